@@ -1,0 +1,55 @@
+# Each target sets up what it needs: a virtual environment in .venv, filled from
+# the hash-pinned lock files in requirements/. Only Python >= 3.11, git and make
+# have to be there.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types unit protos lock clean
+
+help: ## Show what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tercet needs Python >= 3.11; set PYTHON=...")'
+	@echo "Creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing run-time dependencies (hash-pinned)"
+	@$(PIP) install --require-hashes -r requirements/run.txt
+	@$(PIP) install --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
+	@echo "Installing development dependencies (hash-pinned)"
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: $(VENV)/run.stamp ## Transfers and loans while processes are killed, then an audit (ARGS="--help" shows its flags)
+	@$(BIN)/python -m examples.demo $(ARGS)
+
+test: lint types unit ## All that CI runs
+
+lint: $(VENV)/dev.stamp ## Style
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp ## mypy, strict
+	@$(BIN)/mypy
+
+unit: $(VENV)/dev.stamp ## All tests (ARGS="-k name" picks some)
+	@$(BIN)/python -m pytest $(ARGS)
+
+protos: $(VENV)/dev.stamp ## Regenerate the code in protos/v1
+	@$(BIN)/python -m protos.generate
+
+lock: ## Renew the lock files (needs uv)
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --group build pyproject.toml -o requirements/run.txt
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --group dev --constraint requirements/run.txt pyproject.toml -o requirements/dev.txt
+
+clean: ## Remove the virtual environment and the demo's files
+	@rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

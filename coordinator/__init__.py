@@ -1,0 +1,1 @@
+"""The coordinator: decides, persists and drives global transactions."""

@@ -1,0 +1,28 @@
+"""What the shell may be asked to do. Recomputable from the state at any time."""
+
+from dataclasses import dataclass
+
+from coordinator.core.model import Key, Milliseconds, Payload, Phase
+
+
+@dataclass(frozen=True, slots=True)
+class CallBranch:
+    """Ask a participant.
+
+    Attributes:
+        operation: in the catalogue; the participant is found by it.
+        attempt: from 1; counts within the phase.
+        input: of the try or action, also in phase two; a compensation may have
+            its own.
+        output: what the try or action answered, if the coordinator knows it.
+        timeout_ms: after which the outcome is unknown.
+    """
+
+    key: Key
+    branch_id: str
+    operation: str
+    phase: Phase
+    attempt: int
+    input: Payload
+    output: Payload
+    timeout_ms: Milliseconds

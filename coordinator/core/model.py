@@ -1,0 +1,264 @@
+"""What a global transaction is: frozen values, and nothing that acts.
+
+Instants are milliseconds since the Unix epoch (UTC), durations milliseconds; both
+are plain integers, so that a stored value and a computed one compare exactly.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+from coordinator.core.definition import SagaDefinition
+
+Instant: TypeAlias = int
+Milliseconds: TypeAlias = int
+
+DEFAULT_NAMESPACE = "default"
+
+
+class Key(NamedTuple):
+    """The identity of a global transaction."""
+
+    namespace: str
+    gid: str
+
+
+class Mode(StrEnum):
+    """How a global transaction works."""
+
+    TCC = "TCC"
+    SAGA = "SAGA"
+
+
+class Status(StrEnum):
+    """Where a global transaction is. A participle is under way, a past is final."""
+
+    TRYING = "TRYING"
+    CONFIRMING = "CONFIRMING"
+    CONFIRMED = "CONFIRMED"
+    CANCELLING = "CANCELLING"
+    CANCELLED = "CANCELLED"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    COMPENSATING = "COMPENSATING"
+    COMPENSATED = "COMPENSATED"
+    RESOLVED = "RESOLVED"
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing will ever happen to the transaction again."""
+        return self in _FINAL
+
+
+_FINAL = frozenset(
+    {
+        Status.CONFIRMED,
+        Status.CANCELLED,
+        Status.COMPLETED,
+        Status.COMPENSATED,
+        Status.RESOLVED,
+    }
+)
+
+
+class Decision(StrEnum):
+    """The durable turn of a transaction; written once (T1)."""
+
+    NONE = "NONE"
+    COMMIT = "COMMIT"
+    ABORT = "ABORT"
+
+
+class OperationKind(StrEnum):
+    """What an atomic service of the catalogue can do."""
+
+    TCC = "TCC"
+    ACTION = "ACTION"
+
+
+class Phase(StrEnum):
+    """Which of an operation's sides is called."""
+
+    TRY = "TRY"
+    CONFIRM = "CONFIRM"
+    CANCEL = "CANCEL"
+    ACTION = "ACTION"
+    COMPENSATION = "COMPENSATION"
+
+
+class BranchStatus(StrEnum):
+    """Where one participant's share is."""
+
+    REGISTERED = "REGISTERED"
+    """The initiator itself sends this Try."""
+    TRYING = "TRYING"
+    TRIED = "TRIED"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    REFUSED = "REFUSED"
+    CONFIRMING = "CONFIRMING"
+    CONFIRMED = "CONFIRMED"
+    CANCELLING = "CANCELLING"
+    CANCELLED = "CANCELLED"
+    COMPENSATING = "COMPENSATING"
+    COMPENSATED = "COMPENSATED"
+    ABANDONED = "ABANDONED"
+    """In flight when its saga turned back, and there is nothing to undo."""
+
+
+UNDER_WAY: Mapping[BranchStatus, Phase] = {
+    BranchStatus.TRYING: Phase.TRY,
+    BranchStatus.RUNNING: Phase.ACTION,
+    BranchStatus.CONFIRMING: Phase.CONFIRM,
+    BranchStatus.CANCELLING: Phase.CANCEL,
+    BranchStatus.COMPENSATING: Phase.COMPENSATION,
+}
+"""The phase that a participant is asked for while a branch has this status."""
+
+
+class Payload(NamedTuple):
+    """Opaque bytes of an application, with their content type."""
+
+    data: bytes = b""
+    content_type: str = ""
+
+
+NO_PAYLOAD = Payload()
+JSON_CONTENT_TYPE = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An atomic service of the catalogue, such as ``accounts.debit``.
+
+    Attributes:
+        name: ``participant.operation``.
+        kind: TCC (try, confirm, cancel) or ACTION (a saga step).
+        participant: who carries it out.
+        compensable: an action that brings its own compensation.
+        input_schema: JSON Schema of the input as text, empty when unknown.
+        output_schema: JSON Schema of the output as text, empty when unknown.
+    """
+
+    name: str
+    kind: OperationKind
+    participant: str
+    compensable: bool = False
+    input_schema: str = ""
+    output_schema: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BranchSpec:
+    """What was asked of a branch when it was registered; it never changes.
+
+    Attributes:
+        branch_id: the caller's key, unique in its transaction. For a saga the step id.
+        operation: an entry of the catalogue.
+        input: the payload of the try or action.
+        timeout_ms: how long one attempt may take.
+        attempt_max: forward attempts before the transaction turns against itself.
+    """
+
+    branch_id: str
+    operation: str
+    input: Payload
+    timeout_ms: Milliseconds
+    attempt_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One participant's share of a transaction.
+
+    Attributes:
+        attempts: calls of the *present* phase whose outcome is known to be no success.
+        due_at: when the present phase is to be asked (again); ``None`` when nothing
+            is to be asked.
+        pending: the participant said that it will finish later.
+        output: the answer of the try or action.
+        compensation_input: what the compensation is called with.
+        error_code: of the last refusal or failed attempt.
+        error_text: the same, for people; cut and escaped by the participant's side.
+    """
+
+    spec: BranchSpec
+    status: BranchStatus
+    attempts: int = 0
+    due_at: Instant | None = None
+    pending: bool = False
+    output: Payload = NO_PAYLOAD
+    compensation_input: Payload = NO_PAYLOAD
+    error_code: str = ""
+    error_text: str = ""
+    started_at: Instant = 0
+    finished_at: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionRequest:
+    """What the initiator asked for; it never changes.
+
+    Attributes:
+        name: of the business transaction; for a saga, of its definition.
+        digest: of everything the initiator sent, so that the same gid with another
+            body is told apart from a repetition (T10).
+        declared: the coordinator itself confirms when all tries have succeeded.
+        definition_digest: content hash of the saga definition, empty for TCC.
+        definition_version: of the saga definition, empty for TCC.
+        labels: the initiator's own marks, for finding the transaction again.
+    """
+
+    key: Key
+    mode: Mode
+    name: str
+    digest: str
+    created_at: Instant
+    deadline_at: Instant
+    declared: bool = False
+    input: Payload = NO_PAYLOAD
+    definition_digest: str = ""
+    definition_version: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalTransaction:
+    """The state of one global transaction.
+
+    Attributes:
+        branches: by branch id, in order of registration. Never mutated.
+        revision: of the stored row; 0 while it is not stored. Raised by every write.
+        journal_seq: of the last journal entry; the journal is gapless (T11).
+        owner: the node that wrote it last.
+        definition: the compiled saga, ``None`` for TCC.
+        reason_code: why the decision fell, such as ``DEADLINE`` or a refusal's code.
+        attention_since: when it began to need a person, ``None`` while it does not.
+    """
+
+    request: TransactionRequest
+    status: Status
+    decision: Decision = Decision.NONE
+    branches: Mapping[str, Branch] = field(default_factory=dict)
+    revision: int = 0
+    journal_seq: int = 0
+    owner: str = ""
+    definition: SagaDefinition | None = None
+    output: Payload = NO_PAYLOAD
+    reason_code: str = ""
+    reason_text: str = ""
+    attention_since: Instant | None = None
+    attention_reason: str = ""
+    updated_at: Instant = 0
+    finished_at: Instant | None = None
+
+    @property
+    def key(self) -> Key:
+        """Namespace and gid."""
+        return self.request.key
+
+
+def participant_of(operation: str) -> str:
+    """Who carries out ``accounts.debit``: all before the last dot."""
+    return operation.rpartition(".")[0]

@@ -1,0 +1,1 @@
+"""The engine: effects around the pure core, against ports only."""

@@ -1,0 +1,269 @@
+"""Every outside thing, as a Protocol. The engine knows nothing else of the world.
+
+Each method says who owns what is returned, what is durable when it returns, and
+which errors it may raise. All values are immutable and may be shared.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from coordinator.core.actions import CallBranch
+from coordinator.core.definition import SagaDefinition
+from coordinator.core.events import Event
+from coordinator.core.inputs import BranchReplied
+from coordinator.core.model import (
+    GlobalTransaction,
+    Instant,
+    Key,
+    Milliseconds,
+    Operation,
+    Status,
+)
+
+
+class Timer(Protocol):
+    """Something that will happen once, unless it is cancelled."""
+
+    def cancel(self) -> None:
+        """Make it not happen. Harmless when it has happened or was cancelled."""
+
+
+class Clock(Protocol):
+    """Time, injected."""
+
+    def now(self) -> Instant:
+        """The wall clock: for deadlines and stored times."""
+
+    def monotonic_ms(self) -> Milliseconds:
+        """Never goes back: for measuring how long something took, here."""
+
+    def call_at(self, at: Instant, callback: Callable[[], None]) -> Timer:
+        """Call back on the event loop, not before ``at``."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """An operator's action, stored in the same database transaction as its effect."""
+
+    actor: str
+    action: str
+    reason: str
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One transaction's move from one stored state to the next.
+
+    Attributes:
+        before: as it was stored; ``None`` when it is new.
+        after: as it shall be. ``after.revision == before.revision + 1``.
+        events: all facts that lead from one to the other, in order. Those that
+            ``is_journaled`` become one journal entry with ``seq`` =
+            ``after.journal_seq``; when there are none, no entry is written and
+            ``after.journal_seq == before.journal_seq``.
+        due_at: when the sweeper should look at it, if nobody drives it; ``None``
+            when it has ended or only the initiator can move it.
+    """
+
+    before: GlobalTransaction | None
+    after: GlobalTransaction
+    events: tuple[Event, ...]
+    due_at: Instant | None
+    audit: AuditEntry | None = None
+
+    @property
+    def key(self) -> Key:
+        """Whose change it is."""
+        return self.after.key
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRow:
+    """What the sweeper sees of an unfinished transaction."""
+
+    key: Key
+    revision: int
+    owner: str
+    due_at: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """A node, as its heartbeat shows it."""
+
+    node_id: str
+    address: str
+    heartbeat: int
+
+
+class Store(Protocol):
+    """Where transactions are durable.
+
+    Every method raises ``StoreUnavailable`` when the database does not answer. From
+    ``commit`` that error leaves the outcome *unknown*: it may have happened or not,
+    wholly; the caller re-reads before it acts (L6). From all others it means that
+    nothing happened that matters.
+    """
+
+    async def load(self, keys: Sequence[Key]) -> list[GlobalTransaction]:
+        """The stored states of those that exist, in any order; one query batch.
+
+        ``definition`` is ``None`` in what is returned; the caller attaches it.
+        """
+
+    async def commit(self, changes: Sequence[Change]) -> list[Key]:
+        """Make all changes whose guard holds durable, in one database transaction.
+
+        A guard holds when the stored revision equals ``before.revision``, or, for
+        ``before=None``, when no row with that key exists. At most one change a key.
+
+        Returns:
+            The keys whose guard did not hold; nothing of their changes is written.
+            Everything else is durable when this returns (fsync included).
+        """
+
+    async def unfinished(
+        self, *, due_before: Instant, after: Key | None, limit: int
+    ) -> list[SweepRow]:
+        """Unfinished rows whose ``due_at`` is not after ``due_before``, by key.
+
+        Read from an index over unfinished rows only. ``after`` continues a listing.
+        """
+
+    async def claim(self, rows: Sequence[SweepRow], *, owner: str) -> list[Key]:
+        """Make ``owner`` the owner of each row whose revision still holds.
+
+        One compare-and-set a row, which also raises the revision (L3).
+
+        Returns:
+            The keys that were claimed; having listed a row gives no right to it.
+        """
+
+    async def beat(self, node: NodeRow) -> list[NodeRow]:
+        """Store this node's heartbeat and return all nodes' rows, its own included."""
+
+    async def forget_node(self, node_id: str) -> None:
+        """Remove a node that left, or that is long dead."""
+
+    async def close(self) -> None:
+        """Release connections; tolerates being called twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionFilter:
+    """Which transactions a listing shows.
+
+    Attributes:
+        statuses: empty = all.
+        name: exact name, empty = all.
+        attention: only those that need a person.
+        limit: at most this many, 1 to 1,000.
+        before: continue a listing: (created_at, gid) of the last one shown.
+    """
+
+    namespace: str
+    statuses: frozenset[Status] = frozenset()
+    name: str = ""
+    attention: bool = False
+    limit: int = 50
+    before: tuple[Instant, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One commit's facts of one transaction, readable."""
+
+    seq: int
+    at: Instant
+    events: tuple[Mapping[str, object], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDefinition:
+    """A published saga: the text as it was published, and its digest."""
+
+    namespace: str
+    name: str
+    version: str
+    digest: str
+    text: str
+    published_at: Instant = field(compare=False)
+
+
+class Queries(Protocol):
+    """What people and tools ask; never on the hot path, never stale by design.
+
+    Raises ``StoreUnavailable`` like :class:`Store`.
+    """
+
+    async def list_transactions(
+        self, what: TransactionFilter
+    ) -> list[GlobalTransaction]:
+        """Newest first; without branches and definition."""
+
+    async def journal(self, key: Key) -> list[JournalEntry]:
+        """The journal of one transaction, in order of ``seq``; empty when unknown."""
+
+    async def publish(self, definition: StoredDefinition) -> StoredDefinition:
+        """Store a definition unless (namespace, name, version) exists.
+
+        Returns:
+            What is stored under that name and version now: the argument, or what
+            was there before; the caller compares digests.
+        """
+
+    async def find_definition(
+        self, namespace: str, name: str, version: str
+    ) -> StoredDefinition | None:
+        """One version, or with ``version="latest"`` the one published last."""
+
+    async def find_definition_by_digest(
+        self, namespace: str, digest: str
+    ) -> StoredDefinition | None:
+        """What a running saga is pinned to."""
+
+    async def list_definitions(self, namespace: str) -> list[StoredDefinition]:
+        """All names and versions, by name, newest first within a name."""
+
+    async def save_operations(
+        self, namespace: str, operations: Sequence[Operation]
+    ) -> None:
+        """Add to the catalogue, or renew what is there."""
+
+    async def list_operations(self, namespace: str) -> list[Operation]:
+        """The catalogue, by name."""
+
+
+class Participants(Protocol):
+    """Whoever carries branches out."""
+
+    def send(self, calls: Sequence[CallBranch]) -> None:
+        """Ask; never blocks and never raises.
+
+        Each call is answered exactly once through the callback that was given when
+        this object was made, with the outcome ``Unknown`` when its time is up, its
+        participant is not there, or its connection broke.
+        """
+
+
+OnReplies = Callable[[Sequence[tuple[Key, BranchReplied]]], None]
+"""How outcomes come back: any number at a time, on the event loop."""
+
+
+class Link(Protocol):
+    """One connection to one participant."""
+
+    def send(self, calls: Sequence[tuple[int, CallBranch]]) -> None:
+        """Hand over calls, each with the id that its answer will carry.
+
+        Never blocks and never raises; a link that broke says so by being detached.
+        """
+
+
+class Definitions(Protocol):
+    """Compiled sagas, cached on this node."""
+
+    async def get(self, namespace: str, digest: str) -> SagaDefinition:
+        """The saga with this digest. Raises ``NotFound`` or ``StoreUnavailable``."""

@@ -1,0 +1,1 @@
+"""The wire: what the coordinator and the SDK share, and nothing else."""
