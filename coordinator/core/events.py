@@ -96,6 +96,15 @@ class BranchPending:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputLearned:
+    """What an action had answered became known when it was to be undone."""
+
+    branch_id: str
+    output: Payload
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
 class CompensationStarted:
     """A step may be undone; its compensation's input is evaluated (S7)."""
 
@@ -149,6 +158,7 @@ Event: TypeAlias = (
     | BranchAbandoned
     | AttemptFailed
     | BranchPending
+    | OutputLearned
     | CompensationStarted
     | Decided
     | AttentionRaised

@@ -106,11 +106,18 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Timeout, lost reply, crash, anything else: ask again."""
+    """Timeout, lost reply, crash, anything else: ask again.
+
+    Attributes:
+        output: with code ``OUTPUT_NEEDED``, what the action had answered: the
+            participant was asked to compensate, but the coordinator never learned
+            the answer that the compensation's input is made of.
+    """
 
     code: str
     text: str = ""
     retry_after_ms: Milliseconds | None = None
+    output: Payload = NO_PAYLOAD
 
 
 Outcome: TypeAlias = Succeeded | Refused | Pending | Unknown

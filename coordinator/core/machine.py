@@ -1,0 +1,221 @@
+"""The whole core behind four functions.
+
+::
+
+    step(tx, what, now) -> (tx', events)   what an input means, and the state after
+    decide(tx, what, now) -> events        the same, the facts alone
+    evolve(tx, event) -> tx'               the only way state changes
+    due(tx, now) -> actions                what must be asked of the world now
+
+``decide`` of a late, repeated or foreign input is ``()``; of a wish that cannot be
+granted it raises a :class:`~coordinator.core.errors.Refusal`. ``due`` is recomputed
+from the state, so going on after a crash is the ordinary path.
+"""
+
+from coordinator.core import saga, tcc
+from coordinator.core.actions import CallBranch
+from coordinator.core.draft import Draft
+from coordinator.core.errors import AlreadyExists, InvariantViolated, NotFound
+from coordinator.core.events import LAZY, Event, RetryRequested
+from coordinator.core.evolution import evolve, fold
+from coordinator.core.inputs import (
+    Begin,
+    Cancel,
+    Confirm,
+    Input,
+    Observe,
+    RetryNow,
+    Submit,
+    Try,
+)
+from coordinator.core.model import (
+    NO_PAYLOAD,
+    UNDER_WAY,
+    Branch,
+    BranchStatus,
+    Decision,
+    GlobalTransaction,
+    Instant,
+    Mode,
+    Phase,
+    Status,
+    TransactionRequest,
+)
+
+__all__ = [
+    "answerable",
+    "check",
+    "decide",
+    "due",
+    "due_at",
+    "evolve",
+    "fold",
+    "is_lazy",
+    "step",
+]
+
+
+def step(
+    tx: GlobalTransaction | None, what: Input, now: Instant
+) -> tuple[GlobalTransaction, tuple[Event, ...]]:
+    """What an input means to a transaction (``None``: there is none), and the result.
+
+    Raises:
+        Refusal: the wish cannot be granted; nothing changes.
+        InvariantViolated: a bug; this transaction must be stopped.
+    """
+    if tx is None:
+        match what:
+            case Begin():
+                draft = tcc.begin(what, now)
+            case Submit():
+                draft = saga.begin(what, now)
+            case _:
+                raise NotFound(
+                    "there is no such transaction; it never began, or it ended"
+                    " longer ago than the retention",
+                    field="gid",
+                )
+    else:
+        draft = Draft(tx)
+        _decide(draft, what, now)
+    check(tx, draft.tx)
+    return draft.tx, tuple(draft.events)
+
+
+def decide(
+    tx: GlobalTransaction | None, what: Input, now: Instant
+) -> tuple[Event, ...]:
+    """The facts that an input brings about; see :func:`step`."""
+    return step(tx, what, now)[1]
+
+
+def _decide(draft: Draft, what: Input, now: Instant) -> None:
+    match what:
+        case Begin(request) | Submit(request):
+            _check_repeated(draft.tx, request)
+        case RetryNow(actor, reason):
+            if not draft.tx.status.is_final:
+                draft.add(RetryRequested(actor, reason, now))
+        case _:
+            pass
+    if draft.tx.request.mode is Mode.TCC:
+        tcc.decide(draft, what, now)
+    else:
+        saga.decide(draft, what, now)
+
+
+def _check_repeated(tx: GlobalTransaction, request: TransactionRequest) -> None:
+    """T10: the same gid with another body changes nothing."""
+    if tx.request.digest != request.digest:
+        raise AlreadyExists(
+            "a transaction with this gid and another body exists; choose another"
+            " gid, or repeat the first request unchanged",
+            field="gid",
+            reason="GID_EXISTS",
+        )
+
+
+def due(tx: GlobalTransaction, now: Instant) -> tuple[CallBranch, ...]:
+    """The calls that should be outstanding now; those in flight are among them."""
+    return tuple(
+        _call(tx, branch, phase)
+        for branch in tx.branches.values()
+        if branch.due_at is not None
+        and branch.due_at <= now
+        and (phase := UNDER_WAY.get(branch.status)) is not None
+    )
+
+
+def _call(tx: GlobalTransaction, branch: Branch, phase: Phase) -> CallBranch:
+    spec = branch.spec
+    operation, payload, timeout_ms = spec.operation, spec.input, spec.timeout_ms
+    if phase is Phase.COMPENSATION:
+        compensation = saga.compensation_of(tx, spec.branch_id)
+        if compensation is None:
+            raise InvariantViolated(f"step {spec.branch_id} has no compensation")
+        operation, timeout_ms = compensation.operation, compensation.timeout_ms
+        payload = branch.compensation_input
+    return CallBranch(
+        key=tx.key,
+        branch_id=spec.branch_id,
+        operation=operation,
+        phase=phase,
+        attempt=branch.attempts + 1,
+        input=payload,
+        output=branch.output if phase is not Phase.TRY else NO_PAYLOAD,
+        timeout_ms=timeout_ms,
+    )
+
+
+def due_at(
+    tx: GlobalTransaction, in_flight: frozenset[str] = frozenset()
+) -> Instant | None:
+    """When something is to be done about the transaction; ``None`` = never again.
+
+    Args:
+        in_flight: branches whose call is out; their answer will come by itself.
+    """
+    if tx.status.is_final:
+        return None
+    times = [
+        branch.due_at
+        for branch_id, branch in tx.branches.items()
+        if branch.due_at is not None and branch_id not in in_flight
+    ]
+    if tx.decision is Decision.NONE:
+        times.append(tx.request.deadline_at)
+    return min(times, default=None)
+
+
+def answerable(what: Input, tx: GlobalTransaction) -> bool:
+    """Whether the asker can be answered with this state, once it is durable."""
+    match what:
+        case Try(specs):
+            return tx.decision is not Decision.NONE or all(
+                tx.branches[spec.branch_id].status is not BranchStatus.TRYING
+                for spec in specs
+            )
+        case Confirm(wait=True) | Cancel(wait=True) | Observe(wait=True):
+            return tx.status.is_final
+        case _:
+            return True
+
+
+def is_lazy(events: tuple[Event, ...]) -> bool:
+    """Whether all these facts may wait in memory for the next commit."""
+    return all(isinstance(event, LAZY) for event in events)
+
+
+def check(before: GlobalTransaction | None, after: GlobalTransaction) -> None:
+    """Assert what must hold whatever happened. Raises ``InvariantViolated``."""
+    if before is after:
+        return
+    if (
+        before is not None
+        and before.decision is not Decision.NONE
+        and (after.decision is not before.decision)
+    ):
+        raise InvariantViolated("T1: a decision was changed")
+    if before is not None and before.status.is_final:
+        raise InvariantViolated("T8: an ended transaction was changed")
+    allowed = _ENDS.get(after.status)
+    if allowed is not None and not all(
+        branch.status in allowed for branch in after.branches.values()
+    ):
+        raise InvariantViolated(f"T8: {after.status} with branches that are not")
+
+
+_ENDS = {
+    Status.CONFIRMED: frozenset({BranchStatus.CONFIRMED}),
+    Status.CANCELLED: frozenset({BranchStatus.CANCELLED, BranchStatus.REFUSED}),
+    Status.COMPLETED: frozenset({BranchStatus.SUCCEEDED}),
+    Status.COMPENSATED: frozenset(
+        {
+            BranchStatus.COMPENSATED,
+            BranchStatus.REFUSED,
+            BranchStatus.ABANDONED,
+            BranchStatus.SUCCEEDED,  # with nothing to undo
+        }
+    ),
+}

@@ -1,0 +1,290 @@
+"""Every rule of a TCC transaction.
+
+Theory of operation
+-------------------
+::
+
+    TRYING --confirm--> CONFIRMING --all confirmed--> CONFIRMED
+       `---cancel, deadline, refusal, used up---> CANCELLING --all done--> CANCELLED
+
+While TRYING, branches join: *mediated* ones are tried by the coordinator (status
+TRYING until answered), *direct* ones by the initiator (REGISTERED). The decision
+closes registration, because both are one fact in one database transaction (T2, T3):
+after it no branch can join, and the list that a confirm was checked against is the
+list that is confirmed.
+
+The races, and who wins:
+
+* **Confirm, abort, deadline, refusal** (T9): they are inputs of one transaction and
+  meet one after the other; across nodes the revision guard lets one write win. Every
+  input first looks at the clock: at or after the deadline an undecided transaction is
+  cancelled, whatever is asked. A loser changes nothing and is answered with the state,
+  and so with the winner's decision.
+* **Try against cancel**: a cancel does not wait for a try in flight. The participant's
+  barrier makes the cancel empty if the try has not run, and refuses the try if it
+  comes later (B2, B3).
+* **A refused try** has changed nothing at its participant and has recorded the
+  refusal there, so it needs no cancel and its duplicates stay refused.
+* **Unknown**: asked again, ``attempt_max`` times for a try; then the transaction is
+  cancelled and that branch with it, because it may have run. Confirm and cancel are
+  asked without end; after ``ATTENTION_AFTER`` failures a person is called, and the
+  retries go on. One branch that fails never keeps the others back.
+"""
+
+from collections.abc import Iterable
+
+from coordinator.core import backoff
+from coordinator.core.draft import Draft
+from coordinator.core.errors import AlreadyExists, InvalidRequest, PreconditionFailed
+from coordinator.core.events import (
+    AttemptFailed,
+    AttentionRaised,
+    Began,
+    BranchPending,
+    BranchRefused,
+    BranchRegistered,
+    BranchSucceeded,
+    Decided,
+    Finished,
+)
+from coordinator.core.inputs import (
+    Begin,
+    BranchReplied,
+    Cancel,
+    Confirm,
+    Input,
+    Pending,
+    Refused,
+    Register,
+    Succeeded,
+    Try,
+    Unknown,
+)
+from coordinator.core.model import (
+    NO_PAYLOAD,
+    UNDER_WAY,
+    Branch,
+    BranchSpec,
+    BranchStatus,
+    Decision,
+    Instant,
+    Phase,
+    Status,
+)
+
+BRANCH_MAX = 1_000
+"""Branches of one transaction; also bounds its stored size (T14)."""
+
+ATTENTION_AFTER = 10
+"""Failed attempts of one confirm or cancel; with full jitter about two minutes."""
+
+PENDING_POLL_MS = 60_000
+"""A participant that named no time is asked again after this long, so that a lost
+``CompleteBranch`` delays a transaction and never strands it."""
+
+
+def begin(what: Begin, now: Instant) -> Draft:
+    """A new transaction, with the branches that it brings along."""
+    draft = Draft(None)
+    draft.add(Began(what.request, None))
+    _register(draft, what.tries, direct=False, now=now)
+    _confirm_declared(draft, now)
+    return draft
+
+
+def decide(draft: Draft, what: Input, now: Instant) -> None:
+    """What an input means to a transaction that exists."""
+    tx = draft.tx
+    if tx.status is Status.TRYING and now >= tx.request.deadline_at:
+        _abort(draft, "DEADLINE", "undecided at its deadline", now)
+    match what:
+        case Try(specs):
+            _register(draft, specs, direct=False, now=now)
+        case Register(specs):
+            _register(draft, specs, direct=True, now=now)
+        case Confirm(listed):
+            _confirm(draft, listed, now)
+        case Cancel(code, text):
+            if draft.tx.status is Status.TRYING:
+                _abort(draft, code, text, now)
+        case BranchReplied():
+            _replied(draft, what, now)
+        case _:
+            pass
+
+
+# ---- Registration -----------------------------------------------------------------
+
+
+def _register(
+    draft: Draft, specs: Iterable[BranchSpec], *, direct: bool, now: Instant
+) -> None:
+    for spec in specs:
+        known = draft.tx.branches.get(spec.branch_id)
+        if known is not None:
+            if known.spec != spec:
+                raise AlreadyExists(
+                    f"branch {spec.branch_id!r} exists with another operation or"
+                    " input; choose another branch_id, or repeat the first request"
+                    " unchanged",
+                    field="branch_id",
+                    reason="BRANCH_EXISTS",
+                )
+            continue
+        if draft.tx.status is not Status.TRYING:
+            raise PreconditionFailed(
+                f"the transaction is {draft.tx.status}"
+                f" ({draft.tx.reason_code or draft.tx.decision}); no branch can join",
+                field="gid",
+                reason="TRANSACTION_DECIDED",
+            )
+        if len(draft.tx.branches) >= BRANCH_MAX:
+            raise InvalidRequest(
+                f"a transaction has at most {BRANCH_MAX} branches; split it",
+                field="branches",
+                reason="TOO_MANY_BRANCHES",
+            )
+        draft.add(BranchRegistered(spec, direct, now))
+
+
+# ---- Decisions --------------------------------------------------------------------
+
+
+def _confirm(draft: Draft, listed: frozenset[str] | None, now: Instant) -> None:
+    tx = draft.tx
+    if tx.status is not Status.TRYING:
+        return
+    if listed is not None and listed != tx.branches.keys():
+        unlisted = ", ".join(sorted(tx.branches.keys() - listed)) or "none"
+        unknown = ", ".join(sorted(listed - tx.branches.keys())) or "none"
+        raise PreconditionFailed(
+            "the listed branches are not the registered ones"
+            f" (registered but not listed: {unlisted}; listed but not registered:"
+            f" {unknown}); cancel, or list exactly what was registered",
+            field="branch_ids",
+            reason="BRANCH_LIST_DIFFERS",
+        )
+    by_status = {branch.status for branch in tx.branches.values()}
+    if listed is None and BranchStatus.REGISTERED in by_status:
+        raise PreconditionFailed(
+            "the transaction has branches that its initiator tries itself; list all"
+            " branches that were seen to succeed",
+            field="branch_ids",
+            reason="BRANCH_LIST_REQUIRED",
+        )
+    if BranchStatus.TRYING in by_status:
+        raise PreconditionFailed(
+            "some tries have no answer yet; wait for them, or cancel",
+            field="gid",
+            reason="TRIES_UNFINISHED",
+        )
+    _commit(draft, now)
+
+
+def _confirm_declared(draft: Draft, now: Instant) -> None:
+    tx = draft.tx
+    if (
+        tx.request.declared
+        and tx.status is Status.TRYING
+        and all(b.status is BranchStatus.TRIED for b in tx.branches.values())
+    ):
+        _commit(draft, now)
+
+
+def _commit(draft: Draft, now: Instant) -> None:
+    draft.add(Decided(Decision.COMMIT, "", "", now))
+    _finish_if_done(draft, now)
+
+
+def _abort(draft: Draft, code: str, text: str, now: Instant) -> None:
+    draft.add(Decided(Decision.ABORT, code, text, now))
+    _finish_if_done(draft, now)
+
+
+def _finish_if_done(draft: Draft, now: Instant) -> None:
+    branches = draft.tx.branches.values()
+    if any(branch.status in UNDER_WAY for branch in branches):
+        return
+    if draft.tx.status is Status.CONFIRMING:
+        draft.add(Finished(Status.CONFIRMED, NO_PAYLOAD, now))
+    elif draft.tx.status is Status.CANCELLING:
+        draft.add(Finished(Status.CANCELLED, NO_PAYLOAD, now))
+
+
+# ---- Answers ----------------------------------------------------------------------
+
+
+def _replied(draft: Draft, what: BranchReplied, now: Instant) -> None:
+    branch = draft.tx.branches.get(what.branch_id)
+    if branch is None or UNDER_WAY.get(branch.status) is not what.phase:
+        return  # late, repeated or foreign
+    match what.outcome:
+        case Succeeded(output):
+            draft.add(BranchSucceeded(what.branch_id, what.phase, output, now))
+            if what.phase is Phase.TRY:
+                _confirm_declared(draft, now)
+            else:
+                _finish_if_done(draft, now)
+        case Refused(code, text) if what.phase is Phase.TRY:
+            draft.add(BranchRefused(what.branch_id, code, text, now))
+            _abort(draft, code, text, now)
+        case Refused(code, text):
+            _failed(draft, branch, what, Unknown(code, text), now)
+        case Pending(retry_after_ms):
+            due_at = now + (retry_after_ms or PENDING_POLL_MS)
+            draft.add(BranchPending(what.branch_id, due_at))
+        case Unknown() as unknown:
+            _failed(draft, branch, what, unknown, now)
+
+
+def _failed(
+    draft: Draft, branch: Branch, what: BranchReplied, why: Unknown, now: Instant
+) -> None:
+    attempts = branch.attempts + 1
+    if what.attempt not in (0, attempts):
+        return  # the answer to an older call, counted already
+    forward = what.phase is Phase.TRY
+    if forward and attempts >= branch.spec.attempt_max:
+        text = f"{branch.spec.branch_id}: {why.code} after {attempts} attempts"
+        _abort(draft, "ATTEMPTS_USED_UP", text, now)
+        return
+    policy = backoff.FORWARD if forward else backoff.PHASE_TWO
+    add_failed_attempt(draft, branch, why, policy, now)
+    if not forward and attempts == ATTENTION_AFTER:
+        raise_attention(draft, branch, what.phase, attempts, why, now)
+
+
+def add_failed_attempt(
+    draft: Draft,
+    branch: Branch,
+    why: Unknown,
+    policy: backoff.RetryPolicy,
+    now: Instant,
+) -> None:
+    """Count the attempt and compute the next one's time."""
+    attempts = branch.attempts + 1
+    seed = f"{draft.tx.key.gid}:{branch.spec.branch_id}"
+    wait_ms = why.retry_after_ms or backoff.delay_ms(attempts, policy, seed)
+    draft.add(
+        AttemptFailed(
+            branch.spec.branch_id, attempts, now + wait_ms, why.code, why.text
+        )
+    )
+
+
+def raise_attention(
+    draft: Draft,
+    branch: Branch,
+    phase: Phase,
+    attempts: int,
+    why: Unknown,
+    now: Instant,
+) -> None:
+    """Call a person, naming branch, attempts and last error; retries go on."""
+    draft.add(
+        AttentionRaised(
+            f"{phase} of branch {branch.spec.branch_id} ({branch.spec.operation})"
+            f" failed {attempts} times, last: {why.code} {why.text}".rstrip(),
+            now,
+        )
+    )
