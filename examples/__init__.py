@@ -1,0 +1,1 @@
+"""Examples to read and run; ``make demo`` runs them all under fire."""

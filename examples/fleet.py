@@ -1,0 +1,180 @@
+"""Processes that the examples start, kill and end: only their own, each by its id."""
+
+import asyncio
+import atexit
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from protos.v1 import admin_pb2, admin_pb2_grpc
+
+ROOT = Path(__file__).parent.parent
+READY_SECONDS_MAX = 20.0
+"""A coordinator is ready in under 2 s; a machine under load may take longer."""
+
+STOP_SECONDS_MAX = 5.0
+"""SIGTERM is obeyed at once; what takes longer than this is killed."""
+
+LOG_TAIL_CHARACTERS = 2_000
+PORTS = range(20_000, 32_000)
+"""Below what systems give to outgoing connections: a client that knocks at a port
+while nobody listens could otherwise be connected with itself and occupy it."""
+
+
+class FleetError(Exception):
+    """A process did not start, or ended by itself."""
+
+
+@dataclass(slots=True)
+class Member:
+    """One process, and how to start it again."""
+
+    arguments: tuple[str, ...]
+    log: Path
+    process: subprocess.Popen[bytes]
+
+
+def find_free_port() -> int:
+    """A loopback port on which nothing listens."""
+    for port in random.SystemRandom().sample(PORTS, 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise FleetError("found no free port on 127.0.0.1")
+
+
+class Fleet:
+    """A coordinator and its participants, as processes with a directory of their own.
+
+    All of them are ended when the block is left, however it is left.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.target = f"127.0.0.1:{find_free_port()}"
+        self.kills = 0
+        self._members: dict[str, Member] = {}
+
+    def __enter__(self) -> Self:
+        atexit.register(self.stop)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        atexit.unregister(self.stop)
+
+    def database(self, name: str) -> Path:
+        """Where the member keeps its database."""
+        return self.directory / f"{name}.sqlite"
+
+    def start_coordinator(self) -> None:
+        """Start ``coordinator`` on its database and port."""
+        self.start(
+            "coordinator",
+            *("coordinator", "serve", "--listen", self.target),
+            *("--db", f"sqlite:///{self.database('coordinator')}"),
+        )
+
+    def start_participant(self, module: str, name: str, *options: str) -> None:
+        """Start the participant ``name``, which is a run of ``module``."""
+        own = ("--database", str(self.database(name)), "--target", self.target)
+        self.start(name, module, name, *own, *options)
+
+    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start ``python -m ARGUMENTS``; what it says goes to a file."""
+        log = self.directory / f"{name}.log"
+        process = _spawn(arguments, log)
+        self._members[name] = Member(arguments, log, process)
+        return process
+
+    def kill(self, name: str) -> None:
+        """SIGKILL the member and start it again, on the same database."""
+        member = self._members[name]
+        member.process.kill()
+        member.process.wait()
+        self.kills += 1
+        member.process = _spawn(member.arguments, member.log)
+
+    def check(self) -> None:
+        """Raise :class:`FleetError` when a member ended by itself with an error."""
+        for name, member in self._members.items():
+            if member.process.poll():
+                tail = member.log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
+                raise FleetError(
+                    f"{name} ended by itself with {member.process.returncode}; its last"
+                    f" words in {member.log}:\n{tail.strip() or '(nothing)'}"
+                )
+
+    async def ready(self, operations: Iterable[str]) -> None:
+        """Wait until the coordinator knows all operations and who carries them out."""
+        missing = set(operations)
+        give_up_at = time.monotonic() + READY_SECONDS_MAX
+        async with grpc.aio.insecure_channel(self.target) as channel:
+            catalogue = admin_pb2_grpc.CatalogueStub(channel)
+            while missing:
+                self.check()
+                if time.monotonic() > give_up_at:
+                    raise FleetError(
+                        f"after {READY_SECONDS_MAX:.0f} s nobody carries out"
+                        f" {', '.join(sorted(missing))}; see {self.directory}"
+                    )
+                try:
+                    reply = await catalogue.ListOperations(
+                        admin_pb2.ListOperationsRequest(),
+                        wait_for_ready=True,
+                        timeout=1,
+                    )
+                except grpc.aio.AioRpcError:
+                    continue
+                missing -= {o.name for o in reply.operations if o.attached}
+                await asyncio.sleep(0.02 if missing else 0)
+
+    def stop(self) -> None:
+        """End all members: SIGTERM, and SIGKILL for who does not hear it."""
+        running = [
+            m.process for m in self._members.values() if m.process.poll() is None
+        ]
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        give_up_at = time.monotonic() + STOP_SECONDS_MAX
+        for process in running:
+            try:
+                process.wait(max(0.0, give_up_at - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._members.clear()
+
+
+def _spawn(arguments: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
+    # In a session of its own: a Ctrl-C at the terminal reaches this process alone,
+    # which then ends the others in order.
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    with log.open("ab") as output:
+        return subprocess.Popen(  # noqa: S603 - our own modules
+            [sys.executable, "-m", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )

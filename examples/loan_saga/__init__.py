@@ -1,0 +1,1 @@
+"""A loan is paid out by four services, each with a database of its own (Saga)."""
