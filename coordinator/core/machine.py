@@ -12,6 +12,8 @@ granted it raises a :class:`~coordinator.core.errors.Refusal`. ``due`` is recomp
 from the state, so going on after a crash is the ordinary path.
 """
 
+from collections.abc import Collection, Iterable
+
 from coordinator.core import saga, tcc
 from coordinator.core.actions import CallBranch
 from coordinator.core.draft import Draft
@@ -148,9 +150,7 @@ def _call(tx: GlobalTransaction, branch: Branch, phase: Phase) -> CallBranch:
     )
 
 
-def due_at(
-    tx: GlobalTransaction, in_flight: frozenset[str] = frozenset()
-) -> Instant | None:
+def due_at(tx: GlobalTransaction, in_flight: Collection[str] = ()) -> Instant | None:
     """When something is to be done about the transaction; ``None`` = never again.
 
     Args:
@@ -175,6 +175,7 @@ def answerable(what: Input, tx: GlobalTransaction) -> bool:
             return tx.decision is not Decision.NONE or all(
                 tx.branches[spec.branch_id].status is not BranchStatus.TRYING
                 for spec in specs
+                if spec.branch_id in tx.branches
             )
         case Confirm(wait=True) | Cancel(wait=True) | Observe(wait=True):
             return tx.status.is_final
@@ -182,7 +183,7 @@ def answerable(what: Input, tx: GlobalTransaction) -> bool:
             return True
 
 
-def is_lazy(events: tuple[Event, ...]) -> bool:
+def is_lazy(events: Iterable[Event]) -> bool:
     """Whether all these facts may wait in memory for the next commit."""
     return all(isinstance(event, LAZY) for event in events)
 

@@ -1,0 +1,201 @@
+"""Calls participants: bounded, with deadlines, and every call gets an outcome.
+
+Theory of operation
+-------------------
+A participant is reached over links (sessions that it opened). Calls wait in one queue
+a participant and go out as far as its links have credit, a whole batch a link at a
+time. A participant that hangs fills its own credits and its own queue, and nobody
+else's (V2).
+
+Each call is answered exactly once towards the engine:
+
+* by the participant;
+* ``TIMEOUT`` when its time is up, in the queue or outside; a later answer to it is
+  dropped, because the engine asks again and the barrier repeats the answer;
+* ``DISCONNECTED`` when its link is detached before it answered;
+* ``PARTICIPANT_UNAVAILABLE`` when there is no link;
+* ``PARTICIPANT_OVERLOADED`` when its queue is full.
+
+A call that timed out keeps its credit until it is answered or its link goes: the
+participant may still be busy with it, and credit is what protects it.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from coordinator import telemetry
+from coordinator.core.actions import CallBranch
+from coordinator.core.inputs import BranchReplied, Outcome, Unknown
+from coordinator.core.model import Key, participant_of
+from coordinator.engine.timers import Timers
+from coordinator.ports import Clock, Link, OnReplies
+
+_log = structlog.get_logger(__name__)
+
+QUEUE_MAX = 50_000
+"""Calls that wait for one participant's credit; the rest is asked again later."""
+
+
+@dataclass(slots=True)
+class _Attached:
+    """A link, and what is out on it: call id to its call, ``None`` once timed out."""
+
+    participant: str
+    link: Link
+    credits: int
+    open: dict[int, CallBranch | None] = field(default_factory=dict)
+    drains: bool = False
+
+    @property
+    def room(self) -> int:
+        return 0 if self.drains else self.credits - len(self.open)
+
+
+class Dispatcher:
+    """The ``Participants`` port over any number of links.
+
+    Args:
+        on_replies: receives every outcome; it must not call back at once.
+    """
+
+    def __init__(self, clock: Clock, on_replies: OnReplies) -> None:
+        self._clock = clock
+        self._on_replies = on_replies
+        self._links: dict[str, list[_Attached]] = {}
+        self._by_link: dict[Link, _Attached] = {}
+        self._queues: dict[str, deque[int]] = {}
+        self._calls: dict[int, tuple[CallBranch, _Attached | None]] = {}
+        self._last_call_id = 0
+        self._timers: Timers[int] = Timers(clock, self._expire)
+
+    # ---- Links --------------------------------------------------------------------
+
+    def attach(self, participant: str, link: Link, *, credits: int) -> None:  # noqa: A002
+        """Calls may go out on this link, at most ``credits`` unanswered at a time."""
+        attached = _Attached(participant, link, credits)
+        self._by_link[link] = attached
+        self._links.setdefault(participant, []).append(attached)
+        _log.info(telemetry.PARTICIPANT_ATTACHED, participant=participant)
+        self._pump(participant)
+
+    def drain(self, link: Link) -> None:
+        """No new calls on this link; what is out may still be answered."""
+        if attached := self._by_link.get(link):
+            attached.drains = True
+
+    def detach(self, link: Link) -> None:
+        """The link is gone; what was out on it has an unknown outcome."""
+        attached = self._by_link.pop(link, None)
+        if attached is None:
+            return
+        links = self._links[attached.participant]
+        links.remove(attached)
+        _log.info(telemetry.PARTICIPANT_DETACHED, participant=attached.participant)
+        self._fail(attached.open, Unknown("DISCONNECTED", "its session ended"))
+        if not links:
+            del self._links[attached.participant]
+            waiting = self._queues.pop(attached.participant, deque())
+            self._fail(waiting, _unavailable(attached.participant))
+
+    def attached(self) -> frozenset[str]:
+        """The participants that have a link now."""
+        return frozenset(self._links)
+
+    def close(self) -> None:
+        """Stop all timers; nothing is answered any more."""
+        self._timers.close()
+
+    # ---- Calls --------------------------------------------------------------------
+
+    def send(self, calls: Sequence[CallBranch]) -> None:
+        """Ask; see :class:`coordinator.ports.Participants`."""
+        touched: dict[str, None] = {}
+        refused: list[tuple[CallBranch, Unknown]] = []
+        now = self._clock.now()
+        for call in calls:
+            participant = participant_of(call.operation)
+            if participant not in self._links:
+                refused.append((call, _unavailable(participant)))
+                continue
+            queue = self._queues.setdefault(participant, deque())
+            if len(queue) >= QUEUE_MAX:
+                full = Unknown("PARTICIPANT_OVERLOADED", "too many calls wait for it")
+                refused.append((call, full))
+                continue
+            self._last_call_id += 1
+            self._calls[self._last_call_id] = (call, None)
+            self._timers.set(self._last_call_id, now + call.timeout_ms)
+            queue.append(self._last_call_id)
+            touched[participant] = None
+        for participant in touched:
+            self._pump(participant)
+        if refused:
+            self._on_replies([_reply(call, why) for call, why in refused])
+
+    def answered(self, link: Link, replies: Sequence[tuple[int, Outcome]]) -> None:
+        """A participant's answers; those to nothing that is open are dropped."""
+        attached = self._by_link.get(link)
+        if attached is None:
+            return
+        outcomes = []
+        for call_id, outcome in replies:
+            call = attached.open.pop(call_id, None)
+            if call is not None:
+                del self._calls[call_id]
+                self._timers.discard(call_id)
+                outcomes.append(_reply(call, outcome))
+        self._pump(attached.participant)
+        if outcomes:
+            self._on_replies(outcomes)
+
+    def _pump(self, participant: str) -> None:
+        """Send what waits as far as there is credit, emptiest link first."""
+        queue = self._queues.get(participant)
+        for attached in sorted(
+            self._links.get(participant, ()), key=_room, reverse=True
+        ):
+            batch: list[tuple[int, CallBranch]] = []
+            while queue and len(batch) < attached.room:
+                call_id = queue.popleft()
+                waiting = self._calls.get(call_id)
+                if waiting is not None:  # its time may be up already
+                    batch.append((call_id, waiting[0]))
+            if batch:
+                for call_id, call in batch:
+                    attached.open[call_id] = call
+                    self._calls[call_id] = (call, attached)
+                attached.link.send(batch)
+
+    def _expire(self, call_ids: list[int]) -> None:
+        outcomes = []
+        for call_id in call_ids:
+            call, attached = self._calls.pop(call_id)
+            if attached is not None:
+                attached.open[call_id] = None
+            outcomes.append(_reply(call, Unknown("TIMEOUT", "no answer in time")))
+        self._on_replies(outcomes)
+
+    def _fail(self, call_ids: Iterable[int], why: Unknown) -> None:
+        outcomes = []
+        for call_id in call_ids:
+            known = self._calls.pop(call_id, None)
+            if known is not None:
+                self._timers.discard(call_id)
+                outcomes.append(_reply(known[0], why))
+        if outcomes:
+            self._on_replies(outcomes)
+
+
+def _room(attached: _Attached) -> int:
+    return attached.room
+
+
+def _unavailable(participant: str) -> Unknown:
+    return Unknown("PARTICIPANT_UNAVAILABLE", f"{participant} is not attached")
+
+
+def _reply(call: CallBranch, outcome: Outcome) -> tuple[Key, BranchReplied]:
+    return call.key, BranchReplied(call.branch_id, call.phase, call.attempt, outcome)

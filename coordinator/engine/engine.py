@@ -1,0 +1,460 @@
+"""Ticks: inputs are decided, committed in groups, and only then acted upon.
+
+Theory of operation
+-------------------
+Inputs of all kinds (requests, participants' answers, timers, the sweeper's
+hand-overs) wait in one inbox. A *tick* drains it, lets the core decide each, and
+gives all changes to the committer. When a commit has returned, :meth:`Engine._release`
+answers those who wait and sends the calls that the new states want. That method is the
+only place from which anything leaves the process, and it runs on two occasions: after
+a commit, or when nothing but lazy facts came (see ``core/events.py``). So the order
+"durable, then act" has one home.
+
+A new transaction is inserted without being looked up first; if it exists, the insert
+conflicts, and it is loaded and decided again like any other conflict.
+
+The races:
+
+* **Inputs for a transaction whose commit or load is under way** wait in its backlog.
+* **A conflict** means that another node wrote the row. What we decided on the old
+  state is taken back, the row is loaded, and the same inputs are decided again (L1).
+* **A commit of unknown outcome**, or a load that failed: the transaction is forgotten,
+  those who asked are told UNAVAILABLE and may ask again, and whoever touches the
+  transaction next reads it again (L6). The sweeper does so at the latest.
+* **An answer of a participant to a call of an earlier phase** does not clear the mark
+  of the call that is out now: marks carry the phase.
+* **A broken invariant** stops that transaction on this node, and no other.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from coordinator import telemetry
+from coordinator.core import machine
+from coordinator.core.actions import CallBranch
+from coordinator.core.errors import (
+    CoordinatorError,
+    IllegalTransition,
+    InvariantViolated,
+    NotFound,
+    Overloaded,
+    Refusal,
+    StoreUnavailable,
+)
+from coordinator.core.events import AttentionRaised, is_journaled
+from coordinator.core.inputs import Begin, BranchReplied, Input, Submit, Woken
+from coordinator.core.model import GlobalTransaction, Key
+from coordinator.engine.committer import Committer, as_unavailable
+from coordinator.engine.resident import (
+    Answer,
+    Delivery,
+    Reply,
+    Resident,
+    Ticket,
+    Watch,
+)
+from coordinator.engine.timers import Timers
+from coordinator.ports import (
+    AuditEntry,
+    Change,
+    Clock,
+    Definitions,
+    Participants,
+    Store,
+)
+
+_log = structlog.get_logger(__name__)
+
+FOREIGN_POLL_MS = 200
+"""How often a transaction that another node drives is read again for somebody who
+waits here for its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """What one node holds at most.
+
+    Attributes:
+        resident_max: transactions in memory; new ones are refused beyond it. At about
+            24 KiB each it bounds the process at some 2.4 GB.
+        inbox_max: inputs that wait for a tick; requests are refused beyond it.
+        commits_in_flight_max: 1 suits a database with one writer.
+    """
+
+    resident_max: int = 100_000
+    inbox_max: int = 200_000
+    commits_in_flight_max: int = 1
+
+
+class Engine:
+    """Drives the transactions of one node.
+
+    Everything but :meth:`close` is called on the event loop and never blocks.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        participants: Participants,
+        definitions: Definitions,
+        clock: Clock,
+        node_id: str,
+        limits: EngineLimits | None = None,
+    ) -> None:
+        self._store = store
+        self._participants = participants
+        self._definitions = definitions
+        self._clock = clock
+        self._node_id = node_id
+        self._limits = limits or EngineLimits()
+        self._inbox: list[tuple[Key, Delivery]] = []
+        self._tick_is_scheduled = False
+        self._residents: dict[Key, Resident] = {}
+        self._stopped: dict[Key, CoordinatorError] = {}
+        self._watches: dict[Key, list[Watch]] = {}
+        self._timers: Timers[Key] = Timers(clock, self._wake)
+        self._loads: set[asyncio.Task[None]] = set()
+        self._committer = Committer(
+            store,
+            in_flight_max=self._limits.commits_in_flight_max,
+            on_committed=self._committed,
+            on_unknown=self._unknown,
+        )
+
+    # ---- What others ask of the engine --------------------------------------------
+
+    def submit(
+        self, key: Key, what: Input, reply: Reply, *, audit: AuditEntry | None = None
+    ) -> Ticket:
+        """Let an input happen to a transaction.
+
+        Never raises. ``reply`` is called once, on the event loop, unless the ticket
+        is cancelled first: with the transaction's state as soon as the input is
+        answerable and what the answer says is durable, or with an error.
+        """
+        ticket = Ticket(reply)
+        if refusal := self._overload(what):
+            asyncio.get_running_loop().call_soon(ticket.answer, refusal)
+        else:
+            self._deliver(key, Delivery(what, ticket, audit))
+        return ticket
+
+    def replied(self, replies: Sequence[tuple[Key, BranchReplied]]) -> None:
+        """Participants have answered."""
+        for key, what in replies:
+            self._deliver(key, Delivery(what, Ticket(None)))
+
+    def take_over(self, keys: Sequence[Key]) -> None:
+        """Drive these transactions, which this node now owns."""
+        self._wake(list(keys))
+
+    def watch(self, key: Key, changed: Reply) -> Ticket:
+        """Call back at every durable change made by this node, until cancelled."""
+        watch = Watch(changed)
+        self._watches.setdefault(key, []).append(watch)
+        return watch
+
+    @property
+    def resident_keys(self) -> frozenset[Key]:
+        """What this node holds in memory, and what it must not touch."""
+        return frozenset(self._residents) | frozenset(self._stopped)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more transactions may be taken over."""
+        return len(self._residents) < self._limits.resident_max
+
+    async def close(self) -> None:
+        """Finish what is being written, and forget the rest; it is all stored."""
+        while self._loads or self._tick_is_scheduled:
+            if self._loads:
+                await asyncio.wait(self._loads)
+            await asyncio.sleep(0)
+        await self._committer.idle()
+        self._timers.close()
+        self._residents.clear()
+
+    # ---- Ticks --------------------------------------------------------------------
+
+    def _overload(self, what: Input) -> Overloaded | None:
+        is_new = isinstance(what, Begin | Submit)
+        if is_new and len(self._residents) >= self._limits.resident_max:
+            return Overloaded("too many unfinished transactions on this node")
+        if len(self._inbox) >= self._limits.inbox_max:
+            return Overloaded("too many requests wait on this node")
+        return None
+
+    def _deliver(self, key: Key, delivery: Delivery) -> None:
+        self._inbox.append((key, delivery))
+        if not self._tick_is_scheduled:
+            self._tick_is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._tick)
+
+    def _tick(self) -> None:
+        self._tick_is_scheduled = False
+        inbox, self._inbox = self._inbox, []
+        touched: dict[Key, Resident] = {}
+        missing: list[Resident] = []
+        for key, delivery in inbox:
+            resident = self._residents.get(key)
+            if resident is None:
+                if stopped := self._stopped.get(key):
+                    delivery.ticket.answer(stopped)
+                    continue
+                resident = self._residents[key] = Resident(key)
+                if not isinstance(delivery.what, Begin | Submit):
+                    resident.busy = True
+                    missing.append(resident)
+            if self._absorb(resident, delivery):
+                touched[key] = resident
+        if missing:
+            self._load(missing)
+        self._settle(touched.values())
+
+    def _absorb(self, resident: Resident, delivery: Delivery) -> bool:
+        """Let the core decide one input; nothing leaves the process here.
+
+        Returns:
+            Whether the resident has to be settled.
+        """
+        what, ticket = delivery.what, delivery.ticket
+        if resident.busy or (delivery.audit and resident.is_audited):
+            resident.backlog.append(delivery)
+            return False
+        if (
+            isinstance(what, BranchReplied)
+            and resident.in_flight.get(what.branch_id) is what.phase
+        ):
+            del resident.in_flight[what.branch_id]
+        try:
+            tx, events = machine.step(resident.tx, what, self._clock.now())
+        except Refusal as refusal:
+            ticket.answer(refusal)
+            return True
+        except (InvariantViolated, IllegalTransition) as bug:
+            self._stop(resident, bug)
+            ticket.answer(bug)
+            return False
+        resident.tx = tx
+        resident.unstored.extend(events)
+        if resident.unstored:
+            resident.absorbed.append(delivery)
+        if ticket.is_waiting:
+            resident.waiting.append(delivery)
+        return True
+
+    def _settle(self, touched: Iterable[Resident]) -> None:
+        """Store what has to be stored; act at once where nothing has to."""
+        changes: list[Change] = []
+        calls: list[CallBranch] = []
+        for resident in touched:
+            if self._residents.get(resident.key) is not resident:
+                continue  # stopped meanwhile
+            if resident.tx is None:
+                self._evict(resident)
+            elif resident.needs_commit:
+                resident.busy = True
+                changes.append(self._change(resident, resident.tx))
+            else:
+                calls += self._release(resident, resident.tx)
+        if changes:
+            self._committer.put(changes)
+        if calls:
+            self._participants.send(calls)
+
+    def _change(self, resident: Resident, tx: GlobalTransaction) -> Change:
+        stored, events = resident.stored, tuple(resident.unstored)
+        after = replace(
+            tx,
+            revision=(stored.revision if stored else 0) + 1,
+            journal_seq=tx.journal_seq + any(map(is_journaled, events)),
+            owner=self._node_id,
+        )
+        resident.tx = after
+        audit = next((d.audit for d in resident.absorbed if d.audit), None)
+        return Change(stored, after, events, machine.due_at(after), audit)
+
+    # ---- What a commit or a load brings -------------------------------------------
+
+    def _committed(self, changes: Sequence[Change], conflicts: frozenset[Key]) -> None:
+        calls: list[CallBranch] = []
+        touched: list[Resident] = []
+        conflicted: list[Resident] = []
+        for change in changes:
+            resident = self._residents[change.key]
+            if change.key in conflicts:
+                resident.take_back()
+                conflicted.append(resident)
+                continue
+            resident.stored = change.after
+            resident.unstored.clear()
+            resident.absorbed.clear()
+            resident.busy = False
+            _log_attention(change)
+            calls += self._release(resident, change.after)
+            self._tell_watches(change.after)
+            if self._work_off(resident):
+                touched.append(resident)
+        if conflicted:
+            _log.info(telemetry.COMMIT_CONFLICTED, count=len(conflicted))
+            self._load(conflicted)
+        if calls:
+            self._participants.send(calls)
+        self._settle(touched)
+
+    def _unknown(self, changes: Sequence[Change], failure: StoreUnavailable) -> None:
+        for change in changes:
+            self._forget(self._residents[change.key], failure)
+
+    def _load(self, residents: list[Resident]) -> None:
+        loading = asyncio.get_running_loop().create_task(self._load_all(residents))
+        self._loads.add(loading)
+        loading.add_done_callback(self._loads.discard)
+
+    async def _load_all(self, residents: list[Resident]) -> None:
+        try:
+            loaded = await self._store.load([r.key for r in residents])
+            found = {tx.key: await self._with_definition(tx) for tx in loaded}
+        except Exception as failure:  # noqa: BLE001 - the task's edge: let go
+            _log.exception(telemetry.STORE_FAILED, doing="load", count=len(residents))
+            for resident in residents:
+                self._forget(resident, as_unavailable(failure))
+            return
+        touched = []
+        for resident in residents:
+            answer = found.get(resident.key)
+            if isinstance(answer, CoordinatorError):
+                self._stop(resident, answer)
+                continue
+            resident.stored = resident.tx = answer
+            resident.busy = False
+            self._work_off(resident)
+            touched.append(resident)
+        self._settle(touched)
+
+    async def _with_definition(self, tx: GlobalTransaction) -> Answer:
+        digest = tx.request.definition_digest
+        if not digest:
+            return tx
+        try:
+            definition = await self._definitions.get(tx.key.namespace, digest)
+        except NotFound as missing:
+            return missing
+        return replace(tx, definition=definition)
+
+    def _work_off(self, resident: Resident) -> bool:
+        """Absorb the backlog; whether there was any."""
+        backlog, resident.backlog = resident.backlog, deque()
+        for delivery in backlog:
+            if self._residents.get(resident.key) is resident:
+                self._absorb(resident, delivery)
+            else:
+                delivery.ticket.answer(self._stopped[resident.key])
+        return bool(backlog)
+
+    # ---- Acting -------------------------------------------------------------------
+
+    def _release(self, resident: Resident, tx: GlobalTransaction) -> list[CallBranch]:
+        """Answer whoever can be answered, and name the calls to be made now.
+
+        The state is durable but for lazy facts. A transaction that another node owns
+        is answered about, and not driven.
+        """
+        if resident.waiting:
+            still_waiting = []
+            for delivery in resident.waiting:
+                if machine.answerable(delivery.what, tx):
+                    delivery.ticket.answer(tx)
+                elif delivery.ticket.is_waiting:
+                    still_waiting.append(delivery)
+            resident.waiting = still_waiting
+        now = self._clock.now()
+        if tx.owner != self._node_id:
+            if resident.waiting:
+                self._timers.set(resident.key, now + FOREIGN_POLL_MS)
+            else:
+                self._evict(resident)
+            return []
+        if tx.status.is_final:
+            self._evict(resident)
+            return []
+        in_flight = resident.in_flight
+        calls = [
+            call
+            for call in machine.due(tx, now)
+            if in_flight.get(call.branch_id) is not call.phase
+        ]
+        for call in calls:
+            in_flight[call.branch_id] = call.phase
+        due_at = machine.due_at(tx, in_flight.keys())
+        if due_at is None:
+            self._timers.discard(resident.key)
+        else:
+            self._timers.set(resident.key, due_at)
+        return calls
+
+    def _wake(self, keys: list[Key]) -> None:
+        foreign = []
+        for key in keys:
+            resident = self._residents.get(key)
+            if resident is None or not self._is_foreign(resident):
+                self._deliver(key, Delivery(Woken(), Ticket(None)))
+            elif not resident.busy:
+                resident.busy = True
+                foreign.append(resident)
+        if foreign:
+            self._load(foreign)
+
+    def _is_foreign(self, resident: Resident) -> bool:
+        return resident.stored is not None and resident.stored.owner != self._node_id
+
+    def _tell_watches(self, tx: GlobalTransaction) -> None:
+        watches = self._watches.get(tx.key)
+        if watches is None:
+            return
+        for watch in watches:
+            watch.answer(tx)
+        still = [watch for watch in watches if watch.is_waiting]
+        if still and not tx.status.is_final:
+            self._watches[tx.key] = still
+        else:
+            del self._watches[tx.key]
+
+    # ---- Letting go ---------------------------------------------------------------
+
+    def _evict(self, resident: Resident) -> None:
+        """Let go of what has ended, was never there, or is another node's."""
+        if not resident.backlog:
+            self._timers.discard(resident.key)
+            del self._residents[resident.key]
+
+    def _forget(self, resident: Resident, why: CoordinatorError) -> None:
+        """Let go of what nobody knows for certain; it is read again when touched."""
+        self._timers.discard(resident.key)
+        del self._residents[resident.key]
+        for delivery in (*resident.absorbed, *resident.waiting, *resident.backlog):
+            delivery.ticket.answer(why)
+
+    def _stop(self, resident: Resident, why: CoordinatorError) -> None:
+        """Never touch this transaction again on this node; the others go on."""
+        _log.error(
+            telemetry.TRANSACTION_STOPPED,
+            gid=resident.key.gid,
+            reason=why.reason,
+            error=str(why),
+        )
+        self._stopped[resident.key] = why
+        self._forget(resident, why)
+
+
+def _log_attention(change: Change) -> None:
+    for event in change.events:
+        if isinstance(event, AttentionRaised):
+            _log.warning(
+                telemetry.ATTENTION_RAISED, gid=change.key.gid, reason=event.reason
+            )

@@ -1,0 +1,74 @@
+"""Who is alive: a node's heartbeat, and what it tells of its peers.
+
+A node raises a counter in the database. A peer is judged dead when its counter has
+not moved for one TTL *of the judge's own monotonic clock*; clocks are never compared
+between machines. Being wrong is harmless: ownership is an economy, the revision guard
+is the safety (L1, L4).
+"""
+
+from collections.abc import Sequence
+
+from coordinator.core.model import Milliseconds
+from coordinator.ports import Clock, NodeRow, Store
+
+TTL_MS: Milliseconds = 3_000
+"""Three missed heartbeats: longer than any ordinary stall, short enough that work
+left behind goes on within seconds."""
+
+BEAT_EVERY_MS: Milliseconds = 1_000
+
+FORGET_AFTER_MS: Milliseconds = 60_000
+"""A dead node's row is removed when all its peers have had time to notice."""
+
+
+class Leases:
+    """This node's heartbeat and its judgement of the others.
+
+    Args:
+        node_id: new at every process start, never configured (L2).
+        address: where clients reach this node.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, *, node_id: str, address: str
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._node_id = node_id
+        self._address = address
+        self._heartbeat = 0
+        self._seen: dict[str, tuple[int, Milliseconds]] = {}
+
+    async def beat(self) -> None:
+        """Say that this node is alive, and look at the others.
+
+        Raises ``StoreUnavailable``; then nothing is judged anew.
+        """
+        self._heartbeat += 1
+        row = NodeRow(self._node_id, self._address, self._heartbeat)
+        peers = await self._store.beat(row)
+        self._observe(peers)
+        for node_id, (_, since) in list(self._seen.items()):
+            if self._clock.monotonic_ms() - since > FORGET_AFTER_MS:
+                await self._store.forget_node(node_id)
+                del self._seen[node_id]
+
+    def living(self) -> frozenset[str]:
+        """The nodes that are not known to be dead, this one included."""
+        now = self._clock.monotonic_ms()
+        return frozenset(
+            {self._node_id}
+            | {n for n, (_, since) in self._seen.items() if now - since < TTL_MS}
+        )
+
+    async def leave(self) -> None:
+        """Tell the others not to wait for this node."""
+        await self._store.forget_node(self._node_id)
+
+    def _observe(self, rows: Sequence[NodeRow]) -> None:
+        now = self._clock.monotonic_ms()
+        seen = {}
+        for row in rows:
+            beat, since = self._seen.get(row.node_id, (None, now))
+            seen[row.node_id] = (row.heartbeat, since if beat == row.heartbeat else now)
+        self._seen = seen

@@ -1,0 +1,115 @@
+"""A transaction that this node holds in memory, and who waits for it."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from coordinator.core import machine
+from coordinator.core.errors import CoordinatorError
+from coordinator.core.events import Event
+from coordinator.core.inputs import BranchReplied, Input
+from coordinator.core.model import GlobalTransaction, Key, Phase
+from coordinator.ports import AuditEntry
+
+Answer: TypeAlias = GlobalTransaction | CoordinatorError
+Reply: TypeAlias = Callable[[Answer], None]
+
+
+class Ticket:
+    """Somebody waits for an answer; it can be given up."""
+
+    __slots__ = ("_reply",)
+
+    def __init__(self, reply: Reply | None) -> None:
+        self._reply = reply
+
+    def cancel(self) -> None:
+        """Never be answered. What was asked goes on all the same."""
+        self._reply = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Not answered and not given up."""
+        return self._reply is not None
+
+    def answer(self, answer: Answer) -> None:
+        """Answer once; later answers go nowhere."""
+        reply, self._reply = self._reply, None
+        if reply is not None:
+            reply(answer)
+
+
+class Watch(Ticket):
+    """Somebody wants to hear of every change, until it is given up."""
+
+    __slots__ = ()
+
+    def answer(self, answer: Answer) -> None:
+        """Tell, and stay."""
+        if self._reply is not None:
+            self._reply(answer)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """One input on its way to a transaction."""
+
+    what: Input
+    ticket: Ticket
+    audit: AuditEntry | None = None
+
+
+@dataclass(slots=True)
+class Resident:
+    """One transaction in memory.
+
+    Attributes:
+        stored: as the database has it, to the best of our knowledge; ``None`` when
+            it is new or not loaded yet.
+        tx: ``stored`` and ``unstored`` folded; what the core decides on.
+        unstored: facts that no commit carries yet.
+        absorbed: the inputs behind ``unstored``: decided again after a conflict.
+        busy: a load or a commit is under way; inputs go to the backlog.
+        waiting: asked, and not answerable yet.
+        in_flight: branch id to the phase that its participant was asked for.
+    """
+
+    key: Key
+    stored: GlobalTransaction | None = None
+    tx: GlobalTransaction | None = None
+    unstored: list[Event] = field(default_factory=list)
+    absorbed: list[Delivery] = field(default_factory=list)
+    backlog: deque[Delivery] = field(default_factory=deque)
+    busy: bool = False
+    waiting: list[Delivery] = field(default_factory=list)
+    in_flight: dict[str, Phase] = field(default_factory=dict)
+
+    @property
+    def needs_commit(self) -> bool:
+        """Whether anything unstored must not wait in memory.
+
+        Lazy facts may: they can be had again by asking the participant again. An
+        outcome that was reported unasked (attempt 0) cannot.
+        """
+        return bool(self.unstored) and (
+            not machine.is_lazy(self.unstored)
+            or any(
+                isinstance(delivery.what, BranchReplied) and not delivery.what.attempt
+                for delivery in self.absorbed
+            )
+        )
+
+    @property
+    def is_audited(self) -> bool:
+        """The next commit carries an operator's action; it has room for one."""
+        return any(delivery.audit for delivery in self.absorbed)
+
+    def take_back(self) -> None:
+        """Undo what is not stored: all absorbed inputs wait in the backlog again."""
+        undone = set(self.absorbed)
+        self.waiting = [d for d in self.waiting if d not in undone]
+        self.backlog.extendleft(reversed(self.absorbed))
+        self.absorbed.clear()
+        self.unstored.clear()
+        self.tx = self.stored
