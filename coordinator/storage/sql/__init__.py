@@ -1,0 +1,1 @@
+"""Transactions in an SQL database. Start reading at :mod:`.store`."""

@@ -1,0 +1,311 @@
+"""What people and tools ask of the database: the port ``Queries``."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from sqlalchemy import (
+    Connection,
+    Executable,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from coordinator.core.errors import StoreUnavailable
+from coordinator.core.model import (
+    GlobalTransaction,
+    Key,
+    Operation,
+    OperationKind,
+)
+from coordinator.ports import (
+    JournalEntry,
+    Queries,
+    StoredDefinition,
+    TransactionFilter,
+)
+from coordinator.storage.audit import AuditRecord
+from coordinator.storage.journal import decode_mappings
+from coordinator.storage.sql import rows, tables
+from coordinator.storage.sql.read import HEADER_COLUMNS, audit_records
+from coordinator.storage.sql.sqlite import SqliteDatabase
+
+T = TypeVar("T")
+
+LIST_MAX = 1_000
+"""Rows of one listing, whoever asks."""
+
+_ATTEMPT_MAX = 10
+"""Attempts of a small write that met another node's."""
+
+_DEFINITION_COLUMNS = (
+    tables.definitions.c.namespace,
+    tables.definitions.c.name,
+    tables.definitions.c.version,
+    tables.definitions.c.digest,
+    tables.definitions.c.text,
+    tables.definitions.c.published_at,
+)
+
+
+class SqlQueries(Queries):
+    """See the port for what each method promises."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+
+    async def list_transactions(
+        self, what: TransactionFilter
+    ) -> list[GlobalTransaction]:
+        """Newest first; without branches and definition."""
+        return await self._database.read(partial(_list_transactions, what=what))
+
+    async def journal(self, key: Key) -> list[JournalEntry]:
+        """The journal of one transaction, in order of ``seq``."""
+        return await self._database.read(partial(_journal, key=key))
+
+    async def publish(self, definition: StoredDefinition) -> StoredDefinition:
+        """Store a definition unless its name and version are taken."""
+        return await self._database.write(
+            retrying(partial(_publish, definition=definition))
+        )
+
+    async def find_definition(
+        self, namespace: str, name: str, version: str
+    ) -> StoredDefinition | None:
+        """One version, or the one published last."""
+        return await self._database.read(
+            partial(_find_definition, namespace=namespace, name=name, version=version)
+        )
+
+    async def find_definition_by_digest(
+        self, namespace: str, digest: str
+    ) -> StoredDefinition | None:
+        """What a running saga is pinned to."""
+        return await self._database.read(
+            partial(_find_by_digest, namespace=namespace, digest=digest)
+        )
+
+    async def list_definitions(self, namespace: str) -> list[StoredDefinition]:
+        """All names and versions, newest first within a name."""
+        return await self._database.read(
+            partial(_list_definitions, namespace=namespace)
+        )
+
+    async def save_operations(
+        self, namespace: str, operations: Sequence[Operation]
+    ) -> None:
+        """Add to the catalogue, or renew what is there."""
+        by_name = {operation.name: operation for operation in operations}
+        await self._database.write(
+            retrying(partial(_save_operations, namespace=namespace, operations=by_name))
+        )
+
+    async def list_operations(self, namespace: str) -> list[Operation]:
+        """The catalogue, by name."""
+        return await self._database.read(partial(_list_operations, namespace=namespace))
+
+    async def audit_trail(
+        self, *, after: int = 0, limit: int = LIST_MAX
+    ) -> list[AuditRecord]:
+        """Operators' actions of all namespaces, from the one after number ``after``."""
+        return await self._database.read(
+            partial(audit_records, after=after, limit=limit)
+        )
+
+
+def retrying(work: Callable[[Connection], T]) -> Callable[[Connection], T]:
+    """Run in a transaction, and again when another node took a key meanwhile."""
+
+    def run(connection: Connection) -> T:
+        for _ in range(_ATTEMPT_MAX):
+            try:
+                with connection.begin():
+                    return work(connection)
+            except IntegrityError:
+                continue
+        raise StoreUnavailable("other nodes keep writing what this one wants to write")
+
+    return run
+
+
+def _list_transactions(
+    connection: Connection, what: TransactionFilter
+) -> list[GlobalTransaction]:
+    table = tables.global_transactions.c
+    statement = (
+        select(*HEADER_COLUMNS)
+        .where(table.namespace == what.namespace)
+        .order_by(table.created_at.desc(), table.gid.desc())
+        .limit(max(1, min(what.limit, LIST_MAX)))
+    )
+    if what.statuses:
+        statuses = sorted(status.value for status in what.statuses)
+        statement = statement.where(table.status.in_(statuses))
+    if what.name:
+        statement = statement.where(table.name == what.name)
+    if what.attention:
+        statement = statement.where(table.attention_since.is_not(None))
+    if what.before is not None:
+        created_at, gid = what.before
+        statement = statement.where(
+            table.created_at <= created_at,
+            or_(table.created_at < created_at, table.gid < gid),
+        )
+    return [rows.read_header(row, {}) for row in connection.execute(statement)]
+
+
+def _journal(connection: Connection, key: Key) -> list[JournalEntry]:
+    table = tables.journal.c
+    statement = (
+        select(table.seq, table.at, table.events)
+        .where(table.namespace == key.namespace, table.gid == key.gid)
+        .order_by(table.seq)
+    )
+    return [
+        JournalEntry(seq, at, decode_mappings(events))
+        for seq, at, events in connection.execute(statement)
+    ]
+
+
+def _publish(connection: Connection, definition: StoredDefinition) -> StoredDefinition:
+    table = tables.definitions.c
+    taken = _find_definition(
+        connection, definition.namespace, definition.name, definition.version
+    )
+    if taken is not None:
+        return taken
+    ordinal = connection.scalar(
+        select(func.coalesce(func.max(table.ordinal), 0) + 1).where(
+            table.namespace == definition.namespace, table.name == definition.name
+        )
+    )
+    connection.execute(
+        insert(tables.definitions).values(
+            namespace=definition.namespace,
+            name=definition.name,
+            version=definition.version,
+            digest=definition.digest,
+            text=definition.text,
+            published_at=definition.published_at,
+            ordinal=ordinal,
+        )
+    )
+    return definition
+
+
+def _find_definition(
+    connection: Connection, namespace: str, name: str, version: str
+) -> StoredDefinition | None:
+    table = tables.definitions.c
+    statement = select(*_DEFINITION_COLUMNS).where(
+        table.namespace == namespace, table.name == name
+    )
+    if version == "latest":
+        statement = statement.order_by(table.ordinal.desc()).limit(1)
+    else:
+        statement = statement.where(table.version == version)
+    return _first(connection, statement)
+
+
+def _find_by_digest(
+    connection: Connection, namespace: str, digest: str
+) -> StoredDefinition | None:
+    table = tables.definitions.c
+    statement = (
+        select(*_DEFINITION_COLUMNS)
+        .where(table.namespace == namespace, table.digest == digest)
+        .order_by(table.name, table.ordinal)
+        .limit(1)
+    )
+    return _first(connection, statement)
+
+
+def _list_definitions(connection: Connection, namespace: str) -> list[StoredDefinition]:
+    table = tables.definitions.c
+    statement = (
+        select(*_DEFINITION_COLUMNS)
+        .where(table.namespace == namespace)
+        .order_by(table.name, table.ordinal.desc())
+    )
+    return _definitions(connection, statement)
+
+
+def _first(connection: Connection, statement: Executable) -> StoredDefinition | None:
+    found = _definitions(connection, statement)
+    return found[0] if found else None
+
+
+def _definitions(
+    connection: Connection, statement: Executable
+) -> list[StoredDefinition]:
+    return [StoredDefinition(*tuple(row)) for row in connection.execute(statement)]
+
+
+def _save_operations(
+    connection: Connection, namespace: str, operations: dict[str, Operation]
+) -> None:
+    table = tables.operations.c
+    if not operations:
+        return
+    known = set(
+        connection.scalars(select(table.name).where(table.namespace == namespace))
+    )
+    values = {
+        name: {
+            "kind": operation.kind.value,
+            "participant": operation.participant,
+            "compensable": operation.compensable,
+            "input_schema": operation.input_schema,
+            "output_schema": operation.output_schema,
+        }
+        for name, operation in operations.items()
+    }
+    renewed = [
+        {"of_namespace": namespace, "of_name": name, **value}
+        for name, value in values.items()
+        if name in known
+    ]
+    added = [
+        {"namespace": namespace, "name": name, **value}
+        for name, value in values.items()
+        if name not in known
+    ]
+    if renewed:
+        connection.execute(
+            update(tables.operations).where(
+                and_(
+                    table.namespace == bindparam("of_namespace"),
+                    table.name == bindparam("of_name"),
+                )
+            ),
+            renewed,
+        )
+    if added:
+        connection.execute(insert(tables.operations), added)
+
+
+def _list_operations(connection: Connection, namespace: str) -> list[Operation]:
+    table = tables.operations.c
+    statement = (
+        select(
+            table.name,
+            table.kind,
+            table.participant,
+            table.compensable,
+            table.input_schema,
+            table.output_schema,
+        )
+        .where(table.namespace == namespace)
+        .order_by(table.name)
+    )
+    return [
+        Operation(name, OperationKind(kind), *others)
+        for name, kind, *others in connection.execute(statement)
+    ]

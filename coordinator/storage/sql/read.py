@@ -1,0 +1,141 @@
+"""How stored transactions are read; plain functions over a connection."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
+
+from sqlalchemy import Connection, and_, bindparam, or_, select
+
+from coordinator.core.model import Branch, GlobalTransaction, Instant, Key
+from coordinator.ports import SweepRow
+from coordinator.storage.audit import AuditRecord
+from coordinator.storage.sql import rows, tables
+
+_KEYS_MAX = 500
+"""Keys in one query: far below every database's limit of parameters, and one more
+query for each further 500 costs nothing beside reading them."""
+
+_HEADERS = tables.global_transactions.c
+_BRANCHES = tables.branches.c
+_AUDIT = tables.audit.c
+
+HEADER_COLUMNS = [_HEADERS[name] for name in rows.HEADER_FIXED + rows.HEADER_MOVING]
+_BRANCH_COLUMNS = [_BRANCHES[name] for name in rows.BRANCH_FIXED + rows.BRANCH_MOVING]
+
+_SELECT_HEADERS = select(*HEADER_COLUMNS).where(
+    _HEADERS.namespace == bindparam("namespace"),
+    _HEADERS.gid.in_(bindparam("gids", expanding=True)),
+)
+_SELECT_BRANCHES = (
+    select(*_BRANCH_COLUMNS)
+    .where(
+        _BRANCHES.namespace == bindparam("namespace"),
+        _BRANCHES.gid.in_(bindparam("gids", expanding=True)),
+    )
+    .order_by(_BRANCHES.gid, _BRANCHES.position)
+)
+_SELECT_REVISIONS = select(_HEADERS.namespace, _HEADERS.gid, _HEADERS.revision).where(
+    _HEADERS.namespace == bindparam("namespace"),
+    _HEADERS.gid.in_(bindparam("gids", expanding=True)),
+)
+
+
+def load(connection: Connection, keys: Sequence[Key]) -> list[GlobalTransaction]:
+    """Those that exist, with their branches; in one transaction's view."""
+    found: list[GlobalTransaction] = []
+    for parameters in _chunks(keys):
+        headers = connection.execute(_SELECT_HEADERS, parameters).all()
+        branches: dict[Key, dict[str, Branch]] = {}
+        if headers:
+            for row in connection.execute(_SELECT_BRANCHES, parameters):
+                key, branch = rows.read_branch(row)
+                branches.setdefault(key, {})[branch.spec.branch_id] = branch
+        found += [
+            rows.read_header(row, branches.get(Key(row[0], row[1]), {}))
+            for row in headers
+        ]
+    return found
+
+
+def stored_revisions(connection: Connection, keys: Sequence[Key]) -> dict[Key, int]:
+    """The revision of each key that exists."""
+    return {
+        Key(namespace, gid): revision
+        for parameters in _chunks(keys)
+        for namespace, gid, revision in connection.execute(
+            _SELECT_REVISIONS, parameters
+        )
+    }
+
+
+def unfinished(
+    connection: Connection, due_before: Instant, after: Key | None, limit: int
+) -> list[SweepRow]:
+    """Unfinished rows that are due, by key."""
+    # As expressions the key's columns cannot lead the planner to the primary key,
+    # where it would walk past every finished row there is. What is due is few.
+    namespace, gid = _HEADERS.namespace.concat(""), _HEADERS.gid.concat("")
+    statement = (
+        select(
+            _HEADERS.namespace,
+            _HEADERS.gid,
+            _HEADERS.revision,
+            _HEADERS.owner,
+            _HEADERS.due_at,
+        )
+        .where(_HEADERS.finished_at.is_(None), _HEADERS.due_at <= due_before)
+        .order_by(namespace, gid)
+        .limit(limit)
+    )
+    if after is not None:
+        statement = statement.where(
+            or_(
+                namespace > after.namespace,
+                and_(namespace == after.namespace, gid > after.gid),
+            )
+        )
+    return [
+        SweepRow(Key(row.namespace, row.gid), row.revision, row.owner, row.due_at)
+        for row in connection.execute(statement)
+    ]
+
+
+def audit_records(connection: Connection, after: int, limit: int) -> list[AuditRecord]:
+    """The chain from the record that follows number ``after``."""
+    statement = (
+        select(tables.audit)
+        .where(_AUDIT.number > after)
+        .order_by(_AUDIT.number)
+        .limit(limit)
+    )
+    return [_audit_record(*row) for row in connection.execute(statement)]
+
+
+def latest_audit_record(connection: Connection) -> AuditRecord | None:
+    """The newest record of the chain."""
+    statement = select(tables.audit).order_by(_AUDIT.number.desc()).limit(1)
+    row = connection.execute(statement).first()
+    return _audit_record(*row) if row else None
+
+
+def _audit_record(  # one argument a column, in their order
+    number: int,
+    namespace: str,
+    gid: str,
+    actor: str,
+    action: str,
+    reason: str,
+    at: Instant,
+    previous_hash: str,
+    seal: str,
+) -> AuditRecord:
+    key = Key(namespace, gid)
+    return AuditRecord(number, key, actor, action, reason, at, previous_hash, seal)
+
+
+def _chunks(keys: Sequence[Key]) -> Iterator[dict[str, object]]:
+    by_namespace = attrgetter("namespace")
+    for namespace, group in groupby(sorted(set(keys)), by_namespace):
+        gids = [key.gid for key in group]
+        for start in range(0, len(gids), _KEYS_MAX):
+            yield {"namespace": namespace, "gids": gids[start : start + _KEYS_MAX]}

@@ -1,0 +1,274 @@
+"""Values to rows and back, as plain tuples in the tables' order of columns.
+
+Tuples and not dictionaries, and no type is converted by SQLAlchemy on the way in:
+a commit writes thousands of values, and each costs what is done to it here.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from coordinator.core.model import (
+    NO_PAYLOAD,
+    Branch,
+    BranchSpec,
+    BranchStatus,
+    Decision,
+    GlobalTransaction,
+    Instant,
+    Key,
+    Mode,
+    Payload,
+    Status,
+    TransactionRequest,
+)
+
+Row: TypeAlias = tuple[Any, ...]
+
+_encode_labels = msgspec.json.Encoder().encode
+_decode_labels = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
+_NO_LABELS = "[]"
+
+# Building an enum's member from its value costs a call; finding it does not.
+_MODES = {member.value: member for member in Mode}
+_STATUSES = {member.value: member for member in Status}
+_DECISIONS = {member.value: member for member in Decision}
+_BRANCH_STATUSES = {member.value: member for member in BranchStatus}
+
+HEADER_FIXED = (
+    "namespace",
+    "gid",
+    "mode",
+    "name",
+    "digest",
+    "declared",
+    "definition_digest",
+    "definition_version",
+    "labels",
+    "input",
+    "input_type",
+    "created_at",
+    "deadline_at",
+)
+HEADER_MOVING = (
+    "status",
+    "decision",
+    "revision",
+    "journal_seq",
+    "owner",
+    "due_at",
+    "output",
+    "output_type",
+    "reason_code",
+    "reason_text",
+    "attention_since",
+    "attention_reason",
+    "updated_at",
+    "finished_at",
+)
+BRANCH_FIXED = (
+    "namespace",
+    "gid",
+    "branch_id",
+    "position",
+    "operation",
+    "input",
+    "input_type",
+    "timeout_ms",
+    "attempt_max",
+)
+BRANCH_MOVING = (
+    "status",
+    "attempts",
+    "due_at",
+    "pending",
+    "output",
+    "output_type",
+    "compensation_input",
+    "compensation_input_type",
+    "error_code",
+    "error_text",
+    "started_at",
+    "finished_at",
+)
+
+
+def header_fixed(request: TransactionRequest) -> Row:
+    """What is written of a transaction once."""
+    labels = request.labels
+    return (
+        *request.key,
+        request.mode.value,
+        request.name,
+        request.digest,
+        request.declared,
+        request.definition_digest,
+        request.definition_version,
+        _encode_labels(labels).decode() if labels else _NO_LABELS,
+        *request.input,
+        request.created_at,
+        request.deadline_at,
+    )
+
+
+def header_moving(tx: GlobalTransaction, due_at: Instant | None) -> Row:
+    """What every write renews."""
+    return (
+        tx.status.value,
+        tx.decision.value,
+        tx.revision,
+        tx.journal_seq,
+        tx.owner,
+        due_at,
+        *tx.output,
+        tx.reason_code,
+        tx.reason_text,
+        tx.attention_since,
+        tx.attention_reason,
+        tx.updated_at,
+        tx.finished_at,
+    )
+
+
+def branch_fixed(key: Key, spec: BranchSpec, position: int) -> Row:
+    """What is written of a branch once."""
+    return (
+        *key,
+        spec.branch_id,
+        position,
+        spec.operation,
+        *spec.input,
+        spec.timeout_ms,
+        spec.attempt_max,
+    )
+
+
+def branch_moving(branch: Branch) -> Row:
+    """What every write of a branch renews."""
+    return (
+        branch.status.value,
+        branch.attempts,
+        branch.due_at,
+        branch.pending,
+        *branch.output,
+        *branch.compensation_input,
+        branch.error_code,
+        branch.error_text,
+        branch.started_at,
+        branch.finished_at,
+    )
+
+
+def read_branch(row: Sequence[Any]) -> tuple[Key, Branch]:
+    """A branch from ``BRANCH_FIXED + BRANCH_MOVING``, and whose it is."""
+    (
+        namespace,
+        gid,
+        branch_id,
+        _position,
+        operation,
+        input_data,
+        input_type,
+        timeout_ms,
+        attempt_max,
+        status,
+        attempts,
+        due_at,
+        pending,
+        output,
+        output_type,
+        compensation_input,
+        compensation_input_type,
+        error_code,
+        error_text,
+        started_at,
+        finished_at,
+    ) = row
+    spec = BranchSpec(
+        branch_id,
+        operation,
+        _payload(input_data, input_type),
+        timeout_ms,
+        attempt_max,
+    )
+    branch = Branch(
+        spec=spec,
+        status=_BRANCH_STATUSES[status],
+        attempts=attempts,
+        due_at=due_at,
+        pending=bool(pending),
+        output=_payload(output, output_type),
+        compensation_input=_payload(compensation_input, compensation_input_type),
+        error_code=error_code,
+        error_text=error_text,
+        started_at=started_at,
+        finished_at=finished_at,
+    )
+    return Key(namespace, gid), branch
+
+
+def read_header(row: Sequence[Any], branches: dict[str, Branch]) -> GlobalTransaction:
+    """A transaction from ``HEADER_FIXED + HEADER_MOVING`` and its branches."""
+    (
+        namespace,
+        gid,
+        mode,
+        name,
+        digest,
+        declared,
+        definition_digest,
+        definition_version,
+        labels,
+        input_data,
+        input_type,
+        created_at,
+        deadline_at,
+        status,
+        decision,
+        revision,
+        journal_seq,
+        owner,
+        _due_at,
+        output,
+        output_type,
+        reason_code,
+        reason_text,
+        attention_since,
+        attention_reason,
+        updated_at,
+        finished_at,
+    ) = row
+    request = TransactionRequest(
+        key=Key(namespace, gid),
+        mode=_MODES[mode],
+        name=name,
+        digest=digest,
+        created_at=created_at,
+        deadline_at=deadline_at,
+        declared=bool(declared),
+        input=_payload(input_data, input_type),
+        definition_digest=definition_digest,
+        definition_version=definition_version,
+        labels=() if labels == _NO_LABELS else _decode_labels(labels),
+    )
+    return GlobalTransaction(
+        request=request,
+        status=_STATUSES[status],
+        decision=_DECISIONS[decision],
+        branches=branches,
+        revision=revision,
+        journal_seq=journal_seq,
+        owner=owner,
+        output=_payload(output, output_type),
+        reason_code=reason_code,
+        reason_text=reason_text,
+        attention_since=attention_since,
+        attention_reason=attention_reason,
+        updated_at=updated_at,
+        finished_at=finished_at,
+    )
+
+
+def _payload(data: bytes, content_type: str) -> Payload:
+    return Payload(data, content_type) if data or content_type else NO_PAYLOAD

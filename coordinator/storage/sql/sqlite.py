@@ -1,0 +1,209 @@
+"""SQLite: one file, one writer, and every answer synced to disk.
+
+One connection writes, from one thread, in ``BEGIN IMMEDIATE`` transactions: SQLite
+admits one writer at a time anyway, and so none ever waits for another one here. It
+alone moves the log into the file (checkpoint). Readers have connections and threads
+of their own; in WAL mode they see the last commit and wait for nobody.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
+
+from coordinator.core.errors import InvalidRequest, StoreUnavailable
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_MS: Final = 5_000
+"""How long a write waits for another process that holds the file."""
+
+_READER_MAX: Final = 2
+"""Reading threads; more would only compete with the writer for the interpreter."""
+
+_CHECKPOINT_PAGES: Final = 4_000
+"""The log is moved into the file every 16 MiB: rarely enough that its syncs weigh
+little, often enough that the log stays in the page cache."""
+
+_SYNCHRONOUS_FULL: Final = 2
+
+
+def parse_sqlite_url(url: str) -> Path:
+    """The file that a ``sqlite:///path`` names. Raises ``InvalidRequest``."""
+    expected = "expected sqlite:///path/to/file.db (three slashes, four if absolute)"
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = None
+    if parsed is None:
+        raise InvalidRequest(
+            f"the database URL cannot be read; {expected}", field="database_url"
+        )
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
+        raise InvalidRequest(
+            f"the database {parsed.drivername!r} is not supported; {expected}",
+            field="database_url",
+        )
+    if parsed.host or parsed.query:
+        raise InvalidRequest(
+            f"the database URL has a host or parameters; {expected}",
+            field="database_url",
+        )
+    name = parsed.database or ""
+    if name in ("", ":memory:") or name.startswith("file:"):
+        raise InvalidRequest(
+            "a database in memory would lose acknowledged transactions when the"
+            f" process ends; {expected}",
+            field="database_url",
+        )
+    path = Path(name)
+    if not path.parent.is_dir():
+        raise InvalidRequest(
+            f"the folder {path.parent} of the database file does not exist; create"
+            " it first",
+            field="database_url",
+        )
+    return path
+
+
+def create_sqlite_engine(
+    path: Path, *, writer: bool, busy_timeout_ms: int = BUSY_TIMEOUT_MS
+) -> Engine:
+    """An engine whose connections are set up for writing, or for reading alone."""
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        # The store passes connections between threads, never shares them.
+        connect_args={"check_same_thread": False, "timeout": busy_timeout_ms / 1000},
+        hide_parameters=True,
+        **(
+            {"poolclass": NullPool}
+            if writer
+            else {"poolclass": QueuePool, "pool_size": _READER_MAX, "max_overflow": 0}
+        ),
+    )
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+        # Transactions begin where SQLAlchemy begins them, and nowhere else.
+        connection.isolation_level = None
+        if writer:
+            _set_up_writer(connection)
+        else:
+            connection.execute("PRAGMA query_only=ON")
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+
+    begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
+
+    @event.listens_for(engine, "begin")
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _set_up_writer(connection: sqlite3.Connection) -> None:
+    (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    connection.execute("PRAGMA synchronous=FULL")
+    # Where the system's plain sync does not reach the disk; elsewhere without effect.
+    connection.execute("PRAGMA fullfsync=ON")
+    connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+    (synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
+    if mode != "wal" or synchronous < _SYNCHRONOUS_FULL:
+        raise sqlite3.OperationalError("the file system does not allow WAL with sync")
+
+
+def describe_failure(error: Exception) -> str:
+    """What went wrong, without any value, path or statement."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    name = getattr(cause, "sqlite_errorname", type(cause).__name__)
+    return f"the database does not answer ({name}); ask again"
+
+
+class SqliteDatabase:
+    """Runs plain functions over a connection, off the event loop.
+
+    Whatever fails in the database is ``StoreUnavailable`` here, and the next call
+    starts on a connection that is as good as new.
+    """
+
+    def __init__(self, path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> None:
+        self._writing = create_sqlite_engine(
+            path, writer=True, busy_timeout_ms=busy_timeout_ms
+        )
+        self._reading = create_sqlite_engine(
+            path, writer=False, busy_timeout_ms=busy_timeout_ms
+        )
+        self._writer = ThreadPoolExecutor(1, "tercet-store-write")
+        self._readers = ThreadPoolExecutor(_READER_MAX, "tercet-store-read")
+        self._connection: Connection | None = None
+        self._closed = False
+        self.dialect = self._writing.dialect
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run on the writer; ``work`` begins and ends its own transactions."""
+        return await self._run(self._writer, self._on_writer, work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run in one read transaction: one view of the data, however much is read."""
+        return await self._run(self._readers, self._on_reader, work)
+
+    async def close(self) -> None:
+        """Release everything, the log moved into the file if nobody else needs it."""
+        if self._closed:
+            return
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._readers, self._reading.dispose)
+        await loop.run_in_executor(self._writer, self._close_writer)
+        self._readers.shutdown()
+        self._writer.shutdown()
+
+    async def _run(
+        self,
+        pool: ThreadPoolExecutor,
+        runner: Callable[[Callable[[Connection], T]], T],
+        work: Callable[[Connection], T],
+    ) -> T:
+        if self._closed:
+            raise StoreUnavailable("the store was closed")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, runner, work)
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            failure = describe_failure(error)
+        # Outside of the handler: a driver's error may carry values in its context.
+        raise StoreUnavailable(failure)
+
+    def _on_writer(self, work: Callable[[Connection], T]) -> T:
+        try:
+            if self._connection is None:
+                self._connection = self._writing.connect()
+            return work(self._connection)
+        except BaseException:
+            self._drop_writer()
+            raise
+
+    def _on_reader(self, work: Callable[[Connection], T]) -> T:
+        with self._reading.connect() as connection:
+            return work(connection)
+
+    def _drop_writer(self) -> None:
+        """Whatever state the connection is in, it ends here: closing rolls back."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    def _close_writer(self) -> None:
+        try:
+            if self._connection is not None:
+                self._connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        except SQLAlchemyError:
+            pass  # The log stays; the next start reads it. Nothing is lost.
+        finally:
+            self._drop_writer()

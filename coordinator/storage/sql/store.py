@@ -1,0 +1,125 @@
+"""The store that banks run on: the ports ``Store`` and ``Queries`` over SQL."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from coordinator.core.errors import PreconditionFailed
+from coordinator.core.model import GlobalTransaction, Instant, Key
+from coordinator.ports import Change, NodeRow, Store, SweepRow
+from coordinator.storage.sql import read, tables, write
+from coordinator.storage.sql.migrate import SchemaState, state
+from coordinator.storage.sql.queries import SqlQueries, retrying
+from coordinator.storage.sql.sqlite import (
+    BUSY_TIMEOUT_MS,
+    SqliteDatabase,
+    parse_sqlite_url,
+)
+
+_ADVICE = {
+    SchemaState.EMPTY: "the database has no tables yet; run `tercet db upgrade`",
+    SchemaState.BEHIND: "the tables are older than this version of Tercet; run"
+    " `tercet db upgrade`",
+    SchemaState.AHEAD: "the tables are newer than this version of Tercet; install the"
+    " version that upgraded them, or a later one",
+}
+
+
+async def open_store(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> "SqlStore":
+    """The store behind a database URL such as ``sqlite:////var/lib/tercet/tercet.db``.
+
+    Args:
+        busy_timeout_ms: how long a write waits while another process holds the file.
+
+    Raises:
+        InvalidRequest: the URL names nothing that is supported.
+        PreconditionFailed: the tables are not those of this version.
+        StoreUnavailable: the database does not answer.
+    """
+    path = parse_sqlite_url(url)
+    if advice := _ADVICE.get(state(url)):
+        raise PreconditionFailed(advice, field="database_url", reason="SCHEMA")
+    store = SqlStore(SqliteDatabase(path, busy_timeout_ms=busy_timeout_ms))
+    await store.check()
+    return store
+
+
+class SqlStore(SqlQueries, Store):
+    """See the ports for what each method promises; one object serves both."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        super().__init__(database)
+        self._statements = write.Statements(database.dialect)
+
+    async def check(self) -> None:
+        """The database can be written and read. Raises ``StoreUnavailable``."""
+        try:
+            await self._database.write(_touch)
+            await self._database.read(_touch)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def load(self, keys: Sequence[Key]) -> list[GlobalTransaction]:
+        """The stored states of those that exist."""
+        if not keys:
+            return []
+        return await self._database.read(partial(read.load, keys=keys))
+
+    async def commit(self, changes: Sequence[Change]) -> list[Key]:
+        """Make all changes whose guard holds durable; return the others' keys."""
+        if not changes:
+            return []
+        return await self._database.write(
+            partial(write.write, statements=self._statements, changes=changes)
+        )
+
+    async def unfinished(
+        self, *, due_before: Instant, after: Key | None, limit: int
+    ) -> list[SweepRow]:
+        """Unfinished rows that are due, by key."""
+        return await self._database.read(
+            partial(read.unfinished, due_before=due_before, after=after, limit=limit)
+        )
+
+    async def claim(self, rows: Sequence[SweepRow], *, owner: str) -> list[Key]:
+        """Become the owner of each row whose revision still holds."""
+        if not rows:
+            return []
+        return await self._database.write(
+            partial(write.claim, statements=self._statements, listed=rows, owner=owner)
+        )
+
+    async def beat(self, node: NodeRow) -> list[NodeRow]:
+        """Store this node's heartbeat and return all nodes' rows."""
+        return await self._database.write(retrying(partial(_beat, node=node)))
+
+    async def forget_node(self, node_id: str) -> None:
+        """Remove a node's row."""
+        await self._database.write(retrying(partial(_forget, node_id=node_id)))
+
+    async def close(self) -> None:
+        """Release connections and threads."""
+        await self._database.close()
+
+
+def _touch(connection: Connection) -> None:
+    connection.exec_driver_sql("SELECT 1")
+    connection.rollback()
+
+
+def _beat(connection: Connection, node: NodeRow) -> list[NodeRow]:
+    table = tables.nodes
+    values = {"address": node.address, "heartbeat": node.heartbeat}
+    renewed = connection.execute(
+        update(table).where(table.c.node_id == node.node_id).values(values)
+    )
+    if not renewed.rowcount:
+        connection.execute(insert(table).values(node_id=node.node_id, **values))
+    found = connection.execute(select(table).order_by(table.c.node_id))
+    return [NodeRow(*row) for row in found]
+
+
+def _forget(connection: Connection, node_id: str) -> None:
+    connection.execute(delete(tables.nodes).where(tables.nodes.c.node_id == node_id))

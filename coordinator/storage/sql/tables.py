@@ -1,0 +1,208 @@
+"""The tables. The migrations build them; a test proves that both agree.
+
+Instants are milliseconds since the epoch, payloads are bytes beside their content
+type, identifiers compare byte by byte on every database. What never changes of a
+row stands before what does; :mod:`.rows` and :mod:`.write` follow that order.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+METADATA = MetaData()
+
+_IDENTIFIER_SIZE_MAX = 128
+_HASH_SIZE = 64
+
+
+def _binary(size: int) -> String:
+    """Text that compares byte by byte: SQLite does so of itself."""
+    return (
+        String(size)
+        .with_variant(String(size, collation="C"), "postgresql")
+        .with_variant(String(size, collation="ascii_bin"), "mysql", "mariadb")
+    )
+
+
+def _identifier(name: str, *, primary_key: bool = False) -> Column[str]:
+    return Column(
+        name, _binary(_IDENTIFIER_SIZE_MAX), primary_key=primary_key, nullable=False
+    )
+
+
+def _word(name: str) -> Column[str]:
+    """A status, a mode, a phase."""
+    return Column(name, String(16), nullable=False)
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False)
+
+
+def _payload(name: str) -> tuple[Column[bytes], Column[str]]:
+    return Column(name, LargeBinary, nullable=False), _text(f"{name}_type")
+
+
+def _instant(name: str, *, nullable: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=nullable)
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False)
+
+
+global_transactions = Table(
+    "global_transactions",
+    METADATA,
+    _identifier("namespace", primary_key=True),
+    _identifier("gid", primary_key=True),
+    _word("mode"),
+    _identifier("name"),
+    Column("digest", _binary(_IDENTIFIER_SIZE_MAX), nullable=False),
+    Column("declared", Boolean, nullable=False),
+    Column("definition_digest", _binary(_IDENTIFIER_SIZE_MAX), nullable=False),
+    _identifier("definition_version"),
+    _text("labels"),
+    *_payload("input"),
+    _instant("created_at"),
+    _instant("deadline_at"),
+    # From here on, what moves.
+    _word("status"),
+    _word("decision"),
+    _count("revision"),
+    _count("journal_seq"),
+    _identifier("owner"),
+    _instant("due_at", nullable=True),
+    *_payload("output"),
+    _text("reason_code"),
+    _text("reason_text"),
+    _instant("attention_since", nullable=True),
+    _text("attention_reason"),
+    _instant("updated_at"),
+    _instant("finished_at", nullable=True),
+    # One tree instead of a heap and an index: half the pages of a commit.
+    sqlite_with_rowid=False,
+)
+
+# The sweeper's: finished rows leave it, so it stays as small as what is under way.
+_UNFINISHED = global_transactions.c.finished_at.is_(None)
+unfinished_due = Index(
+    "ix_global_transactions_unfinished",
+    global_transactions.c.due_at,
+    global_transactions.c.namespace,
+    global_transactions.c.gid,
+    sqlite_where=_UNFINISHED,
+    postgresql_where=_UNFINISHED,
+)
+
+# People's: the newest first, and those that need somebody.
+Index(
+    "ix_global_transactions_newest",
+    global_transactions.c.namespace,
+    global_transactions.c.created_at,
+    global_transactions.c.gid,
+)
+_ATTENTION = global_transactions.c.attention_since.is_not(None)
+Index(
+    "ix_global_transactions_attention",
+    global_transactions.c.namespace,
+    global_transactions.c.created_at,
+    global_transactions.c.gid,
+    sqlite_where=_ATTENTION,
+    postgresql_where=_ATTENTION,
+)
+
+branches = Table(
+    "branches",
+    METADATA,
+    _identifier("namespace", primary_key=True),
+    _identifier("gid", primary_key=True),
+    _identifier("branch_id", primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("operation", _binary(_IDENTIFIER_SIZE_MAX * 2), nullable=False),
+    *_payload("input"),
+    _count("timeout_ms"),
+    _count("attempt_max"),
+    # From here on, what moves.
+    _word("status"),
+    _count("attempts"),
+    _instant("due_at", nullable=True),
+    Column("pending", Boolean, nullable=False),
+    *_payload("output"),
+    *_payload("compensation_input"),
+    _text("error_code"),
+    _text("error_text"),
+    _instant("started_at"),
+    _instant("finished_at", nullable=True),
+    sqlite_with_rowid=False,
+)
+
+journal = Table(
+    "journal",
+    METADATA,
+    _identifier("namespace", primary_key=True),
+    _identifier("gid", primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    _instant("at"),
+    _text("events"),
+    sqlite_with_rowid=False,
+)
+
+definitions = Table(
+    "definitions",
+    METADATA,
+    _identifier("namespace", primary_key=True),
+    _identifier("name", primary_key=True),
+    _identifier("version", primary_key=True),
+    Column("digest", _binary(_IDENTIFIER_SIZE_MAX), nullable=False),
+    _text("text"),
+    _instant("published_at"),
+    # The order of publication within a name, which no clock can confuse.
+    Column("ordinal", BigInteger, nullable=False),
+    UniqueConstraint("namespace", "name", "ordinal", name="uq_definitions_ordinal"),
+    Index("ix_definitions_digest", "namespace", "digest"),
+)
+
+nodes = Table(
+    "nodes",
+    METADATA,
+    _identifier("node_id", primary_key=True),
+    _text("address"),
+    _count("heartbeat"),
+)
+
+operations = Table(
+    "operations",
+    METADATA,
+    _identifier("namespace", primary_key=True),
+    Column("name", _binary(_IDENTIFIER_SIZE_MAX * 2), primary_key=True),
+    _word("kind"),
+    _identifier("participant"),
+    Column("compensable", Boolean, nullable=False),
+    _text("input_schema"),
+    _text("output_schema"),
+)
+
+audit = Table(
+    "audit",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    _identifier("namespace"),
+    _identifier("gid"),
+    _text("actor"),
+    _text("action"),
+    _text("reason"),
+    _instant("at"),
+    Column("previous_hash", _binary(_HASH_SIZE), nullable=False),
+    Column("hash", _binary(_HASH_SIZE), nullable=False),
+)

@@ -1,0 +1,249 @@
+"""How a batch becomes durable: a handful of statements, whatever its size.
+
+Theory. Every header is written under its guard: an UPDATE carries the revision that
+was read in its WHERE, an INSERT the primary key. All statements run first, as if no
+guard could fail, for that is the rule; the number of rows they changed proves it.
+If the number is short, or a key exists, everything is rolled back; then the stored
+revisions tell who lost, and the rest is written again, still guarded, because
+between the reading and the writing another node may have come by. So correctness
+rests on one-row compare-and-set and on unique keys alone, at READ COMMITTED too.
+
+All functions here are plain and synchronous; who calls them decides on which thread
+or greenlet. A connection that is passed in has no transaction begun.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    Insert,
+    Table,
+    Update,
+    bindparam,
+    insert,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from coordinator.core.errors import InvariantViolated, StoreUnavailable
+from coordinator.core.model import Key
+from coordinator.ports import Change, SweepRow
+from coordinator.storage.audit import AuditRecord, append_record
+from coordinator.storage.journal import journal_entry
+from coordinator.storage.sql import rows, tables
+from coordinator.storage.sql.read import latest_audit_record, stored_revisions
+from coordinator.storage.sql.rows import Row
+
+_ROUND_MAX = 10
+"""Rounds in which others may come between before the batch is given up; each round
+that fails means that somebody else's write went through."""
+
+
+class Statements:
+    """The texts of the hot statements, compiled once for a dialect.
+
+    Each takes positional tuples in the order in which :mod:`.rows` builds them.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        header_key = ("namespace", "gid")
+        self.insert_header = _insert(dialect, tables.global_transactions)
+        self.update_header = _update(
+            dialect,
+            tables.global_transactions,
+            rows.HEADER_MOVING,
+            (*header_key, "revision"),
+        )
+        self.insert_branch = _insert(dialect, tables.branches)
+        self.update_branch = _update(
+            dialect, tables.branches, rows.BRANCH_MOVING, (*header_key, "branch_id")
+        )
+        self.insert_journal = _insert(dialect, tables.journal)
+        self.insert_audit = _insert(dialect, tables.audit)
+        self.claim = _update(
+            dialect,
+            tables.global_transactions,
+            ("revision", "owner"),
+            (*header_key, "revision"),
+        )
+
+
+def write(
+    connection: Connection, statements: Statements, changes: Sequence[Change]
+) -> list[Key]:
+    """Make all changes whose guard holds durable; return the keys of the others."""
+    planned = {change.key: _Planned(change) for change in changes}
+    if len(planned) < len(changes):
+        raise InvariantViolated("two changes of one transaction in one commit")
+    guards = {key: plan.revision for key, plan in planned.items()}
+    return _settle(
+        connection,
+        guards,
+        lambda keys: _write_all(connection, statements, [planned[k] for k in keys]),
+    )
+
+
+def claim(
+    connection: Connection,
+    statements: Statements,
+    listed: Sequence[SweepRow],
+    owner: str,
+) -> list[Key]:
+    """Make ``owner`` the owner where the revision holds; return the keys it got."""
+    guards = {row.key: row.revision for row in listed}
+
+    def take(keys: Sequence[Key]) -> bool:
+        parameters = [(guards[k] + 1, owner, *k, guards[k]) for k in keys]
+        return _run(connection, statements.claim, parameters) == len(keys)
+
+    lost = set(_settle(connection, guards, take))
+    return [key for key in guards if key not in lost]
+
+
+def _settle(
+    connection: Connection,
+    guards: Mapping[Key, int],
+    apply: Callable[[Sequence[Key]], bool],
+) -> list[Key]:
+    """Apply to all keys whose stored revision is their guard; return the others.
+
+    Args:
+        guards: the revision that each row must have; 0 = there is no row.
+        apply: writes for these keys and tells whether every guard held. What it
+            wrote is rolled back when it says no, or meets a key that exists.
+    """
+    left, lost = list(guards), list[Key]()
+    key_exists = False
+    for attempt in range(_ROUND_MAX):
+        with connection.begin() as transaction:
+            if attempt:
+                stored = stored_revisions(connection, left)
+                lost += [key for key in left if stored.get(key, 0) != guards[key]]
+                left = [key for key in left if stored.get(key, 0) == guards[key]]
+            try:
+                if not left or apply(left):
+                    transaction.commit()
+                    return lost
+                key_exists = False
+            except IntegrityError:
+                key_exists = True  # The next round finds out whose.
+            transaction.rollback()
+    if key_exists:
+        raise InvariantViolated("rows exist that no stored transaction accounts for")
+    raise StoreUnavailable("other nodes keep writing what this one wants to write")
+
+
+class _Planned:
+    """A change as rows, made before the database is locked."""
+
+    __slots__ = (
+        "audit",
+        "branches_changed",
+        "branches_new",
+        "header",
+        "journal",
+        "key",
+        "revision",
+    )
+
+    def __init__(self, change: Change) -> None:
+        before, after = change.before, change.after
+        self.key = key = change.key
+        self.audit = change.audit
+        self.revision = before.revision if before else 0
+        events = journal_entry(change)
+        self.journal = (
+            None
+            if events is None
+            else (*key, after.journal_seq, after.updated_at, events)
+        )
+        moving = rows.header_moving(after, change.due_at)
+        self.header: Row = (
+            (*moving, *key, self.revision)
+            if before
+            else (*rows.header_fixed(after.request), *moving)
+        )
+        known = before.branches if before else {}
+        self.branches_new: list[Row] = []
+        self.branches_changed: list[Row] = []
+        for position, (branch_id, branch) in enumerate(after.branches.items()):
+            old = known.get(branch_id)
+            if old is None:
+                fixed = rows.branch_fixed(key, branch.spec, position)
+                self.branches_new.append((*fixed, *rows.branch_moving(branch)))
+            elif old is not branch and old != branch:
+                moved = (*rows.branch_moving(branch), *key, branch_id)
+                self.branches_changed.append(moved)
+
+
+def _write_all(
+    connection: Connection, statements: Statements, plans: Sequence[_Planned]
+) -> bool:
+    """Write everything; whether all guards held. Raises ``IntegrityError``."""
+    updates = [plan.header for plan in plans if plan.revision]
+    if _run(connection, statements.update_header, updates) != len(updates):
+        return False
+    inserts = [plan.header for plan in plans if not plan.revision]
+    _run(connection, statements.insert_header, inserts)
+    new = [row for plan in plans for row in plan.branches_new]
+    _run(connection, statements.insert_branch, new)
+    changed = [row for plan in plans for row in plan.branches_changed]
+    _run(connection, statements.update_branch, changed)
+    entries = [plan.journal for plan in plans if plan.journal is not None]
+    _run(connection, statements.insert_journal, entries)
+    _append_audit(connection, statements, plans)
+    return True
+
+
+def _append_audit(
+    connection: Connection, statements: Statements, plans: Sequence[_Planned]
+) -> None:
+    entries = [(plan.key, plan.audit) for plan in plans if plan.audit is not None]
+    if not entries:
+        return
+    last: AuditRecord | None = latest_audit_record(connection)
+    records: list[Row] = []
+    for key, entry in entries:
+        last = append_record(last, key, entry)
+        records.append(
+            (
+                last.number,
+                *key,
+                last.actor,
+                last.action,
+                last.reason,
+                last.at,
+                last.previous_hash,
+                last.hash,
+            )
+        )
+    _run(connection, statements.insert_audit, records)
+
+
+def _run(connection: Connection, statement: str, parameters: Sequence[Row]) -> int:
+    """How many rows were changed by a statement, run once for each tuple."""
+    if not parameters:
+        return 0
+    return connection.exec_driver_sql(statement, list(parameters)).rowcount
+
+
+def _insert(dialect: Dialect, table: Table) -> str:
+    return _compile(dialect, insert(table), [column.name for column in table.c])
+
+
+def _update(
+    dialect: Dialect, table: Table, to_set: Sequence[str], guard: Sequence[str]
+) -> str:
+    statement = update(table).values({name: bindparam(name) for name in to_set})
+    for name in guard:
+        statement = statement.where(table.c[name] == bindparam(f"guard_{name}"))
+    return _compile(dialect, statement, [*to_set, *(f"guard_{name}" for name in guard)])
+
+
+def _compile(dialect: Dialect, statement: Insert | Update, order: list[str]) -> str:
+    """The statement as text whose parameters stand in exactly this order."""
+    compiled = statement.compile(dialect=dialect)
+    if compiled.positiontup != order:
+        raise InvariantViolated(f"parameters stand as {compiled.positiontup}")
+    return str(compiled)
