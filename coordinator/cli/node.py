@@ -1,0 +1,171 @@
+"""``tercet serve`` and ``tercet dev``: run a node of the coordinator."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coordinator.cli import option, output
+from coordinator.cli.failure import CommandFailed, ExitCode, invalid
+from coordinator.config import ServeConfig, load_serve
+
+DEV_DIR = ".tercet"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(serve)
+    app.command()(dev)
+
+
+def serve(
+    *,
+    db: option.Database = None,
+    listen: option.Listen = None,
+    config_file: option.ConfigFile = None,
+    insecure_off_loopback: Annotated[
+        bool | None,
+        typer.Option(
+            "--insecure-off-loopback",
+            help="DANGEROUS: listen where other machines reach it, without TLS and "
+            "authentication (TERCET_INSECURE_OFF_LOOPBACK=yes).",
+            show_default=False,
+        ),
+    ] = None,
+    log_level: option.LogLevel = None,
+    log_format: option.LogFormat = None,
+) -> None:
+    """Run a node of the coordinator.
+
+    SIGTERM or Ctrl-C stops it once what is in flight has finished. An empty embedded database gets its tables; one of an older version is refused.
+    """
+    config = load_serve(
+        {
+            "database_url": db,
+            "listen": listen,
+            "config": config_file,
+            # Click says False for a flag that was not given.
+            "insecure_off_loopback": insecure_off_loopback or None,
+            "log_level": log_level,
+            "log_format": log_format,
+        },
+        os.environ,
+    )
+    _run(config, lambda address: output.line(f"tercet is ready on {address}"))
+
+
+def dev(
+    *,
+    directory: Annotated[
+        Path, typer.Option("--dir", metavar="PATH", help="Where the database lives.")
+    ] = Path(DEV_DIR),
+    listen: option.Listen = None,
+    log_level: option.LogLevel = None,
+    log_format: option.LogFormat = None,
+) -> None:
+    """Run a coordinator to develop with.
+
+    Its embedded database is made when it is not there yet.
+    """
+    database = directory / "dev.db"
+    config = load_serve(
+        {
+            "database_url": _sqlite_url(database),
+            "listen": listen,
+            "log_level": log_level,
+            "log_format": log_format,
+        },
+        os.environ,
+    )
+    _make_directory(directory)
+    _run(config, lambda address: _welcome(address, database))
+
+
+def _run(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
+    from coordinator import telemetry
+
+    telemetry.configure(level=config.log_level, log_format=config.log_format)
+    log = telemetry.get_logger()
+    _prepare_database(config.database_url)
+    if config.insecure_off_loopback:
+        output.note(
+            "WARNING: --insecure-off-loopback: without TLS and authentication, "
+            f"anybody who reaches {config.listen} can move money"
+        )
+        log.warning(telemetry.INSECURE_LISTENER_OPENED, listen=config.listen)
+    from coordinator import bootstrap
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(bootstrap.serve(config, on_ready))
+
+
+def _prepare_database(url: str) -> None:
+    """Give an empty embedded database its tables; refuse what is not current."""
+    from coordinator import telemetry
+    from coordinator.storage.sql import migrate
+
+    match migrate.state(url):
+        case migrate.SchemaState.CURRENT:
+            return
+        case migrate.SchemaState.EMPTY:
+            applied = migrate.upgrade(url)
+            telemetry.get_logger().info(telemetry.DATABASE_MIGRATED, applied=applied)
+        case migrate.SchemaState.BEHIND:
+            raise CommandFailed(
+                ExitCode.REFUSED,
+                "database_url: the tables are of an older version; make a backup, "
+                "then run `tercet db upgrade`",
+            )
+        case migrate.SchemaState.AHEAD:
+            raise CommandFailed(
+                ExitCode.REFUSED,
+                "database_url: the tables are of a newer version; install that "
+                "version of Tercet",
+            )
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _sqlite_url(path: Path) -> str:
+    if "?" in str(path):
+        raise invalid("--dir", f"{str(path)!r} holds a '?', which ends a URL's path")
+    return f"sqlite:///{path}"
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # So that nobody commits a database by accident.
+        (directory / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise invalid(
+            "--dir", f"{str(directory)!r} cannot be used: {error.strerror}"
+        ) from None
+
+
+def _welcome(address: str, database: Path) -> None:
+    server = "" if address == "127.0.0.1:7700" else f" --server {address}"
+    output.panel(
+        "Tercet is ready",
+        [
+            f"address   {address}",
+            f"database  {database}",
+            "",
+            "Try, in another terminal:",
+            f"  tercet operations{server}",
+            f"  tercet saga publish{server} FILE",
+            f"  tercet tx list{server}",
+            "",
+            "Ctrl-C stops it; the database stays.",
+        ],
+    )

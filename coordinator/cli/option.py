@@ -1,0 +1,101 @@
+"""Options that several commands share, and the checks of their values."""
+
+import os
+import re
+from typing import Annotated, TypeAlias
+
+import typer
+
+from coordinator.cli.failure import invalid
+from coordinator.config import ClientConfig, load_client
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+Server: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="HOST:PORT",
+        help="Any node of the coordinator (TERCET_SERVER; default localhost:7700).",
+    ),
+]
+Output: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        metavar="table|json",
+        help="How the result is written to stdout (TERCET_OUTPUT; default table).",
+    ),
+]
+Timeout: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        help="How long an answer may take (TERCET_TIMEOUT_SECONDS; default 10).",
+    ),
+]
+Database: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        metavar="URL",
+        help="The database (TERCET_DATABASE_URL; default sqlite:///tercet.db).",
+    ),
+]
+Listen: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--listen",
+        metavar="HOST:PORT",
+        help="Where to listen; port 0 = any free (TERCET_LISTEN; "
+        "default localhost:7700).",
+    ),
+]
+ConfigFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--config", metavar="FILE", help="Settings in TOML (TERCET_CONFIG)."),
+]
+LogLevel: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--log-level",
+        metavar="debug|info|warning|error",
+        help="What is logged to stderr (TERCET_LOG_LEVEL; default info).",
+    ),
+]
+LogFormat: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--log-format",
+        metavar="auto|json|console",
+        help="auto: console on a terminal, else JSON (TERCET_LOG_FORMAT).",
+    ),
+]
+Gid: TypeAlias = Annotated[
+    str, typer.Argument(metavar="GID", help="Of the global transaction.")
+]
+
+
+def client(
+    server: str | None = None,
+    output: str | None = None,
+    timeout: str | None = None,
+) -> ClientConfig:
+    """The settings of a command, from its flags, the environment and the file."""
+    flags = {"server": server, "output": output, "timeout_seconds": timeout}
+    return load_client(flags, os.environ)
+
+
+def identifier(field: str, text: str) -> str:
+    """The text, if it can be an identifier; else the command fails."""
+    if not _IDENTIFIER.fullmatch(text):
+        raise invalid(field, "expected 1 to 128 characters of A-Z a-z 0-9 . _ : -")
+    return text
+
+
+def show_help(context: typer.Context) -> None:
+    """The help of a group that was called without a command; wrong usage."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
