@@ -78,9 +78,10 @@ BRANCH_MAX = 1_000
 ATTENTION_AFTER = 10
 """Failed attempts of one confirm or cancel; with full jitter about two minutes."""
 
-PENDING_POLL_MS = 60_000
+PENDING_POLL_MS = 10_000
 """A participant that named no time is asked again after this long, so that a lost
-``CompleteBranch`` delays a transaction and never strands it."""
+``CompleteBranch`` delays a transaction and never strands it; several times within
+the default deadline."""
 
 
 def begin(what: Begin, now: Instant) -> Draft:
