@@ -26,6 +26,7 @@ READY_SECONDS_MAX = 20.0
 STOP_SECONDS_MAX = 5.0
 """SIGTERM is obeyed at once; what takes longer than this is killed."""
 
+POLL_SECONDS = 0.02
 LOG_TAIL_CHARACTERS = 2_000
 PORTS = range(20_000, 32_000)
 """Below what systems give to outgoing connections: a client that knocks at a port
@@ -43,6 +44,7 @@ class Member:
     arguments: tuple[str, ...]
     log: Path
     process: subprocess.Popen[bytes]
+    may_fail: bool = False
 
 
 def find_free_port() -> int:
@@ -99,12 +101,19 @@ class Fleet:
         own = ("--database", str(self.database(name)), "--target", self.target)
         self.start(name, module, name, *own, *options)
 
-    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str, *arguments: str, may_fail: bool = False) -> None:
         """Start ``python -m ARGUMENTS``; what it says goes to a file."""
         log = self.directory / f"{name}.log"
         process = _spawn(arguments, log)
-        self._members[name] = Member(arguments, log, process)
-        return process
+        self._members[name] = Member(arguments, log, process, may_fail)
+
+    async def ended(self, name: str) -> None:
+        """Wait until the member has ended by itself."""
+        process = self._members[name].process
+        while True:
+            if process.poll() is not None:
+                return
+            await asyncio.sleep(POLL_SECONDS)
 
     def kill(self, name: str) -> None:
         """SIGKILL the member and start it again, on the same database."""
@@ -117,7 +126,7 @@ class Fleet:
     def check(self) -> None:
         """Raise :class:`FleetError` when a member ended by itself with an error."""
         for name, member in self._members.items():
-            if member.process.poll():
+            if member.process.poll() and not member.may_fail:
                 tail = member.log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
                 raise FleetError(
                     f"{name} ended by itself with {member.process.returncode}; its last"
@@ -146,7 +155,7 @@ class Fleet:
                 except grpc.aio.AioRpcError:
                     continue
                 missing -= {o.name for o in reply.operations if o.attached}
-                await asyncio.sleep(0.02 if missing else 0)
+                await asyncio.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
         """End all members: SIGTERM, and SIGKILL for who does not hear it."""

@@ -6,16 +6,17 @@ rows, not its answers; and holds what the clients were told against both.
 
 What is checked, and the name a violation carries:
 
-========  ======================================================================
-MONEY     no cent appeared or vanished; balances follow from the effects
-FROZEN    nothing is left frozen, held or reserved without a transaction that ended
-ENDED     every global transaction is at one of its proper ends
-DECISION  the end agrees with the decision, and the branches with the end
-JOURNAL   every journal is gapless from 1
-EFFECT    every branch had exactly the effects that the end demands, each once
-UNKNOWN   no effect of a transaction or branch that the coordinator does not know
-HISTORY   every client was told the truth, and nothing it was told is lost
-========  ======================================================================
+==========  ======================================================================
+MONEY       no cent appeared or vanished; balances follow from the effects
+FROZEN      nothing is left frozen, held or reserved without a transaction that ended
+ENDED       every global transaction is at one of its proper ends
+DECISION    the end agrees with the decision, and the branches with the end
+JOURNAL     every journal is gapless from 1
+EFFECT      every branch had exactly the effects that the end demands, each once
+UNKNOWN     no effect of a transaction or branch that the coordinator does not know
+HISTORY     every client was told the truth, and nothing it was told is lost
+UNREADABLE  a database is missing or damaged, so that nothing can be said
+==========  ======================================================================
 """
 
 import json
@@ -91,11 +92,11 @@ class Transaction:
 
 
 class Told(NamedTuple):
-    """What a client asked for and was told. ``status`` is empty when it never knew."""
+    """What clients asked for, and all that they were told of one transaction."""
 
     gid: str
     asked_commit: bool
-    status: str
+    statuses: frozenset[str]
 
 
 class Account(NamedTuple):
@@ -130,14 +131,21 @@ class Report:
     ends: Mapping[str, int]
     modes: Mapping[str, int]
 
-    @property
-    def gids(self) -> tuple[str, ...]:
-        """The transactions at fault, each once."""
-        return tuple(sorted({v.gid for v in self.violations if v.gid}))
+
+class Unreadable(Exception):
+    """A database is missing, or is not what it should be."""
 
 
 def audit(directory: Path) -> Report:
     """Read all databases and histories below ``directory`` and judge them."""
+    try:
+        return judge(directory)
+    except Unreadable as error:
+        return Report((Violation("UNREADABLE", "", str(error)),), {}, {})
+
+
+def judge(directory: Path) -> Report:
+    """What :func:`audit` finds. Raises :class:`Unreadable`."""
     transactions = read_transactions(directory)
     effects = [e for name in (*BANKS, *SERVICES) for e in read_effects(directory, name)]
     accounts = {name: read_accounts(directory, name) for name in BANKS}
@@ -164,9 +172,12 @@ def read_rows(directory: Path, name: str, query: str) -> list[tuple[object, ...]
     """All rows of a query against one member's database."""
     path = directory / f"{name}.sqlite"
     if not path.exists():
-        raise FileNotFoundError(f"there is no database {path}")
+        raise Unreadable(f"there is no database {path}")
     with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(query).fetchall()
+        try:
+            return connection.execute(query).fetchall()
+        except sqlite3.Error as error:
+            raise Unreadable(f"{path}: {error}") from error
 
 
 def read_transactions(directory: Path) -> dict[str, Transaction]:
@@ -240,16 +251,17 @@ def read_fund(directory: Path) -> Fund:
 
 
 def read_histories(directory: Path) -> dict[str, Told]:
-    """What all clients wrote down, by gid; a later line completes an earlier one."""
+    """What all clients wrote down, by gid; an empty status says nothing."""
     told: dict[str, Told] = {}
     for path in sorted(directory.glob("history*.jsonl")):
         for line in path.read_text().splitlines():
             record = json.loads(line)
-            before = told.get(record["gid"], Told(record["gid"], False, ""))
-            told[before.gid] = Told(
-                before.gid,
+            gid, status = record["gid"], record["status"]
+            before = told.get(gid, Told(gid, asked_commit=False, statuses=frozenset()))
+            told[gid] = Told(
+                gid,
                 before.asked_commit or bool(record["asked_commit"]),
-                record["status"] or before.status,
+                before.statuses | ({status} if status else set()),
             )
     return told
 
@@ -326,15 +338,12 @@ def check_history(
     """HISTORY."""
     for told in histories.values():
         tx = transactions.get(told.gid)
-        if tx is None:
-            if told.status:
-                text = f"a client was told {told.status}, and it is not there"
-                yield Violation("HISTORY", told.gid, text)
-        elif told.status and told.status != tx.status:
-            text = f"a client was told {told.status}, and it is {tx.status}"
+        status = tx.status if tx else "not there"
+        for lie in sorted(told.statuses - {status}):
+            text = f"a client was told {lie}, and it is {status}"
             yield Violation("HISTORY", told.gid, text)
-        elif tx.status in COMMIT_ENDS and not told.asked_commit:
-            yield Violation("HISTORY", told.gid, f"{tx.status}, which nobody asked for")
+        if status in COMMIT_ENDS and not told.asked_commit:
+            yield Violation("HISTORY", told.gid, f"{status}, which nobody asked for")
     for gid in transactions.keys() - histories.keys():
         yield Violation("HISTORY", gid, "no client asked for it")
 

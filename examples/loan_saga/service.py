@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import Engine, Table, bindparam, insert, select, update
+from sqlalchemy import Engine, Table, bindparam, create_engine, insert, select, update
 
 from examples.loan_saga import schema
 from examples.loan_saga.schema import (
@@ -19,7 +19,6 @@ from examples.loan_saga.schema import (
     reservations,
     transfers,
 )
-from examples.local_database import open_database
 from participant_sdk import Context, Participant, Refused
 
 AMOUNT_MAX = 5_000_000
@@ -27,6 +26,9 @@ AMOUNT_MAX = 5_000_000
 
 BLOCKED_PREFIX = "blocked-"
 """The payout service sends nothing to a beneficiary whose name begins like this."""
+
+ACTION = "ACTION"
+COMPENSATION = "COMPENSATION"
 
 _CENTS = bindparam("cents")
 RESERVE = (
@@ -77,7 +79,7 @@ def build_risk(engine: Engine) -> Participant:
     def check(ctx: Context, loan: Loan) -> None:
         if loan.amount > AMOUNT_MAX:
             raise Refused("TOO_RISKY", f"at most {AMOUNT_MAX} cents")
-        record(ctx, assessments, loan.loanId, loan.amount)
+        record(ctx, assessments, loan.loanId, loan.amount, phase=ACTION)
 
     return risk
 
@@ -90,16 +92,20 @@ def build_treasury(engine: Engine) -> Participant:
     def reserve(ctx: Context, loan: Loan) -> Reservation:
         if ctx.connection.execute(RESERVE, {"cents": loan.amount}).rowcount != 1:
             raise Refused("OUT_OF_FUNDS", "the fund is used up")
-        return Reservation(record(ctx, reservations, loan.loanId, loan.amount))
-
-    @reserve.compensate
-    def release(ctx: Context, loan: Loan, reservation: Reservation) -> None:
-        ctx.connection.execute(RELEASE, {"cents": loan.amount})
-        ctx.connection.execute(
-            update(reservations)
-            .where(reservations.c.reservation_id == reservation.reservationId)
-            .values(phase=ctx.phase)
+        return Reservation(
+            record(ctx, reservations, loan.loanId, loan.amount, phase=ACTION)
         )
+
+    @treasury.action("release")
+    def release(ctx: Context, reservation: Reservation) -> None:
+        is_it = reservations.c.reservation_id == reservation.reservationId
+        amount = ctx.connection.execute(
+            update(reservations)
+            .where(is_it)
+            .values(phase=COMPENSATION)
+            .returning(reservations.c.amount)
+        ).scalar_one()
+        ctx.connection.execute(RELEASE, {"cents": amount})
 
     return treasury
 
@@ -110,13 +116,13 @@ def build_ledger(engine: Engine) -> Participant:
 
     @ledger.action("post")
     def post(ctx: Context, loan: Loan) -> Entry:
-        return Entry(record(ctx, entries, loan.loanId, loan.amount))
+        return Entry(record(ctx, entries, loan.loanId, loan.amount, phase=ACTION))
 
     @ledger.action("reverse")
     def reverse(ctx: Context, entry: Entry) -> None:
         wanted = select(entries).where(entries.c.entry_id == entry.entryId)
         posted = ctx.connection.execute(wanted).one()
-        record(ctx, entries, posted.loan_id, -posted.amount)
+        record(ctx, entries, posted.loan_id, -posted.amount, phase=COMPENSATION)
 
     return ledger
 
@@ -129,27 +135,27 @@ def build_payout(engine: Engine) -> Participant:
     def transfer(ctx: Context, loan: Loan) -> Transfer:
         if loan.beneficiary.startswith(BLOCKED_PREFIX):
             raise Refused("BENEFICIARY_BLOCKED", "the bank of the beneficiary says no")
-        return Transfer(record(ctx, transfers, loan.loanId, loan.amount))
+        return Transfer(record(ctx, transfers, loan.loanId, loan.amount, phase=ACTION))
 
     @transfer.compensate
     def recall(ctx: Context, _loan: Loan, sent: Transfer) -> None:
         ctx.connection.execute(
             update(transfers)
             .where(transfers.c.transfer_id == sent.transferId)
-            .values(phase=ctx.phase)
+            .values(phase=COMPENSATION)
         )
 
     return payout
 
 
-def record(ctx: Context, table: Table, loan_id: str, amount: int) -> int:
+def record(ctx: Context, table: Table, loan_id: str, amount: int, *, phase: str) -> int:
     """Write down what was done; its number."""
     row = {
         "gid": ctx.gid,
         "branch_id": ctx.branch_id,
         "loan_id": loan_id,
         "amount": amount,
-        "phase": ctx.phase,
+        "phase": phase,
     }
     return int(ctx.connection.execute(insert(table), row).lastrowid)
 
@@ -170,9 +176,10 @@ def main(
     """Serve one of the four services until it is told to stop."""
     if name not in BUILDERS:
         raise typer.BadParameter(f"NAME must be one of {', '.join(BUILDERS)}")
-    engine = open_database(database)
+    engine = create_engine(f"sqlite:///{database}")
+    service = BUILDERS[name](engine)
     schema.create_service(name, engine)
-    BUILDERS[name](engine).run(target)
+    service.run(target)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import Engine, Update, bindparam, insert, select, update
+from sqlalchemy import (
+    Engine,
+    Update,
+    bindparam,
+    create_engine,
+    insert,
+    select,
+    update,
+)
 
-from examples.local_database import open_database
 from examples.transfer_tcc import schema
 from examples.transfer_tcc.schema import accounts, holds
 from participant_sdk import Context, Participant, Refused
@@ -153,9 +160,10 @@ def main(
     ] = schema.OPENING_CENTS,
 ) -> None:
     """Serve one bank until it is told to stop."""
-    engine = open_database(database)
+    engine = create_engine(f"sqlite:///{database}")
+    bank = build(name, engine)
     schema.create_bank(engine, account_count=accounts, opening_cents=opening)
-    build(name, engine).run(target)
+    bank.run(target)
 
 
 if __name__ == "__main__":
