@@ -1,0 +1,1 @@
+"""The wire: unary services and the session stream, over one set of handlers."""

@@ -1,0 +1,110 @@
+"""Checks of single values. Each error names the field, what was expected, what to do.
+
+No message repeats the value itself: it may be a secret in the wrong field.
+"""
+
+import re
+
+import msgspec
+
+from coordinator.core.errors import InvalidRequest
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_FOREIGN = re.compile(r"[^A-Za-z0-9._:-]")
+_CONTENT_TYPE = re.compile(r"[!-~][ -~]{0,126}|")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+IDENTIFIER_RULE = "1 to 128 characters out of A-Z a-z 0-9 . _ : -"
+
+
+def is_identifier(value: str) -> bool:
+    """Whether the value can name something."""
+    return _IDENTIFIER.fullmatch(value) is not None
+
+
+def identifier(value: str, field: str) -> str:
+    """The value, if it can name something."""
+    if _IDENTIFIER.fullmatch(value) is not None:
+        return value
+    if not value:
+        found = "it is empty"
+    elif foreign := _FOREIGN.search(value):
+        found = f"character {foreign.start() + 1} is none of them"
+    else:
+        found = f"it has {len(value)}"
+    raise InvalidRequest(
+        f"{field}: expected {IDENTIFIER_RULE}, but {found}. Choose such a name.",
+        field=field,
+    )
+
+
+def text(value: str, field: str, *, chars_max: int, required: bool = False) -> str:
+    """The value, if it is one line of printable text of bounded length."""
+    if required and not value.strip():
+        raise InvalidRequest(f"{field}: expected some text. Fill it in.", field=field)
+    if len(value) > chars_max:
+        raise InvalidRequest(
+            f"{field}: expected at most {chars_max} characters, got {len(value)}. "
+            "Shorten it.",
+            field=field,
+        )
+    if control := _CONTROL.search(value):
+        raise InvalidRequest(
+            f"{field}: expected printable text on one line, but character "
+            f"{control.start() + 1} is a control character. Remove it.",
+            field=field,
+        )
+    return value
+
+
+def printable(value: str, *, chars_max: int) -> str:
+    """The value, cut to its limit and with control characters escaped."""
+    if len(value) > chars_max:
+        value = value[: chars_max - 1] + "…"
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
+
+
+def between(value: int, low: int, high: int, field: str, *, unset: int) -> int:
+    """The value, if it is in the range; ``unset`` in the place of 0."""
+    if low <= value <= high:
+        return value
+    if value == 0:
+        return unset
+    raise InvalidRequest(
+        f"{field}: expected {low} to {high}, or 0 for {unset}; got {value}. "
+        "Choose a value in that range.",
+        field=field,
+    )
+
+
+def payload_bytes(data: bytes, field: str, *, bytes_max: int) -> bytes:
+    """The payload, if it is small enough."""
+    if len(data) > bytes_max:
+        raise InvalidRequest(
+            f"{field}: expected at most {bytes_max} bytes, got {len(data)}. "
+            "Store large data elsewhere and pass a reference to it.",
+            field=field,
+        )
+    return data
+
+
+def content_type(value: str, field: str) -> str:
+    """The value, if it can be a media type or is empty."""
+    if _CONTENT_TYPE.fullmatch(value) is None:
+        raise InvalidRequest(
+            f"{field}: expected at most 127 printable ASCII characters. "
+            'Use a media type such as "application/json", or leave it empty.',
+            field=field,
+        )
+    return value
+
+
+def json_text(data: bytes, field: str) -> bytes:
+    """The bytes, if they are one JSON value."""
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        raise InvalidRequest(
+            f"{field}: expected one JSON value in UTF-8. Correct it.", field=field
+        ) from None
+    return data

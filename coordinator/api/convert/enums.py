@@ -1,0 +1,27 @@
+"""The wire's numbers for the model's words, both ways."""
+
+from collections.abc import Mapping
+
+from coordinator.core.model import (
+    BranchStatus,
+    Decision,
+    Mode,
+    OperationKind,
+    Phase,
+    Status,
+)
+from protos.v1 import types_pb2
+
+MODES = {m: types_pb2.Mode.Value(m) for m in Mode}
+STATUSES = {s: types_pb2.TransactionStatus.Value(s) for s in Status}
+DECISIONS = {
+    Decision.NONE: types_pb2.DECISION_NONE,
+    Decision.COMMIT: types_pb2.COMMIT,
+    Decision.ABORT: types_pb2.ABORT,
+}
+KINDS = {k: types_pb2.OperationKind.Value(f"OPERATION_{k}") for k in OperationKind}
+PHASES = {p: types_pb2.Phase.Value(f"PHASE_{p}") for p in Phase}
+BRANCH_STATUSES = {s: types_pb2.BranchStatus.Value(f"BRANCH_{s}") for s in BranchStatus}
+STATUS_BY_NUMBER: Mapping[int, Status] = {n: s for s, n in STATUSES.items()}
+KIND_BY_NUMBER: Mapping[int, OperationKind] = {n: k for k, n in KINDS.items()}
+PHASE_BY_NUMBER: Mapping[int, Phase] = {n: p for p, n in PHASES.items()}

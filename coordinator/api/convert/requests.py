@@ -1,0 +1,430 @@
+"""Requests become inputs, after every check."""
+
+import re
+from base64 import urlsafe_b64decode
+from binascii import Error as Base64Error
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from coordinator.api import checks
+from coordinator.api.convert.enums import (
+    PHASE_BY_NUMBER,
+    PHASES,
+    STATUS_BY_NUMBER,
+    STATUSES,
+)
+from coordinator.api.gid import GidSource
+from coordinator.api.limits import Limits
+from coordinator.core.definition import SagaDefinition
+from coordinator.core.errors import InvalidRequest
+from coordinator.core.inputs import (
+    Begin,
+    BranchReplied,
+    Cancel,
+    Confirm,
+    Input,
+    Observe,
+    Outcome,
+    Refused,
+    Register,
+    RetryNow,
+    Submit,
+    Succeeded,
+    Try,
+)
+from coordinator.core.model import (
+    DEFAULT_NAMESPACE,
+    JSON_CONTENT_TYPE,
+    NO_PAYLOAD,
+    BranchSpec,
+    Instant,
+    Key,
+    Mode,
+    Payload,
+    Phase,
+    TransactionRequest,
+)
+from coordinator.ports import Clock, TransactionFilter
+from protos.v1 import admin_pb2, coordinator_pb2, types_pb2
+
+_FORWARD = frozenset({Phase.TRY, Phase.ACTION})
+
+_PLACE = re.compile(r"([0-9]{1,18}) (.*)", re.ASCII)
+
+LATEST = "latest"
+"""The version that was published last."""
+
+
+WhatT_co = TypeVar("WhatT_co", bound=Input, covariant=True)
+
+
+class Wish(NamedTuple, Generic[WhatT_co]):
+    """A request, read and found well-formed.
+
+    Attributes:
+        then_wait: when it is accepted, wait for the end before answering.
+    """
+
+    key: Key
+    what: WhatT_co
+    then_wait: bool = False
+
+
+class RequestReader:
+    """Turns requests into inputs, or raises ``InvalidRequest``."""
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        clock: Clock,
+        gids: GidSource,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> None:
+        self.limits = limits
+        self._clock = clock
+        self._gids = gids
+        self._namespace = namespace
+
+    def key(self, gid: str) -> Key:
+        """The key of an existing transaction."""
+        return Key(self._namespace, checks.identifier(gid, "gid"))
+
+    def begin(self, request: coordinator_pb2.BeginRequest) -> Wish[Begin]:
+        """Begin, with its tries."""
+        limits = self.limits
+        key = self._new_key(request.gid)
+        name = checks.identifier(request.name, "name") if request.name else ""
+        deadline_ms = checks.between(
+            request.deadline_ms,
+            1,
+            limits.deadline_ms_max,
+            "deadline_ms",
+            unset=limits.deadline_ms_default,
+        )
+        labels = self._labels(request.labels)
+        specs = self._specs(request.tries, "tries")
+        declared = request.auto_confirm
+        if declared and not specs:
+            raise InvalidRequest(
+                "auto_confirm: expected at least one try in the same request. "
+                "Add the tries, or leave auto_confirm off and send them later.",
+                field="auto_confirm",
+            )
+        if request.wait and not declared:
+            raise InvalidRequest(
+                "wait: expected auto_confirm with it, because nobody else would end "
+                "the transaction. Set auto_confirm, or wait in Confirm or Get.",
+                field="wait",
+            )
+        now = self._clock.now()
+        sent = _digest(
+            "begin", name, request.deadline_ms, declared, labels, _raw(request.tries)
+        )
+        wanted = TransactionRequest(
+            key=key,
+            mode=Mode.TCC,
+            name=name,
+            digest=sent,
+            created_at=now,
+            deadline_at=now + deadline_ms,
+            declared=declared,
+            labels=labels,
+        )
+        return Wish(key, Begin(wanted, specs), request.wait)
+
+    def try_(self, request: coordinator_pb2.TryRequest) -> Wish[Try]:
+        """Mediated branches."""
+        key = self.key(request.gid)
+        return Wish(key, Try(self._some_specs(request.tries, "tries")))
+
+    def register(self, request: coordinator_pb2.RegisterRequest) -> Wish[Register]:
+        """Direct branches."""
+        key = self.key(request.gid)
+        return Wish(key, Register(self._some_specs(request.branches, "branches")))
+
+    def confirm(self, request: coordinator_pb2.ConfirmRequest) -> Wish[Confirm]:
+        """Confirm, with the list of branches if there is one."""
+        key = self.key(request.gid)
+        listed = request.branch_ids
+        self._count(listed, "branch_ids")
+        for i, branch_id in enumerate(listed):
+            checks.identifier(branch_id, f"branch_ids[{i}]")
+        return Wish(
+            key, Confirm(frozenset(listed) if listed else None, wait=request.wait)
+        )
+
+    def cancel(self, request: coordinator_pb2.CancelRequest) -> Wish[Cancel]:
+        """Cancel, with its reason."""
+        key = self.key(request.gid)
+        reason = checks.text(
+            request.reason, "reason", chars_max=self.limits.text_chars_max
+        )
+        return Wish(key, Cancel(text=reason, wait=request.wait))
+
+    def saga_wanted(
+        self, request: coordinator_pb2.SubmitSagaRequest
+    ) -> tuple[str, str, str]:
+        """Namespace, name and version of the definition that a submit names."""
+        name = checks.identifier(request.name, "name")
+        version = request.version or LATEST
+        return self._namespace, name, checks.identifier(version, "version")
+
+    def submit_saga(
+        self, request: coordinator_pb2.SubmitSagaRequest, definition: SagaDefinition
+    ) -> Wish[Submit]:
+        """A saga of this definition."""
+        key = self._new_key(request.gid)
+        labels = self._labels(request.labels)
+        payload = self._saga_input(request.input)
+        now = self._clock.now()
+        sent = _digest("saga", request.name, request.version or LATEST, labels, payload)
+        wanted = TransactionRequest(
+            key=key,
+            mode=Mode.SAGA,
+            name=definition.name,
+            digest=sent,
+            created_at=now,
+            deadline_at=now + definition.timeout_ms,
+            input=payload,
+            definition_digest=definition.digest,
+            definition_version=definition.version,
+            labels=_merged(definition.labels, labels),
+        )
+        return Wish(key, Submit(wanted, definition), request.wait)
+
+    def get(self, request: coordinator_pb2.GetRequest) -> Wish[Observe]:
+        """Look at a transaction, now or at its end."""
+        return Wish(self.key(request.gid), Observe(wait=request.wait))
+
+    def complete_branch(
+        self, request: coordinator_pb2.CompleteBranchRequest
+    ) -> Wish[BranchReplied]:
+        """The outcome of a branch that answered "pending"."""
+        key = self.key(request.gid)
+        branch_id = checks.identifier(request.branch_id, "branch_id")
+        phase = PHASE_BY_NUMBER.get(request.phase)
+        if phase is None:
+            raise InvalidRequest(
+                f"phase: expected one of {_names(PHASES)}. "
+                "Name the phase that was answered with pending.",
+                field="phase",
+            )
+        outcome: Outcome
+        match request.WhichOneof("outcome"):
+            case "succeeded":
+                outcome = Succeeded(
+                    self._payload(request.succeeded.output, "succeeded.output")
+                )
+            case "refused" if phase in _FORWARD:
+                outcome = Refused(
+                    checks.identifier(request.refused.code, "refused.code"),
+                    checks.text(
+                        request.refused.message,
+                        "refused.message",
+                        chars_max=self.limits.text_chars_max,
+                    ),
+                )
+            case "refused":
+                raise InvalidRequest(
+                    f"refused: expected only for {_names(_FORWARD)}; a {phase} cannot "
+                    "be refused any more. Report it as succeeded when it is done.",
+                    field="refused",
+                )
+            case _:
+                raise InvalidRequest(
+                    "outcome: expected succeeded or refused. Set one of them.",
+                    field="outcome",
+                )
+        return Wish(key, BranchReplied(branch_id, phase, 0, outcome))
+
+    def retry(self, request: admin_pb2.OperatorRequest) -> Wish[RetryNow]:
+        """An operator's wish; who and why are required."""
+        key = self.key(request.gid)
+        actor = checks.text(request.actor, "actor", chars_max=128, required=True)
+        reason = checks.text(
+            request.reason,
+            "reason",
+            chars_max=self.limits.text_chars_max,
+            required=True,
+        )
+        return Wish(key, RetryNow(actor=actor, reason=reason))
+
+    def list_(self, request: coordinator_pb2.ListRequest) -> TransactionFilter:
+        """Which transactions are asked for."""
+        statuses = set()
+        for i, number in enumerate(request.statuses):
+            if (status := STATUS_BY_NUMBER.get(number)) is None:
+                raise InvalidRequest(
+                    f"statuses[{i}]: expected one of {_names(STATUSES)}. "
+                    "Leave statuses empty for all.",
+                    field=f"statuses[{i}]",
+                )
+            statuses.add(status)
+        return TransactionFilter(
+            namespace=self._namespace,
+            statuses=frozenset(statuses),
+            name=checks.identifier(request.name, "name") if request.name else "",
+            attention=request.attention,
+            limit=checks.between(
+                request.limit,
+                1,
+                self.limits.page_max,
+                "limit",
+                unset=self.limits.page_default,
+            ),
+            before=_place_of(request.page_token) if request.page_token else None,
+        )
+
+    # ---- Parts ---------------------------------------------------------------------
+
+    def _new_key(self, gid: str) -> Key:
+        return self.key(gid) if gid else Key(self._namespace, self._gids.make())
+
+    def _some_specs(
+        self, specs: Sequence[coordinator_pb2.BranchSpec], field: str
+    ) -> tuple[BranchSpec, ...]:
+        if not specs:
+            raise InvalidRequest(
+                f"{field}: expected at least one branch. Add it.", field=field
+            )
+        return self._specs(specs, field)
+
+    def _specs(
+        self, specs: Sequence[coordinator_pb2.BranchSpec], field: str
+    ) -> tuple[BranchSpec, ...]:
+        self._count(specs, field)
+        read = tuple(self._spec(spec, f"{field}[{i}]") for i, spec in enumerate(specs))
+        if len({spec.branch_id for spec in read}) < len(read):
+            _refuse_repeated(read, field)
+        return read
+
+    def _spec(self, spec: coordinator_pb2.BranchSpec, field: str) -> BranchSpec:
+        limits = self.limits
+        return BranchSpec(
+            branch_id=checks.identifier(spec.branch_id, f"{field}.branch_id"),
+            operation=checks.identifier(spec.operation, f"{field}.operation"),
+            input=self._payload(spec.input, f"{field}.input"),
+            timeout_ms=checks.between(
+                spec.timeout_ms,
+                1,
+                limits.timeout_ms_max,
+                f"{field}.timeout_ms",
+                unset=limits.timeout_ms_default,
+            ),
+            attempt_max=checks.between(
+                spec.attempt_max,
+                1,
+                limits.attempts_max,
+                f"{field}.attempt_max",
+                unset=limits.attempts_default,
+            ),
+        )
+
+    def _count(self, items: Sequence[object], field: str) -> None:
+        if len(items) > self.limits.branches_max:
+            raise InvalidRequest(
+                f"{field}: expected at most {self.limits.branches_max}, got "
+                f"{len(items)}. Use several transactions.",
+                field=field,
+            )
+
+    def _payload(self, payload: types_pb2.Payload, field: str) -> Payload:
+        data, content_type = payload.data, payload.content_type
+        if not data and not content_type:
+            return NO_PAYLOAD
+        return Payload(
+            checks.payload_bytes(
+                data, f"{field}.data", bytes_max=self.limits.payload_bytes_max
+            ),
+            checks.content_type(content_type, f"{field}.content_type"),
+        )
+
+    def _saga_input(self, payload: types_pb2.Payload) -> Payload:
+        read = self._payload(payload, "input")
+        if read.content_type not in ("", JSON_CONTENT_TYPE):
+            raise InvalidRequest(
+                f"input.content_type: expected {JSON_CONTENT_TYPE} or nothing. "
+                "A saga's expressions read JSON only.",
+                field="input.content_type",
+            )
+        if not read.data:
+            return Payload(b"{}", JSON_CONTENT_TYPE)
+        return Payload(checks.json_text(read.data, "input.data"), JSON_CONTENT_TYPE)
+
+    def _labels(self, labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        if not labels:
+            return ()
+        bytes_max = self.limits.labels_bytes_max
+        size = 0
+        for name, value in labels.items():
+            checks.identifier(name, "labels")
+            checks.text(value, f"labels[{name}]", chars_max=bytes_max)
+            size += len(name) + len(value.encode())
+        if size > bytes_max:
+            raise InvalidRequest(
+                f"labels: expected at most {bytes_max} bytes in all, got {size}. "
+                "Labels are for finding a transaction; put data into payloads.",
+                field="labels",
+            )
+        return tuple(sorted(labels.items()))
+
+
+def _refuse_repeated(specs: Sequence[BranchSpec], field: str) -> None:
+    seen: set[str] = set()
+    for i, spec in enumerate(specs):
+        if spec.branch_id in seen:
+            raise InvalidRequest(
+                f"{field}[{i}].branch_id: expected every branch_id once in a request. "
+                "Give each branch a key of its own.",
+                field=f"{field}[{i}].branch_id",
+            )
+        seen.add(spec.branch_id)
+
+
+def _merged(
+    low: tuple[tuple[str, str], ...], high: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted({**dict(low), **dict(high)}.items())) if low else high
+
+
+def _digest(*sent: object) -> str:
+    # Over our own form and not over the message's bytes: protobuf does not promise
+    # that another release writes the same bytes.
+    return sha256(msgspec.msgpack.encode(sent)).hexdigest()
+
+
+def _raw(specs: Iterable[coordinator_pb2.BranchSpec]) -> list[tuple[object, ...]]:
+    # As sent, before defaults: another default must not make it another request.
+    return [
+        (
+            spec.branch_id,
+            spec.operation,
+            spec.input.data,
+            spec.input.content_type,
+            spec.timeout_ms,
+            spec.attempt_max,
+        )
+        for spec in specs
+    ]
+
+
+def _names(members: Iterable[str]) -> str:
+    return ", ".join(sorted(str(member) for member in members))
+
+
+def _place_of(token: str) -> tuple[Instant, str]:
+    try:
+        place = _PLACE.fullmatch(urlsafe_b64decode(token.encode()).decode())
+    except (Base64Error, ValueError):
+        place = None
+    if place is None or not checks.is_identifier(place[2]):
+        raise InvalidRequest(
+            "page_token: expected next_page_token of the reply before. "
+            "Leave it empty to begin at the newest.",
+            field="page_token",
+        )
+    return int(place[1]), place[2]

@@ -1,0 +1,176 @@
+"""Published sagas, compiled and cached on this node."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Generic, TypeVar
+
+from coordinator import saga_yaml
+from coordinator.api.convert.requests import LATEST
+from coordinator.core.definition import SagaDefinition
+from coordinator.core.errors import AlreadyExists, InvalidRequest, NotFound
+from coordinator.core.model import Milliseconds, Operation
+from coordinator.ports import Clock, Queries, StoredDefinition
+
+CACHED_DEFINITIONS_MAX = 1_024
+"""A compiled saga takes some kilobytes; this many stay in memory."""
+
+LATEST_FRESH_MS: Milliseconds = 1_000
+"""For how long another node's publication of a newer version may go unnoticed."""
+
+VERSION_EXISTS = "VERSION_EXISTS"
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class PublishedSagas:
+    """The sagas of all namespaces; implements :class:`coordinator.ports.Definitions`.
+
+    A version never changes, so what is compiled stays valid for ever. Only "latest"
+    moves: at once by a publication on this node, within :data:`LATEST_FRESH_MS` by
+    one on another.
+    """
+
+    def __init__(
+        self, queries: Queries, operations: Mapping[str, Operation], clock: Clock
+    ) -> None:
+        self._queries = queries
+        self._operations = operations
+        self._clock = clock
+        self._by_digest: _Cache[tuple[str, str], SagaDefinition] = _Cache()
+        self._by_version: _Cache[tuple[str, str, str], SagaDefinition] = _Cache()
+        self._latest: _Cache[tuple[str, str], tuple[SagaDefinition, Milliseconds]] = (
+            _Cache()
+        )
+        self._publications = 0
+
+    async def get(self, namespace: str, digest: str) -> SagaDefinition:
+        """The saga that a running transaction is pinned to.
+
+        It is compiled without the catalogue: what was valid when it was published
+        must run to its end, whatever is attached today.
+        """
+        cached = self._by_digest.get((namespace, digest))
+        if cached is not None:
+            return cached
+        stored = await self._queries.find_definition_by_digest(namespace, digest)
+        if stored is None:
+            raise NotFound(f"No saga with digest {digest} is stored.", field="digest")
+        return self._compiled(stored)
+
+    def cached(self, namespace: str, name: str, version: str) -> SagaDefinition | None:
+        """What :meth:`resolve` would return, if that is known without asking."""
+        if version != LATEST:
+            return self._by_version.get((namespace, name, version))
+        known = self._latest.get((namespace, name))
+        if known is None or self._clock.monotonic_ms() >= known[1]:
+            return None
+        return known[0]
+
+    async def resolve(self, namespace: str, name: str, version: str) -> SagaDefinition:
+        """The saga with this name and version, or the one published last.
+
+        Raises ``NotFound`` or ``StoreUnavailable``.
+        """
+        cached = self.cached(namespace, name, version)
+        if cached is not None:
+            return cached
+        publications = self._publications
+        asked_at = self._clock.monotonic_ms()
+        stored = await self.find(namespace, name, version)
+        definition = self._compiled(stored)
+        # A publication meanwhile may be newer than what was read: then do not keep it.
+        if version == LATEST and publications == self._publications:
+            self._latest.put(
+                (namespace, name), (definition, asked_at + LATEST_FRESH_MS)
+            )
+        return definition
+
+    async def find(self, namespace: str, name: str, version: str) -> StoredDefinition:
+        """What was published. Raises ``NotFound`` or ``StoreUnavailable``."""
+        stored = await self._queries.find_definition(namespace, name, version)
+        if stored is None:
+            what = name if version == LATEST else f"{name} {version}"
+            raise NotFound(
+                f"No saga {what} is published. Publish it, or correct the name; "
+                "ListSagas shows what there is.",
+                field="name" if version == LATEST else "version",
+            )
+        return stored
+
+    async def publish(self, namespace: str, text: str, source: str) -> StoredDefinition:
+        """Check a saga against the catalogue and store it; durable on return.
+
+        The same saga again is a no-op. Raises ``InvalidRequest`` with everything that
+        is wrong with it, ``AlreadyExists`` when this version is another saga, or
+        ``StoreUnavailable``.
+        """
+        # Compiling a large saga takes long enough to hold up everybody else.
+        definition = await asyncio.to_thread(
+            partial(saga_yaml.parse, text, source, operations=dict(self._operations))
+        )
+        mine = StoredDefinition(
+            namespace=namespace,
+            name=definition.name,
+            version=definition.version,
+            digest=definition.digest,
+            text=text,
+            published_at=self._clock.now(),
+        )
+        stored = await self._queries.publish(mine)
+        self._publications += 1
+        self._latest.drop((namespace, definition.name))
+        if stored.digest != definition.digest:
+            raise AlreadyExists(
+                f"{definition.name} {definition.version} is published with another "
+                "text, and a published version never changes. Raise metadata.version.",
+                field="metadata.version",
+                reason=VERSION_EXISTS,
+            )
+        return stored
+
+    def _compiled(self, stored: StoredDefinition) -> SagaDefinition:
+        key = (stored.namespace, stored.digest)
+        definition = self._by_digest.get(key)
+        if definition is None:
+            try:
+                definition = saga_yaml.parse(stored.text, stored.name)
+            except InvalidRequest as problem:
+                raise NotFound(
+                    f"The stored text of saga {stored.name} {stored.version} cannot be "
+                    f"read by this release: {problem}",
+                    reason="DEFINITION_UNREADABLE",
+                ) from problem
+            # Its identity is what it was published under, also if this release
+            # computes digests in another way.
+            definition = replace(definition, digest=stored.digest)
+            self._by_digest.put(key, definition)
+        self._by_version.put(
+            (stored.namespace, stored.name, stored.version), definition
+        )
+        return definition
+
+
+class _Cache(Generic[K, V]):
+    """The entries used last, at most :data:`CACHED_DEFINITIONS_MAX`."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[K, V] = OrderedDict()
+
+    def get(self, key: K) -> V | None:
+        value = self._entries.get(key)
+        if value is not None:
+            self._entries.move_to_end(key)
+        return value
+
+    def put(self, key: K, value: V) -> None:
+        self._entries[key] = value
+        self._entries.move_to_end(key)
+        if len(self._entries) > CACHED_DEFINITIONS_MAX:
+            self._entries.popitem(last=False)
+
+    def drop(self, key: K) -> None:
+        self._entries.pop(key, None)

@@ -1,0 +1,137 @@
+"""The gRPC server of a node, wired from its parts."""
+
+from functools import partial
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from coordinator.api.catalogue import Catalogue
+from coordinator.api.convert.requests import RequestReader
+from coordinator.api.definitions import PublishedSagas
+from coordinator.api.engine_port import Dispatcher, Engine
+from coordinator.api.gid import GidSource
+from coordinator.api.handlers import Handlers
+from coordinator.api.limits import KIB, Limits
+from coordinator.api.policy import PolicyInterceptor
+from coordinator.api.services import Services
+from coordinator.api.session import Session
+from coordinator.ports import Clock, Queries
+
+SERVICES = (
+    "",
+    "tercet.v1.Coordinator",
+    "tercet.v1.Definitions",
+    "tercet.v1.Catalogue",
+    "tercet.v1.Admin",
+)
+"""The names that the health service answers for; the empty one is the whole node."""
+
+# A frame's head beside its largest item.
+_OVERHEAD_BYTES = 64 * KIB
+
+
+class ApiServer:
+    """Serves the wire on one address."""
+
+    def __init__(self, services: Services, limits: Limits) -> None:
+        self._services = services
+        self._limits = limits
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self, address: str) -> str:
+        """Listen on ``HOST:PORT``, port 0 = any free one; the address on return.
+
+        Raises ``OSError`` when the address cannot be bound.
+        """
+        server = grpc.aio.server(
+            interceptors=(PolicyInterceptor(),), options=self._options()
+        )
+        server.add_generic_rpc_handlers(tuple(self._services.generic_handlers()))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError as problem:
+            raise OSError(
+                f"cannot listen on {address}: the address is in use, not of this "
+                "machine, or not HOST:PORT. Free it or choose another."
+            ) from problem
+        await server.start()
+        self._server = server
+        for name in SERVICES:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        return f"{address.rpartition(':')[0]}:{port}"
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Leave: announce it, accept no new RPC, end what is open within the grace.
+
+        Tolerates being called twice, or without :meth:`start`.
+        """
+        server, self._server = self._server, None
+        if server is None:
+            return
+        await self._health.enter_graceful_shutdown()
+        self._services.drain()
+        await server.stop(grace_seconds)
+
+    def _options(self) -> list[tuple[str, int]]:
+        return [
+            (
+                "grpc.max_receive_message_length",
+                self._limits.message_bytes_max + _OVERHEAD_BYTES,
+            ),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_concurrent_streams", 1_000),
+            # Two nodes on one port would share its clients without knowing it.
+            ("grpc.so_reuseport", 0),
+            # Notice a peer that vanished without a word within half a minute.
+            ("grpc.keepalive_time_ms", 20_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ]
+
+
+def build_server(
+    *,
+    engine: Engine,
+    dispatcher: Dispatcher,
+    queries: Queries,
+    catalogue: Catalogue,
+    sagas: PublishedSagas,
+    clock: Clock,
+    limits: Limits,
+    node_id: str,
+    version: str,
+) -> ApiServer:
+    """Wire the entrances to the engine. ``catalogue`` has been loaded."""
+    reader = RequestReader(limits=limits, clock=clock, gids=GidSource(clock.now))
+    handlers = Handlers(
+        engine=engine,
+        queries=queries,
+        catalogue=catalogue,
+        sagas=sagas,
+        reader=reader,
+        clock=clock,
+        limits=limits,
+    )
+    services = Services(
+        engine=engine,
+        dispatcher=dispatcher,
+        queries=queries,
+        catalogue=catalogue,
+        sagas=sagas,
+        handlers=handlers,
+        reader=reader,
+        new_session=partial(
+            Session,
+            handlers=handlers,
+            dispatcher=dispatcher,
+            catalogue=catalogue,
+            clock=clock,
+            limits=limits,
+            node_id=node_id,
+            version=version,
+        ),
+    )
+    return ApiServer(services, limits)

@@ -1,0 +1,395 @@
+"""The session stream: requests, calls and their answers in batches, both ways.
+
+One task reads, one writes, and no item has a task or a future of its own. What the
+engine and the dispatcher hand over waits as ready-made bytes in an outbox; the writer
+takes all that has gathered while its last frame was on its way, so frames grow with
+the load by themselves.
+
+A :class:`ServerFrame` consists of repeated items only, and protobuf defines the
+concatenation of two messages' bytes as their merge. So an item is serialised as a
+frame of its own when it is ready, its exact size is known, an item that cannot be
+serialised harms nobody else, and a frame is the concatenation of its items.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from coordinator import telemetry
+from coordinator.api import checks
+from coordinator.api.catalogue import Catalogue
+from coordinator.api.convert.answers import call_fields
+from coordinator.api.convert.participants import operation_of, outcome_of
+from coordinator.api.engine_port import Dispatcher, Ticket
+from coordinator.api.handlers import (
+    ANSWERED,
+    Answer,
+    Handlers,
+    ListAnswer,
+    TransactionAnswer,
+)
+from coordinator.api.limits import Limits
+from coordinator.api.status_codes import error_of
+from coordinator.core.actions import CallBranch
+from coordinator.core.errors import InvalidRequest, Overloaded, PreconditionFailed
+from coordinator.ports import Clock
+from protos.v1.coordinator_pb2 import ClientFrame, Hello, Request, ServerFrame
+
+log = telemetry.get_logger()
+
+HELLO_EXPECTED = "HELLO_EXPECTED"
+REQUEST_CREDITS_EXCEEDED = "REQUEST_CREDITS_EXCEEDED"
+
+Write = Callable[[bytes], Awaitable[None]]
+
+
+class Outbox:
+    """Serialised items that wait to be written, and the frames they become."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._items: deque[bytes] = deque()
+        self._size = 0
+        self._filled = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._is_last = False
+
+    def put(self, item: bytes) -> None:
+        """Add an item; never blocks."""
+        self._items.append(item)
+        self._size += len(item)
+        if self._size > self._limits.outbox_bytes_max:
+            self._has_room.clear()
+        self._filled.set()
+
+    def finish(self) -> None:
+        """Nothing will be added any more."""
+        self._is_last = True
+        self._filled.set()
+
+    async def room(self) -> None:
+        """Wait until the other side has read most of what waits for it."""
+        await self._has_room.wait()
+
+    async def write_all(self, write: Write) -> None:
+        """Write frames until :meth:`finish` was called and all is written."""
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            while self._items:
+                await write(self._take())
+            if self._is_last:
+                return
+
+    def _take(self) -> bytes:
+        items, limits = self._items, self._limits
+        frame = [items.popleft()]
+        size = len(frame[0])
+        while (
+            items
+            and len(frame) < limits.frame_items_max
+            and size + len(items[0]) <= limits.frame_bytes_max
+        ):
+            frame.append(items.popleft())
+            size += len(frame[-1])
+        self._size -= size
+        if self._size <= limits.outbox_bytes_max:
+            self._has_room.set()
+        return b"".join(frame)
+
+
+class Session:
+    """One client's stream. For a participant it is also its link."""
+
+    def __init__(
+        self,
+        *,
+        handlers: Handlers,
+        dispatcher: Dispatcher,
+        catalogue: Catalogue,
+        clock: Clock,
+        limits: Limits,
+        node_id: str,
+        version: str,
+    ) -> None:
+        self._handlers = handlers
+        self._dispatcher = dispatcher
+        self._catalogue = catalogue
+        self._clock = clock
+        self._limits = limits
+        self._node_id = node_id
+        self._version = version
+        self._outbox = Outbox(limits)
+        self._open: dict[int, Ticket] = {}
+        self._all_answered = asyncio.Event()
+        self._all_answered.set()
+        self._participant = ""
+        self._is_greeted = False
+        self._is_draining = False
+
+    async def run(self, frames: AsyncIterator[bytes], write: Write) -> None:
+        """Serve the stream until the client has ended it and has all its answers.
+
+        Raises a ``Refusal`` or ``StoreUnavailable`` when the stream as a whole is
+        refused. Returns also when the connection broke.
+        """
+        writer = asyncio.ensure_future(self._outbox.write_all(write))
+        reader = asyncio.ensure_future(self._read(frames))
+        try:
+            await _first_of(reader, writer)
+            if reader.done():
+                await reader
+                self._leave()
+                await self._rest_is_written(writer)
+            elif not writer.cancelled():
+                # Writing ends before reading only because the client is gone.
+                log.info(
+                    telemetry.SESSION_BROKEN, error=type(writer.exception()).__name__
+                )
+        finally:
+            self._leave()
+            for ticket in self._open.values():
+                ticket.cancel()
+            self._open.clear()
+            reader.cancel()
+            writer.cancel()
+            await asyncio.gather(reader, writer, return_exceptions=True)
+
+    def send(self, calls: Sequence[tuple[int, CallBranch]]) -> None:
+        """Hand calls to the participant (:class:`coordinator.ports.Link`)."""
+        put = self._outbox.put
+        for call_id, call in calls:
+            fields = call_fields(call_id, call)
+            put(ServerFrame(calls=(fields,)).SerializeToString())
+
+    def drain(self) -> None:
+        """Tell the client that this node is about to leave."""
+        self._is_draining = True
+        if self._is_greeted:
+            if self._participant:
+                self._dispatcher.drain(self)
+            self._outbox.put(ServerFrame(draining=True).SerializeToString())
+
+    # ---- Reading -------------------------------------------------------------------
+
+    async def _read(self, frames: AsyncIterator[bytes]) -> None:
+        frame = await self._first(frames)
+        if frame is None:
+            return
+        await self._greet(frame.hello)
+        self._take(frame)
+        async for data in frames:
+            frame = _parsed(data)
+            if frame.HasField("hello"):
+                raise PreconditionFailed(
+                    "hello: expected in the first frame only. Open another session "
+                    "to introduce yourself again.",
+                    field="hello",
+                    reason="HELLO_REPEATED",
+                )
+            self._take(frame)
+            await self._outbox.room()
+
+    async def _first(self, frames: AsyncIterator[bytes]) -> ClientFrame | None:
+        loop = asyncio.get_running_loop()
+        first = asyncio.ensure_future(anext(frames, None))
+        is_late: asyncio.Future[None] = loop.create_future()
+        due_at = self._clock.now() + self._limits.hello_timeout_ms
+        timer = self._clock.call_at(due_at, partial(_wake, is_late))
+        try:
+            await _first_of(first, is_late)
+            if not first.done():
+                raise PreconditionFailed(
+                    "hello: expected within "
+                    f"{self._limits.hello_timeout_ms} ms. Send it first.",
+                    field="hello",
+                    reason=HELLO_EXPECTED,
+                )
+            data = first.result()
+        finally:
+            timer.cancel()
+            first.cancel()
+        if data is None:
+            return None
+        frame = _parsed(data)
+        if not frame.HasField("hello"):
+            raise PreconditionFailed(
+                "hello: expected in the first frame. Send it before anything else.",
+                field="hello",
+                reason=HELLO_EXPECTED,
+            )
+        return frame
+
+    async def _greet(self, hello: Hello) -> None:
+        limits = self._limits
+        checks.text(hello.client, "hello.client", chars_max=128)
+        checks.text(hello.sdk_version, "hello.sdk_version", chars_max=128)
+        credits_ = checks.between(
+            hello.call_credits,
+            1,
+            limits.call_credits_max,
+            "hello.call_credits",
+            unset=limits.call_credits_default,
+        )
+        participant = hello.participant
+        if participant:
+            await self._announce(hello)
+        elif hello.operations:
+            raise InvalidRequest(
+                "hello.participant: expected a name with hello.operations. "
+                "Name the participant that carries them out.",
+                field="hello.participant",
+            )
+        welcome = {
+            "node_id": self._node_id,
+            "server_version": self._version,
+            "request_credits": limits.request_credits,
+            "message_bytes_max": limits.message_bytes_max,
+            "payload_bytes_max": limits.payload_bytes_max,
+        }
+        self._outbox.put(ServerFrame(welcome=welcome).SerializeToString())
+        if participant:
+            self._dispatcher.attach(participant, self, credits=credits_)
+            self._participant = participant
+            log.info(telemetry.PARTICIPANT_ATTACHED, participant=participant)
+        self._is_greeted = True
+        if self._is_draining:
+            self.drain()
+
+    async def _announce(self, hello: Hello) -> None:
+        limits = self._limits
+        participant = checks.identifier(hello.participant, "hello.participant")
+        if len(hello.operations) > limits.operations_max:
+            raise InvalidRequest(
+                f"hello.operations: expected at most {limits.operations_max}, got "
+                f"{len(hello.operations)}. Split the participant.",
+                field="hello.operations",
+            )
+        await self._catalogue.add(
+            [
+                operation_of(o, participant, f"hello.operations[{i}]", limits)
+                for i, o in enumerate(hello.operations)
+            ]
+        )
+
+    def _take(self, frame: ClientFrame) -> None:
+        if self._participant:
+            if frame.replies:
+                limits = self._limits
+                outcomes = [(r.call_id, outcome_of(r, limits)) for r in frame.replies]
+                self._dispatcher.answered(self, outcomes)
+            if frame.draining:
+                self._dispatcher.drain(self)
+        for request in frame.requests:
+            self._take_request(request)
+
+    def _take_request(self, request: Request) -> None:
+        request_id = request.id
+        kind = request.WhichOneof("request")
+        if request_id in self._open:
+            self._refuse(
+                request_id,
+                InvalidRequest(
+                    "id: expected one that is not waiting for its answer. "
+                    "Count up within a session.",
+                    field="id",
+                ),
+            )
+        elif kind is None:
+            self._refuse(
+                request_id,
+                InvalidRequest(
+                    "request: expected one of the requests in it. Set it, or connect "
+                    "to a node that knows the kind that was sent.",
+                    field="request",
+                ),
+            )
+        elif len(self._open) >= self._limits.request_credits:
+            self._refuse(
+                request_id,
+                Overloaded(
+                    f"This session has {len(self._open)} unanswered requests, as many "
+                    "as Welcome.request_credits allows. Wait for answers first.",
+                    reason=REQUEST_CREDITS_EXCEEDED,
+                ),
+            )
+        else:
+            self._open[request_id] = ANSWERED
+            self._all_answered.clear()
+            ticket = self._handlers.handle(
+                getattr(request, kind), partial(self._answer, request_id)
+            )
+            if request_id in self._open:
+                self._open[request_id] = ticket
+
+    # ---- Answering -----------------------------------------------------------------
+
+    def _answer(self, request_id: int, answer: Answer) -> None:
+        if self._open.pop(request_id, None) is None:
+            return
+        self._put_response(request_id, answer)
+        if not self._open:
+            self._all_answered.set()
+
+    def _refuse(self, request_id: int, problem: Exception) -> None:
+        self._put_response(request_id, error_of(problem))
+
+    def _put_response(self, request_id: int, answer: Answer) -> None:
+        try:
+            item = _response(request_id, answer)
+        except Exception as problem:  # noqa: BLE001 - the request's edge
+            item = _response(request_id, error_of(problem))
+        self._outbox.put(item)
+
+    # ---- The end -------------------------------------------------------------------
+
+    async def _rest_is_written(self, writer: asyncio.Future[None]) -> None:
+        answered = asyncio.ensure_future(self._all_answered.wait())
+        try:
+            await _first_of(answered, writer)
+        finally:
+            answered.cancel()
+        self._outbox.finish()
+        await asyncio.wait({writer})
+
+    def _leave(self) -> None:
+        if self._participant:
+            self._dispatcher.detach(self)
+            log.info(telemetry.PARTICIPANT_DETACHED, participant=self._participant)
+            self._participant = ""
+
+
+def _parsed(data: bytes) -> ClientFrame:
+    try:
+        return ClientFrame.FromString(data)
+    except DecodeError:
+        raise InvalidRequest(
+            "The message is no tercet.v1.ClientFrame. "
+            "Use the protocol of this release.",
+            reason="MALFORMED_MESSAGE",
+        ) from None
+
+
+def _response(request_id: int, answer: Answer) -> bytes:
+    match answer:
+        case TransactionAnswer(fields):
+            response = {"id": request_id, "transaction": fields}
+        case ListAnswer(fields):
+            response = {"id": request_id, "list": fields}
+        case error:
+            response = {"id": request_id, "error": error}
+    return ServerFrame(responses=(response,)).SerializeToString()
+
+
+async def _first_of(*futures: asyncio.Future[Any]) -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
