@@ -12,7 +12,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import grpc
 from google.protobuf.message import DecodeError
 
-from coordinator.cli.failure import CommandFailed, ExitCode
+from coordinator.cli.failure import CommandFailed, ExitCode, with_field
 from coordinator.config import ClientConfig
 from protos.v1 import admin_pb2_grpc, coordinator_pb2, coordinator_pb2_grpc, types_pb2
 
@@ -86,9 +86,9 @@ class Client:
         code = error.code()
         exit_code = _EXIT_CODES.get(code, ExitCode.INTERNAL)
         if (told := _told(error)) is not None:
-            field = f"{told.field}: " if told.field else ""
             reason = f" ({told.reason})" if told.reason else ""
-            return CommandFailed(exit_code, f"{field}{told.message}{reason}")
+            text = with_field(told.field, told.message)
+            return CommandFailed(exit_code, f"{text}{reason}")
         server = self._config.server
         match code:
             case grpc.StatusCode.UNAVAILABLE:

@@ -60,6 +60,11 @@ def invalid(field: str, problem: str) -> CommandFailed:
     return CommandFailed(ExitCode.INVALID, f"{field}: {problem}")
 
 
+def with_field(field: str, message: str) -> str:
+    """The message, with the field at fault in front unless it stands there."""
+    return message if message.startswith(field) else f"{field}: {message}"
+
+
 def failure_of(error: Exception) -> CommandFailed:
     """What to tell the user about any error."""
     match error:
@@ -67,8 +72,8 @@ def failure_of(error: Exception) -> CommandFailed:
             return error
         case ConfigError():
             return CommandFailed(ExitCode.INVALID, str(error))
-        case Refusal(field=field) if field:
-            return CommandFailed(_exit_code_of(error), f"{field}: {error}")
+        case Refusal(field=field):
+            return CommandFailed(_exit_code_of(error), with_field(field, str(error)))
         case CoordinatorError():
             return CommandFailed(_exit_code_of(error), str(error))
     from coordinator import telemetry

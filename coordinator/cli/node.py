@@ -40,7 +40,8 @@ def serve(
 ) -> None:
     """Run a node of the coordinator.
 
-    SIGTERM or Ctrl-C stops it once what is in flight has finished. An empty embedded database gets its tables; one of an older version is refused.
+    SIGTERM or Ctrl-C stops it once what is in flight has finished. An empty embedded
+    database gets its tables; one of an older version is refused.
     """
     config = load_serve(
         {

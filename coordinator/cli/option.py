@@ -94,6 +94,15 @@ def identifier(field: str, text: str) -> str:
     return text
 
 
+def one_line(field: str, text: str, *, chars_max: int) -> str:
+    """The text, if it can be shown on one line; else the command fails."""
+    if not text.strip() or not text.isprintable() or len(text) > chars_max:
+        raise invalid(
+            field, f"expected 1 to {chars_max} printable characters on one line"
+        )
+    return text
+
+
 def show_help(context: typer.Context) -> None:
     """The help of a group that was called without a command; wrong usage."""
     if context.invoked_subcommand is None:

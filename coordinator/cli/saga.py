@@ -28,7 +28,7 @@ app = typer.Typer(
 def lint(files: Files, *, output_as: option.Output = None) -> None:
     """Check saga definitions without a coordinator."""
     config = option.client(output=output_as)
-    results = _check(files)
+    results = _check(_texts(files))
     if config.output == "json":
         output.document({"files": [result for result, _ in results]})
     else:
@@ -56,8 +56,8 @@ def publish(
     findings.
     """
     config = option.client(server, output_as, timeout)
-    texts = [(name, read_text("FILE", name)) for name in files]
-    findings = [line for _, lines in _check(files) for line in lines]
+    texts = _texts(files)
+    findings = [line for _, lines in _check(texts) for line in lines]
     if findings:
         for line in findings:
             output.note(line)
@@ -70,7 +70,9 @@ def publish(
     with connected(config) as client:
         try:
             for name, text in texts:
-                request = admin_pb2.PublishSagaRequest(text=text, source=name)
+                request = admin_pb2.PublishSagaRequest(
+                    text=text, source=output.visible(name)
+                )
                 reply = client.ask(client.definitions.PublishSaga, request)
                 published.append({"source": name, **view.definition(reply)})
         finally:
@@ -134,6 +136,8 @@ def run(
     """
     config = option.client(server, output_as, timeout)
     option.identifier("NAME", name)
+    if version:
+        option.one_line("--version", version, chars_max=128)
     data = _input(input_)
     gid = uuid.uuid4().hex if gid is None else option.identifier("--gid", gid)
     from coordinator.cli import view
@@ -161,13 +165,17 @@ def run(
         raise typer.Exit(ExitCode.ENDED_OTHERWISE)
 
 
-def _check(files: list[str]) -> list[tuple[dict[str, object], list[str]]]:
+def _texts(files: list[str]) -> list[tuple[str, str]]:
+    return [(name, read_text("FILE", name)) for name in files]
+
+
+def _check(texts: list[tuple[str, str]]) -> list[tuple[dict[str, object], list[str]]]:
     """Each file's result, and its findings as lines ``file:line:column: ...``."""
     from coordinator import saga_yaml
 
     results: list[tuple[dict[str, object], list[str]]] = []
-    for name in files:
-        definition, findings = saga_yaml.check(read_text("FILE", name), name)
+    for name, text in texts:
+        definition, findings = saga_yaml.check(text, name)
         result: dict[str, object] = {
             "source": name,
             "ok": not findings,

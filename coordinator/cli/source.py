@@ -14,6 +14,8 @@ def read_text(field: str, name: str) -> str:
     Args:
         field: the argument that named it, for messages.
     """
+    if not name:
+        raise invalid(field, "expected the name of a file, not an empty one")
     try:
         with Path(name).open("rb") as file:
             data = file.read(FILE_BYTES_MAX + 1)

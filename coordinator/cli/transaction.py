@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from coordinator.cli.client import Client
 
 LIMIT_MAX = 1_000
-REASON_CHARS_MAX = 1_000
 
 app = typer.Typer(
     help="Global transactions: list, show, retry.",
@@ -48,7 +47,9 @@ def list_transactions(
     """List global transactions, newest first."""
     config = option.client(server, output_as, timeout)
     if name:
-        option.identifier("--name", name)
+        option.one_line("--name", name, chars_max=128)
+    if page_token:
+        option.one_line("--page-token", page_token, chars_max=1_024)
     from coordinator.cli import view
     from coordinator.cli.client import connected
     from protos.v1 import coordinator_pb2
@@ -139,10 +140,9 @@ def retry(
     """Ask a transaction's open branches again at once."""
     config = option.client(server, output_as, timeout)
     option.identifier("GID", gid)
-    if not reason.strip() or len(reason) > REASON_CHARS_MAX:
-        raise invalid("--reason", "expected 1 to 1000 characters that say why")
+    option.one_line("--reason", reason, chars_max=1_000)
     who = _os_user() if actor is None else actor
-    option.identifier("--actor", who)
+    option.one_line("--actor", who, chars_max=128)
     from coordinator.cli import view
     from coordinator.cli.client import connected
     from protos.v1 import admin_pb2

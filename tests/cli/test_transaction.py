@@ -1,0 +1,315 @@
+"""``tercet tx``: what is asked, what is shown, and how it fails."""
+
+import json
+
+import grpc
+import pytest
+
+from protos.v1 import admin_pb2, coordinator_pb2, types_pb2
+
+NOT_FOUND = (
+    grpc.StatusCode.NOT_FOUND,
+    types_pb2.Error(
+        status=5,
+        reason="NOT_FOUND",
+        message="there is no transaction with this gid",
+        field="gid",
+    ),
+)
+
+
+def test_list_sends_every_filter(ask, server):
+    """Filters travel as they were given, words of statuses in any case."""
+    server.answers["List"] = coordinator_pb2.ListReply()
+    result = ask(
+        *("tx", "list", "--status", "trying", "--status", "CONFIRMING"),
+        *("--name", "transfer", "--attention", "--limit", "7", "--page-token", "p"),
+    )
+    assert result.exit_code == 0, result.output
+    assert server.request("List") == coordinator_pb2.ListRequest(
+        statuses=[types_pb2.TRYING, types_pb2.CONFIRMING],
+        name="transfer",
+        attention=True,
+        limit=7,
+        page_token="p",
+    )
+    assert result.stdout == "no transactions\n"
+
+
+def test_list_is_plain_columns_where_there_is_no_terminal(ask, server, transfer):
+    """No colour, no boxes, nothing cut: other programs read it."""
+    server.answers["List"] = coordinator_pb2.ListReply(
+        transactions=[transfer], next_page_token="next"
+    )
+    result = ask("tx", "list")
+    header, row = result.stdout.splitlines()
+    assert header.split() == [
+        *("GID", "MODE", "NAME", "STATUS", "REASON", "ATTENTION", "CREATED")
+    ]
+    assert row.split("  ")[0] == "t-1"
+    assert "CONFIRMING" in row
+    assert "confirm failed 20 times" in row
+    assert "2023-11-14T22:13:20.000Z" in row
+    assert result.stdout.isascii()
+    assert result.stderr == "there are more: --page-token next\n"
+
+
+def test_list_as_json_has_stable_keys(ask, server, transfer):
+    """All keys are always there, and stdout is one JSON document."""
+    server.answers["List"] = coordinator_pb2.ListReply(
+        transactions=[transfer, types_pb2.Transaction(gid="empty")],
+        next_page_token="next",
+    )
+    result = ask("tx", "list", "--output", "json")
+    shown = json.loads(result.stdout)
+    assert set(shown) == {"transactions", "next_page_token"}
+    first, second = shown["transactions"]
+    assert list(first) == list(second)
+    assert first == {
+        "gid": "t-1",
+        "mode": "TCC",
+        "name": "transfer",
+        "status": "CONFIRMING",
+        "decision": "COMMIT",
+        "reason_code": "",
+        "reason_text": "",
+        "output": None,
+        "created_at": "2023-11-14T22:13:20.000Z",
+        "deadline_at": "2023-11-14T22:14:20.000Z",
+        "updated_at": "2023-11-14T22:13:20.500Z",
+        "finished_at": None,
+        "attention_since": "2023-11-14T22:13:20.400Z",
+        "attention_reason": "confirm failed 20 times",
+        "definition_version": "",
+        "definition_digest": "",
+        "labels": {"channel": "web"},
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list", "--status", "LOST"),
+        ("list", "--limit", "0"),
+        ("list", "--limit", "1001"),
+        ("list", "--name", "a\nb"),
+        ("list", "--output", "xml"),
+        ("list", "--timeout", "0"),
+        ("list", "--timeout", "soon"),
+        ("list", "--server", "unix:/tmp/socket"),
+        ("list", "--nonsense"),
+        ("show",),
+        ("show", "a/b"),
+        ("show", "g" * 129),
+        ("show", ""),
+        ("retry", "t-1"),
+        ("retry", "t-1", "--reason", "  "),
+        ("retry", "t-1", "--reason", "x" * 1001),
+        ("retry", "t-1", "--reason", "why", "--actor", "a\x1b[2J"),
+        ("retry", "t-1", "--reason", "why", "--actor", ""),
+        ("lost",),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_code_2(ask, server, arguments):
+    """Nothing is asked of the coordinator, and the line names the argument."""
+    result = ask("tx", *arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert line.isprintable()
+    assert server.asked == []
+
+
+def test_show_tells_what_an_operator_needs(ask, server, transfer):
+    """Status, attempts, last error and next retry of each branch are there."""
+    server.answers["Get"] = coordinator_pb2.TransactionReply(transaction=transfer)
+    result = ask("tx", "show", "t-1")
+    assert result.exit_code == 0, result.output
+    assert server.request("Get") == coordinator_pb2.GetRequest(
+        gid="t-1", with_branches=True
+    )
+    lines = result.stdout.splitlines()
+    assert "status              CONFIRMING" in lines
+    assert "labels              channel=web" in lines
+    assert not any(line.startswith("finished_at") for line in lines)
+    (credit,) = (line for line in lines if line.startswith("credit"))
+    assert [cell.strip() for cell in credit.split("  ") if cell] == [
+        "credit",
+        "bank-b.credit",
+        "CONFIRMING",
+        "20",
+        r"TIMEOUT: no answer\x1b[2J in 3 s",
+        "2023-11-14T22:13:50.000Z",
+    ]
+
+
+def test_texts_from_elsewhere_cannot_move_the_cursor(ask, server, transfer):
+    """Control characters of a participant's error text are escaped."""
+    server.answers["Get"] = coordinator_pb2.TransactionReply(transaction=transfer)
+    for arguments in ((), ("--output", "json")):
+        assert "\x1b" not in ask("tx", "show", "t-1", *arguments).output
+
+
+def test_show_as_json_has_branches_and_journal(ask, server, transfer):
+    """Facts of the journal are values, not texts with JSON in them."""
+    transfer.output.data = b'{"ok": true}'
+    transfer.output.content_type = "application/json"
+    transfer.branches[0].output.data = b"\x00\x01"
+    server.answers["Get"] = coordinator_pb2.TransactionReply(transaction=transfer)
+    server.answers["GetJournal"] = admin_pb2.GetJournalReply(
+        entries=[
+            admin_pb2.JournalEntry(
+                seq=1, at_ms=1_700_000_000_000, events=['{"kind": "Begun"}', "odd"]
+            )
+        ]
+    )
+    shown = json.loads(ask("tx", "show", "t-1", "--journal", "--output=json").stdout)
+    assert server.request("GetJournal").gid == "t-1"
+    assert shown["journal"] == [
+        {
+            "seq": 1,
+            "at": "2023-11-14T22:13:20.000Z",
+            "events": [{"kind": "Begun"}, "odd"],
+        }
+    ]
+    assert shown["output"] == {"content_type": "application/json", "json": {"ok": True}}
+    debit, credit = shown["branches"]
+    assert list(debit) == list(credit)
+    assert debit["output"] == {"content_type": "", "base64": "AAE="}
+    assert credit["attempts"] == 20
+    assert credit["next_retry_at"] == "2023-11-14T22:13:50.000Z"
+
+
+def test_show_without_journal_does_not_ask_for_it(ask, server, transfer):
+    """A journal can be long; only who wants it pays."""
+    server.answers["Get"] = coordinator_pb2.TransactionReply(transaction=transfer)
+    assert "journal" not in json.loads(
+        ask("tx", "show", "t-1", "--output", "json").stdout
+    )
+    assert [name for name, _ in server.asked] == ["Get"]
+
+
+def test_show_journal_is_a_line_a_fact(ask, server, transfer):
+    """Facts stand under their sequence numbers, in order."""
+    server.answers["Get"] = coordinator_pb2.TransactionReply(transaction=transfer)
+    server.answers["GetJournal"] = admin_pb2.GetJournalReply(
+        entries=[
+            admin_pb2.JournalEntry(seq=1, at_ms=1, events=['{"kind":"A"}']),
+            admin_pb2.JournalEntry(seq=2, at_ms=2, events=['{"kind":"B"}'] * 2),
+        ]
+    )
+    facts = ask("tx", "show", "t-1", "--journal").stdout.splitlines()[-3:]
+    assert [fact.split()[0] for fact in facts] == ["1", "2", "2"]
+    assert facts[0].endswith('{"kind": "A"}')
+
+
+def test_words_of_a_newer_coordinator_are_shown_as_numbers(ask, server, transfer):
+    """A value this version has no word for harms nothing."""
+    transfer.status = 99
+    transfer.branches[0].status = 98
+    server.answers["Get"] = coordinator_pb2.TransactionReply(transaction=transfer)
+    shown = json.loads(ask("tx", "show", "t-1", "--output", "json").stdout)
+    assert (shown["status"], shown["branches"][0]["status"]) == ("99", "98")
+
+
+def test_retry_says_who_and_why(ask, server, transfer):
+    """The audit gets the actor and the reason as they were given."""
+    server.answers["RetryTransaction"] = coordinator_pb2.TransactionReply(
+        transaction=transfer
+    )
+    result = ask("tx", "retry", "t-1", "--reason", "bank b is back", "--actor", "Ann L")
+    assert result.exit_code == 0, result.output
+    assert server.request("RetryTransaction") == admin_pb2.OperatorRequest(
+        gid="t-1", actor="Ann L", reason="bank b is back"
+    )
+    assert result.stdout == "t-1 CONFIRMING: its open branches are asked again\n"
+
+
+def test_retry_takes_the_os_user_as_actor(ask, server, transfer, monkeypatch):
+    """Who does not say who it is, is who the system says."""
+    monkeypatch.setenv("LOGNAME", "operator7")
+    server.answers["RetryTransaction"] = coordinator_pb2.TransactionReply(
+        transaction=transfer
+    )
+    result = ask("tx", "retry", "t-1", "--reason", "why", "--output", "json")
+    assert server.request("RetryTransaction").actor == "operator7"
+    assert json.loads(result.stdout)["gid"] == "t-1"
+
+
+def test_retry_without_any_user_name_asks_for_one(ask, server, monkeypatch):
+    """An audit entry by nobody is not written."""
+
+    def nobody() -> str:
+        raise KeyError("uid")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    result = ask("tx", "retry", "t-1", "--reason", "why")
+    assert result.exit_code == 2
+    assert "--actor" in result.stderr
+    assert server.asked == []
+
+
+def test_unknown_gid_is_code_3(ask, server):
+    """The coordinator's own words are shown, on one line, and nothing on stdout."""
+    server.answers["Get"] = NOT_FOUND
+    result = ask("tx", "show", "t-1", "--output", "json")
+    assert result.exit_code == 3
+    assert result.stdout == ""
+    assert (
+        result.stderr
+        == "error: gid: there is no transaction with this gid (NOT_FOUND)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, 2),
+        (grpc.StatusCode.NOT_FOUND, 3),
+        (grpc.StatusCode.ALREADY_EXISTS, 4),
+        (grpc.StatusCode.FAILED_PRECONDITION, 4),
+        (grpc.StatusCode.UNAVAILABLE, 5),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, 5),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, 5),
+        (grpc.StatusCode.INTERNAL, 6),
+        (grpc.StatusCode.UNKNOWN, 6),
+        (grpc.StatusCode.UNIMPLEMENTED, 6),
+    ],
+)
+@pytest.mark.parametrize(
+    "error", [types_pb2.Error(reason="WHY", message="the words"), None]
+)
+def test_each_status_has_its_exit_code(ask, server, code, exit_code, error):
+    """With or without the coordinator's own error, the code is the same."""
+    server.answers["Get"] = (code, error)
+    result = ask("tx", "show", "t-1")
+    assert result.exit_code == exit_code
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert error is None or line == "error: the words (WHY)"
+
+
+def test_no_coordinator_is_code_5_and_says_what_to_do(run):
+    """The address that was asked and the ways to another are named."""
+    result = run("tx", "list", "--server", "localhost:1")
+    assert result.exit_code == 5
+    (line,) = result.stderr.splitlines()
+    assert "127.0.0.1:1" in line
+    assert "--server" in line
+    assert "TERCET_SERVER" in line
+
+
+def test_rubbish_in_the_error_metadata_is_no_second_error(ask, server):
+    """The status itself is enough to fail properly."""
+
+    def abort(context):
+        context.set_trailing_metadata((("tercet-error-bin", b"\xff\xff"),))
+        context.abort(grpc.StatusCode.NOT_FOUND, "plain details")
+
+    server._answer = lambda _method, _request, context: abort(context)
+    result = ask("tx", "show", "t-1")
+    assert result.exit_code == 3
+    assert result.stderr == (
+        f"error: {server.address} answered NOT_FOUND: plain details\n"
+    )
