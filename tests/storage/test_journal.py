@@ -1,0 +1,150 @@
+"""The journal: gapless, thinned, and enough to rebuild the state."""
+
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+
+from coordinator.core.errors import InvariantViolated
+from coordinator.core.events import (
+    AttemptFailed,
+    AttentionRaised,
+    Began,
+    BranchAbandoned,
+    BranchPending,
+    BranchRefused,
+    BranchRegistered,
+    BranchSucceeded,
+    CompensationStarted,
+    Decided,
+    Event,
+    Finished,
+    OutputLearned,
+    RetryRequested,
+    StepStarted,
+)
+from coordinator.core.evolution import fold
+from coordinator.core.model import Decision, GlobalTransaction, Mode, Phase, Status
+from coordinator.ports import Change
+from coordinator.storage.journal import decode_events, encode_events, journal_entry
+from tests.storage.conftest import AnyStore
+from tests.storage.samples import (
+    BINARY,
+    JSON,
+    NOW,
+    began,
+    commit,
+    confirmed,
+    key,
+    move,
+    request,
+    saga_began,
+    spec,
+    stored,
+    tried,
+)
+
+EVERY_EVENT: tuple[Event, ...] = (
+    Began(request(key(1), mode=Mode.SAGA), None),
+    BranchRegistered(spec("debit", BINARY), direct=True, at=NOW),
+    StepStarted(spec("credit"), NOW),
+    BranchSucceeded("debit", Phase.TRY, BINARY, NOW),
+    BranchRefused("debit", "CLOSED", 'a "closed"\naccount — ü \u0000', NOW),
+    BranchAbandoned("credit", NOW),
+    AttemptFailed("debit", 4, NOW, "TIMEOUT", ""),
+    BranchPending("debit", None),
+    BranchPending("debit", NOW),
+    OutputLearned("debit", JSON, NOW),
+    CompensationStarted("debit", JSON, NOW),
+    Decided(Decision.ABORT, "DEADLINE", "", NOW),
+    AttentionRaised("look", NOW),
+    RetryRequested("alice", "back", NOW),
+    Finished(Status.RESOLVED, BINARY, NOW),
+)
+
+
+def test_every_event_makes_the_round_trip() -> None:
+    """And none was forgotten in the list above."""
+    assert set(get_args(Event)) == {type(event) for event in EVERY_EVENT}
+    assert decode_events(encode_events(list(EVERY_EVENT))) == EVERY_EVENT
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[{}]", '[{"type":"Unheard"}]', '[{"type":"Decided"}]', "{}"]
+)
+def test_a_strange_entry_is_no_history(text: str) -> None:
+    """A journal that cannot be read is never taken for an empty one."""
+    with pytest.raises(InvariantViolated):
+        decode_events(text)
+
+
+def history() -> list[Change]:
+    """A TCC transaction with a detour: a failed attempt, and somebody's help."""
+    first = began(1, "debit", "credit")
+    second = move(first.after, AttemptFailed("debit", 1, NOW + 9, "TIMEOUT", "late"))
+    third = move(second.after, RetryRequested("alice", "back", NOW + 10))
+    fourth = tried(third.after)
+    return [first, second, third, fourth, confirmed(fourth.after)]
+
+
+def without_bookkeeping(tx: GlobalTransaction) -> GlobalTransaction:
+    """What the journal promises to rebuild: all but who wrote it and how often."""
+    return replace(tx, revision=0, journal_seq=0, owner="", definition=None)
+
+
+async def test_state_is_the_fold_of_the_journal(store: AnyStore) -> None:
+    """T11: after every commit, what is stored is what the journal tells."""
+    told: list[Event] = []
+    for number, change in enumerate(history(), 1):
+        await commit(store, change)
+        entries = await store.journal(change.key)
+        assert list(range(1, number + 1)) == [entry.seq for entry in entries]
+        text = journal_entry(change)
+        assert text is not None
+        told += decode_events(text)
+        loaded = without_bookkeeping(await stored(store, change.key))
+        assert without_bookkeeping(fold(tuple(told))) == loaded
+
+
+async def test_journal_is_readable(store: AnyStore) -> None:
+    """People see the facts by name, with the time of their commit."""
+    first = began(1, "debit")
+    await commit(store, first)
+    await commit(store, tried(first.after))
+    opened, decided = await store.journal(key(1))
+    assert [e["type"] for e in opened.events] == ["Began", "BranchRegistered"]
+    assert [e["type"] for e in decided.events] == ["BranchSucceeded", "Decided"]
+    assert (opened.at, decided.at) == (NOW + 1, NOW + 10)
+    assert decided.events[1]["decision"] == "COMMIT"
+
+
+async def test_journal_of_an_unknown_transaction_is_empty(store: AnyStore) -> None:
+    """Not an error."""
+    assert await store.journal(key(404)) == []
+
+
+async def test_failed_attempts_are_thinned(store: AnyStore) -> None:
+    """A hundred failures leave seven entries; the row holds the exact count."""
+    change = saga_began()
+    await commit(store, change)
+    for attempts in range(1, 101):
+        failed = AttemptFailed("debit", attempts, NOW + attempts, "TIMEOUT", "late")
+        change = move(change.after, failed)
+        await commit(store, change)
+    entries = await store.journal(change.key)
+    assert list(range(1, 9)) == [entry.seq for entry in entries]
+    counts = [entry.events[0]["attempts"] for entry in entries[1:]]
+    assert counts == [1, 2, 4, 8, 16, 32, 64]
+    loaded = await stored(store, change.key)
+    assert (
+        loaded.branches["debit"].attempts,
+        loaded.branches["debit"].due_at,
+        loaded.revision,
+    ) == (100, NOW + 100, 101)
+
+
+async def test_a_definition_is_not_written_into_the_journal(store: AnyStore) -> None:
+    """It is stored once, by its digest, however many sagas follow it."""
+    await commit(store, saga_began())
+    (entry,) = await store.journal(key(1))
+    assert {"type", "request"} == set(entry.events[0])

@@ -1,0 +1,393 @@
+"""What the port Store promises, of both stores."""
+
+from dataclasses import replace
+
+import pytest
+
+from coordinator.core.errors import InvariantViolated, StoreUnavailable
+from coordinator.core.events import (
+    AttemptFailed,
+    AttentionRaised,
+    BranchPending,
+    BranchRefused,
+    BranchSucceeded,
+    CompensationStarted,
+    Decided,
+    Finished,
+    RetryRequested,
+    StepStarted,
+)
+from coordinator.core.model import Decision, Key, Phase, Status
+from coordinator.ports import AuditEntry, NodeRow, SweepRow
+from coordinator.storage.audit import find_break
+from tests.storage.conftest import AnyStore, Stores
+from tests.storage.samples import (
+    BINARY,
+    JSON,
+    NOW,
+    began,
+    commit,
+    confirmed,
+    key,
+    move,
+    run_to_end,
+    saga_began,
+    spec,
+    stored,
+    tried,
+)
+
+
+async def test_what_was_stored_is_loaded_exactly(store: AnyStore) -> None:
+    """Every field of a transaction and its branches makes the round trip."""
+    first = saga_began()
+    second = move(
+        first.after,
+        BranchSucceeded("debit", Phase.ACTION, BINARY, NOW + 5),
+        StepStarted(spec("credit", BINARY), NOW + 5),
+        AttemptFailed("credit", 1, NOW + 900, "TIMEOUT", "no answer in 2 s"),
+        BranchPending("credit", NOW + 1_000),
+        AttentionRaised("credit: 10 attempts", NOW + 6),
+    )
+    third = move(
+        second.after,
+        Decided(Decision.ABORT, "DEADLINE", "too late — zu spät", NOW + 7),
+        BranchRefused("credit", "CLOSED", "account closed", NOW + 8),
+        CompensationStarted("debit", JSON, NOW + 9),
+    )
+    fourth = move(
+        third.after,
+        BranchSucceeded("debit", Phase.COMPENSATION, JSON, NOW + 11),
+        Finished(Status.COMPENSATED, BINARY, NOW + 12),
+    )
+    for change in (first, second, third, fourth):
+        await commit(store, change)
+        assert change.after == await stored(store, change.key)
+
+
+async def test_branches_keep_the_order_of_registration(store: AnyStore) -> None:
+    """Whatever their names are and whenever they joined."""
+    first = began(1, "zebra", "apple", "mango")
+    more = [StepStarted(spec(b), NOW) for b in ("aa", "zz")]
+    second = move(first.after, *more)
+    await commit(store, first)
+    await commit(store, second)
+    loaded = await stored(store, key(1))
+    assert list(loaded.branches) == ["zebra", "apple", "mango", "aa", "zz"]
+
+
+async def test_load_returns_those_that_exist(store: AnyStore) -> None:
+    """Unknown keys are passed over, repeated ones are returned once."""
+    await commit(store, began(1, "debit"), began(2), began(Key("other", "tx-00001")))
+    wanted = [key(2), key(9), key(1), key(2), Key("other", "tx-00001")]
+    loaded = await store.load(wanted)
+    expected = [key(1), key(2), Key("other", "tx-00001")]
+    assert expected == sorted(tx.key for tx in loaded)
+    assert await store.load([]) == []
+
+
+async def test_load_of_very_many_keys(store: AnyStore) -> None:
+    """More keys than a database allows parameters in a statement."""
+    changes = [began(number, "debit") for number in range(1_203)]
+    await commit(store, *changes)
+    loaded = {tx.key: tx for tx in await store.load([c.key for c in changes])}
+    assert {change.key: change.after for change in changes} == loaded
+
+
+async def test_definition_is_not_stored_with_the_transaction(store: AnyStore) -> None:
+    """The caller attaches it; the request's digest says which."""
+    change = saga_began()
+    await commit(store, change)
+    loaded = await stored(store, change.key)
+    assert (loaded.definition, loaded.request.definition_digest) == (None, "ab" * 32)
+
+
+async def test_write_with_a_stale_revision_is_a_conflict(store: AnyStore) -> None:
+    """L1: the guard is the revision; a loser changes nothing and is told so."""
+    first = began(1, "debit")
+    await commit(store, first)
+    winner = tried(first.after)
+    loser = move(first.after, Decided(Decision.ABORT, "DEADLINE", "", NOW + 10))
+    await commit(store, winner)
+    assert [key(1)] == await store.commit([loser])
+    assert winner.after == await stored(store, key(1))
+    assert len(await store.journal(key(1))) == 2
+
+
+async def test_begin_of_a_key_that_exists_is_a_conflict(store: AnyStore) -> None:
+    """T10: a second begin is told so, not answered with an exception."""
+    first = began(1, "debit")
+    await commit(store, first)
+    assert [key(1)] == await store.commit([began(1, "credit")])
+    assert first.after == await stored(store, key(1))
+    assert len(await store.journal(key(1))) == 1
+
+
+async def test_write_to_a_row_that_is_not_there_is_a_conflict(store: AnyStore) -> None:
+    """Nobody can move what was never begun."""
+    assert [key(1)] == await store.commit([tried(began(1, "debit").after)])
+    assert await store.load([key(1)]) == []
+    assert await store.journal(key(1)) == []
+
+
+async def test_conflicts_do_not_keep_the_rest_from_being_written(
+    store: AnyStore,
+) -> None:
+    """A batch is one commit, but each change stands for itself."""
+    old = [began(number, "debit") for number in range(4)]
+    await commit(store, *old)
+    await commit(store, tried(old[1].after))
+    batch = [
+        tried(old[0].after),
+        move(old[1].after, Decided(Decision.ABORT, "DEADLINE", "", NOW)),
+        began(2, "credit"),
+        tried(old[3].after),
+        began(4, "debit", "credit"),
+        tried(began(5, "debit").after),
+    ]
+    conflicts = await store.commit(batch)
+    assert [key(1), key(2), key(5)] == sorted(conflicts)
+    for change in (batch[0], batch[3], batch[4]):
+        assert change.after == await stored(store, change.key)
+    assert tried(old[1].after).after == await stored(store, key(1))
+    assert old[2].after == await stored(store, key(2))
+
+
+async def test_a_batch_of_conflicts_alone_writes_nothing(store: AnyStore) -> None:
+    """And returns every key."""
+    await run_to_end(store, 1)
+    batch = [began(1, "debit"), tried(began(2, "debit").after)]
+    assert [key(1), key(2)] == sorted(await store.commit(batch))
+    assert await store.load([key(2)]) == []
+
+
+async def test_a_batch_of_mixed_sizes_is_stored_exactly(store: AnyStore) -> None:
+    """From no branch to a thousand, new and moved in one commit."""
+    small, large = began(1), began(2, *(f"b{n}" for n in range(1_000)))
+    await commit(store, small, large)
+    await commit(store, tried(large.after), began(3, "debit"))
+    assert tried(large.after).after == await stored(store, key(2))
+    assert small.after == await stored(store, key(1))
+
+
+async def test_an_empty_commit_is_nothing(store: AnyStore) -> None:
+    """No change, no conflict."""
+    assert await store.commit([]) == []
+
+
+async def test_a_key_is_bytes(store: AnyStore) -> None:
+    """B7: letters of another case are another transaction."""
+    keys = [Key("default", gid) for gid in ("ABC", "abc", "aBc")]
+    await commit(store, *(began(k) for k in keys))
+    assert sorted(keys) == sorted(tx.key for tx in await store.load(keys))
+
+
+async def test_one_transaction_twice_in_a_commit_is_a_bug(store: AnyStore) -> None:
+    """At most one change a key; nothing is written."""
+    first = began(1, "debit")
+    with pytest.raises(InvariantViolated):
+        await store.commit([first, tried(first.after)])
+    assert await store.load([key(1)]) == []
+
+
+@pytest.mark.parametrize(("revision", "seq"), [(2, 3), (2, 1), (3, 2), (1, 2)])
+async def test_a_gap_in_the_journal_is_never_written(
+    store: AnyStore, revision: int, seq: int
+) -> None:
+    """T11: a write with an unexpected seq or revision changes nothing."""
+    first = began(1, "debit")
+    await commit(store, first)
+    good = tried(first.after)
+    bad = replace(good, after=replace(good.after, revision=revision, journal_seq=seq))
+    with pytest.raises(InvariantViolated):
+        await store.commit([bad])
+    assert first.after == await stored(store, key(1))
+    await commit(store, good)
+
+
+async def test_claim_is_a_compare_and_set(store: AnyStore) -> None:
+    """L3: being listed gives no right; whoever claims first raises the revision."""
+    changes = [began(number, "debit") for number in range(3)]
+    await commit(store, *changes)
+    rows = await store.unfinished(due_before=NOW + 500, after=None, limit=10)
+    moved = tried(changes[1].after)
+    await commit(store, moved)
+    claimed = await store.claim(rows, owner="node-2")
+    assert [key(0), key(2)] == sorted(claimed)
+    assert await store.claim(rows, owner="node-3") == []
+    loaded = await stored(store, key(0))
+    assert replace(changes[0].after, owner="node-2", revision=2) == loaded
+    assert moved.after == await stored(store, key(1))
+
+
+async def test_a_claim_repeated_by_its_winner_is_lost(store: AnyStore) -> None:
+    """L3: the same stale listing does not claim twice, even for the same owner."""
+    await commit(store, began(1, "debit"))
+    rows = await store.unfinished(due_before=NOW + 500, after=None, limit=10)
+    assert [key(1)] == await store.claim(rows, owner="node-2")
+    assert await store.claim(rows, owner="node-2") == []
+    assert (await stored(store, key(1))).revision == 2
+
+
+async def test_claim_of_what_is_not_there_claims_nothing(store: AnyStore) -> None:
+    """A row that retention removed meanwhile."""
+    assert await store.claim([SweepRow(key(9), 1, "", NOW)], owner="node-2") == []
+    assert await store.claim([], owner="node-2") == []
+
+
+async def test_owner_that_lost_its_claim_cannot_write(store: AnyStore) -> None:
+    """L1, L4: a zombie's next write is a conflict."""
+    first = began(1, "debit")
+    await commit(store, first)
+    rows = await store.unfinished(due_before=NOW + 500, after=None, limit=1)
+    await store.claim(rows, owner="node-2")
+    assert [key(1)] == await store.commit([tried(first.after)])
+    await commit(store, tried(await stored(store, key(1))))
+
+
+async def test_unfinished_lists_what_is_due_by_key(store: AnyStore) -> None:
+    """Not what is due later, never, or has ended."""
+    await commit(
+        store,
+        began(3, "debit", due_at=NOW),
+        began(1, "debit", due_at=NOW + 10),
+        began(2, "debit", due_at=NOW + 11),
+        began(4, "debit", due_at=None),
+        began(Key("another", "tx-9"), due_at=NOW - 5),
+    )
+    await run_to_end(store, 5)
+    rows = await store.unfinished(due_before=NOW + 10, after=None, limit=10)
+    expected = [
+        SweepRow(Key("another", "tx-9"), 1, "node-1", NOW - 5),
+        SweepRow(key(1), 1, "node-1", NOW + 10),
+        SweepRow(key(3), 1, "node-1", NOW),
+    ]
+    assert expected == rows
+
+
+async def test_unfinished_pages_meet_every_row_once(store: AnyStore) -> None:
+    """Over two namespaces, and however the pages fall."""
+    keys = [key(n, space) for space in ("a", "b") for n in range(7)]
+    await commit(store, *(began(k, due_at=NOW) for k in reversed(keys)))
+    for limit in (1, 3, 7, 14, 15):
+        met: list[Key] = []
+        page = await store.unfinished(due_before=NOW, after=None, limit=limit)
+        while page:
+            assert len(page) <= limit
+            met += [row.key for row in page]
+            page = await store.unfinished(due_before=NOW, after=met[-1], limit=limit)
+        assert keys == met
+
+
+async def test_a_changed_due_time_is_the_one_that_counts(store: AnyStore) -> None:
+    """The row is found by its last commit."""
+    first = began(1, "debit", due_at=NOW)
+    later = move(
+        first.after,
+        AttemptFailed("debit", 1, NOW + 900, "TIMEOUT", ""),
+        due_at=NOW + 900,
+    )
+    await commit(store, first)
+    await commit(store, later)
+    assert await store.unfinished(due_before=NOW + 899, after=None, limit=9) == []
+    rows = await store.unfinished(due_before=NOW + 900, after=None, limit=9)
+    assert [(key(1), 2)] == [(row.key, row.revision) for row in rows]
+
+
+async def test_beat_shows_all_nodes(stores: Stores) -> None:
+    """Each sees the others' newest heartbeat; a node that left is gone."""
+    one, two = await stores.open(), await stores.open()
+    a, b = NodeRow("node-a", "10.0.0.1:1", 1), NodeRow("node-b", "10.0.0.2:1", 1)
+    assert [a] == await one.beat(a)
+    assert [a, b] == await two.beat(b)
+    a = NodeRow("node-a", "10.0.0.1:2", 2)
+    assert [a, b] == await one.beat(a)
+    await two.forget_node("node-a")
+    await two.forget_node("never-was")
+    assert [b] == await two.beat(b)
+
+
+async def test_audit_is_written_with_its_effect(store: AnyStore) -> None:
+    """One database transaction: no effect without its record, and no record
+    without its effect.
+    """
+    first, other = began(1, "debit"), began(2, "debit")
+    await commit(store, first, other)
+    entry = AuditEntry("alice", "retry_now", "participant is back", NOW + 50)
+    asked = RetryRequested("alice", "participant is back", NOW + 50)
+    await commit(store, tried(other.after))
+    good = move(first.after, asked, audit=entry)
+    lost = move(other.after, asked, audit=entry)
+    assert [other.key] == await store.commit([good, lost])
+    (record,) = await store.audit_trail()
+    assert (1, first.key, "alice", "retry_now", "participant is back", NOW + 50) == (
+        record.number,
+        record.key,
+        record.actor,
+        record.action,
+        record.reason,
+        record.at,
+    )
+
+
+async def test_audit_is_a_chain_over_commits_and_restarts(stores: Stores) -> None:
+    """Every record seals the one before it; a changed one breaks the chain."""
+    for number in range(4):
+        store = await stores.open()
+        entry = AuditEntry("bob", "cancel", f"reason {number}", NOW + number)
+        twin = AuditEntry("eve", "cancel", "", NOW)
+        await commit(
+            store,
+            replace(began(number), audit=entry),
+            replace(began(100 + number), audit=twin),
+        )
+    chain = await store.audit_trail()
+    assert list(range(1, 9)) == [record.number for record in chain]
+    assert chain[3:5] == await store.audit_trail(after=3, limit=2)
+    assert find_break(chain) is None
+    assert find_break(chain[1:]) == 1
+    forged = [*chain]
+    forged[4] = replace(chain[4], actor="mallory")
+    assert find_break(forged) == 5
+
+
+async def test_acknowledged_commits_survive_the_process(stores: Stores) -> None:
+    """T7: another handle, opened later, finds all of it."""
+    first = await stores.open()
+    await commit(first, began(1, "debit", "credit"))
+    last = await run_to_end(first, 2)
+    second = await stores.open()
+    await first.close()
+    third = await stores.open()
+    for store in (second, third):
+        assert began(1, "debit", "credit").after == await stored(store, key(1))
+        assert last == await stored(store, key(2))
+
+
+async def test_two_nodes_race_for_one_row(stores: Stores) -> None:
+    """T9: exactly one write of the same revision wins."""
+    one, two = await stores.open(), await stores.open()
+    first = began(1, "debit")
+    await commit(one, first)
+    abort = move(first.after, Decided(Decision.ABORT, "DEADLINE", "", NOW + 9))
+    assert await two.commit([abort]) == []
+    assert [key(1)] == await one.commit([tried(first.after)])
+    assert abort.after == await stored(one, key(1))
+
+
+async def test_a_closed_store_is_unavailable(store: AnyStore) -> None:
+    """Closing twice is harmless; asking afterwards says what is wrong."""
+    await store.close()
+    await store.close()
+    with pytest.raises(StoreUnavailable):
+        await store.commit([began(1)])
+    with pytest.raises(StoreUnavailable):
+        await store.load([key(1)])
+
+
+async def test_a_whole_life_leaves_the_sweeper_nothing(store: AnyStore) -> None:
+    """An ended transaction is never listed again."""
+    last = await run_to_end(store, 1)
+    assert confirmed(tried(began(1, "debit", "credit").after).after).after == last
+    rows = await store.unfinished(due_before=NOW * 2, after=None, limit=10)
+    assert rows == []
