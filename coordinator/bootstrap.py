@@ -1,0 +1,110 @@
+"""The only place where things are wired."""
+
+import asyncio
+import importlib.metadata
+import secrets
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from coordinator import telemetry
+from coordinator.api.catalogue import Catalogue
+from coordinator.api.definitions import PublishedSagas
+from coordinator.api.limits import Limits
+from coordinator.api.server import build_server
+from coordinator.clock import SystemClock
+from coordinator.config import ServeConfig
+from coordinator.core.errors import StoreUnavailable
+from coordinator.core.inputs import BranchReplied
+from coordinator.core.model import Key
+from coordinator.engine.dispatcher import Dispatcher
+from coordinator.engine.engine import Engine
+from coordinator.engine.leases import Leases
+from coordinator.engine.sweeper import Sweeper
+from coordinator.storage.sql.store import open_store
+
+
+async def serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
+    """Run a node until SIGTERM or SIGINT, then drain it.
+
+    Args:
+        on_ready: called with the bound address as soon as requests are served.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(config) as address:
+        on_ready(address)
+        await stop.wait()
+
+
+@asynccontextmanager
+async def running(config: ServeConfig) -> AsyncIterator[str]:
+    """A node that serves; yields its bound address, and drains on leaving.
+
+    Nothing is loaded at start but the catalogue: what the last process left
+    unfinished is taken up by the sweeper, page by page, once its lease has run out.
+    """
+    log = telemetry.get_logger()
+    clock = SystemClock()
+    node_id = f"n-{secrets.token_hex(12)}"  # new at every start, never configured (L2)
+    store = await open_store(config.database_url)
+    try:
+        catalogue = Catalogue(store)
+        await catalogue.load()
+        sagas = PublishedSagas(store, catalogue.operations, clock)
+
+        def on_replies(replies: Sequence[tuple[Key, BranchReplied]]) -> None:
+            engine.replied(replies)  # made below; the two need each other
+
+        dispatcher = Dispatcher(clock, on_replies)
+        engine = Engine(
+            store=store,
+            participants=dispatcher,
+            definitions=sagas,
+            clock=clock,
+            node_id=node_id,
+        )
+        server = build_server(
+            engine=engine,
+            dispatcher=dispatcher,
+            queries=store,
+            catalogue=catalogue,
+            sagas=sagas,
+            clock=clock,
+            limits=_limits(config),
+            node_id=node_id,
+            version=importlib.metadata.version("tercet"),
+        )
+        address = await server.start(config.listen)
+        leases = Leases(store, clock, node_id=node_id, address=address)
+        sweeper = Sweeper(
+            store=store, engine=engine, leases=leases, clock=clock, node_id=node_id
+        )
+        sweeping = asyncio.create_task(sweeper.run())
+        log.info(telemetry.NODE_READY, node_id=node_id, address=address)
+        try:
+            yield address
+        finally:
+            log.info(telemetry.NODE_DRAINING, node_id=node_id)
+            await server.drain(config.drain_seconds)
+            sweeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeping
+            await engine.close()
+            dispatcher.close()
+            with suppress(StoreUnavailable):
+                await leases.leave()
+            log.info(telemetry.NODE_STOPPED, node_id=node_id)
+    finally:
+        await store.close()
+
+
+def _limits(config: ServeConfig) -> Limits:
+    return Limits(
+        message_bytes_max=config.message_bytes_max,
+        payload_bytes_max=config.payload_bytes_max,
+        branches_max=config.branches_max,
+        labels_bytes_max=config.metadata_bytes_max,
+    )

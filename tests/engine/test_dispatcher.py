@@ -1,0 +1,184 @@
+"""Promises of the dispatcher: every call gets exactly one outcome, in bounds."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from coordinator.core.actions import CallBranch
+from coordinator.core.inputs import BranchReplied, Succeeded, Unknown
+from coordinator.core.model import NO_PAYLOAD, Key, Phase
+from coordinator.engine import dispatcher as module
+from coordinator.engine.dispatcher import Dispatcher
+from tests.engine.world import FakeClock
+
+
+class FakeLink:
+    """Remembers what was handed over."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, CallBranch]] = []
+
+    def send(self, calls: Sequence[tuple[int, CallBranch]]) -> None:
+        self.calls += calls
+
+    def ids(self) -> list[int]:
+        return [call_id for call_id, _ in self.calls]
+
+
+class Desk:
+    """A dispatcher, its clock, and the outcomes it reported."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.outcomes: list[tuple[Key, BranchReplied]] = []
+        self.dispatcher = Dispatcher(self.clock, self.outcomes.extend)
+
+    def codes(self) -> list[str]:
+        return [
+            what.outcome.code if isinstance(what.outcome, Unknown) else "OK"
+            for _, what in self.outcomes
+        ]
+
+
+def call(
+    n: int = 1, *, operation: str = "bank.debit", timeout: int = 100
+) -> CallBranch:
+    return CallBranch(
+        Key("default", f"g-{n}"),
+        "b",
+        operation,
+        Phase.TRY,
+        1,
+        NO_PAYLOAD,
+        NO_PAYLOAD,
+        100,
+    )
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """A dispatcher without links."""
+    return Desk()
+
+
+def test_answer_comes_back_with_its_call(desk: Desk) -> None:
+    """Key, branch, phase and attempt are those of the call."""
+    link = FakeLink()
+    desk.dispatcher.attach("bank", link, credits=10)
+    desk.dispatcher.send([call()])
+    desk.dispatcher.answered(link, [(link.ids()[0], Succeeded())])
+
+    assert desk.outcomes == [
+        (Key("default", "g-1"), BranchReplied("b", Phase.TRY, 1, Succeeded()))
+    ]
+
+
+def test_nobody_attached_is_unknown_at_once(desk: Desk) -> None:
+    """The transaction's own back-off asks again."""
+    desk.dispatcher.send([call()])
+
+    assert desk.codes() == ["PARTICIPANT_UNAVAILABLE"]
+
+
+def test_credits_bound_what_is_out(desk: Desk) -> None:
+    """The rest waits and follows as answers come."""
+    link = FakeLink()
+    desk.dispatcher.attach("bank", link, credits=2)
+    desk.dispatcher.send([call(n) for n in range(5)])
+    assert len(link.calls) == 2
+    desk.dispatcher.answered(link, [(n, Succeeded()) for n in link.ids()])
+
+    assert len(link.calls) == 4
+
+
+def test_links_share_the_work(desk: Desk) -> None:
+    """Both of a participant's sessions get calls when one is full."""
+    links = [FakeLink(), FakeLink()]
+    for link in links:
+        desk.dispatcher.attach("bank", link, credits=2)
+    desk.dispatcher.send([call(n) for n in range(4)])
+
+    assert [len(link.calls) for link in links] == [2, 2]
+
+
+async def test_timeout_outside_and_in_the_queue(desk: Desk) -> None:
+    """Time runs from the sending, wherever the call is; each is answered once."""
+    link = FakeLink()
+    desk.dispatcher.attach("bank", link, credits=1)
+    desk.dispatcher.send([call(1), call(2)])
+    await desk.clock.move_to(100)
+    assert desk.codes() == ["TIMEOUT", "TIMEOUT"]
+    desk.dispatcher.answered(link, [(link.ids()[0], Succeeded())])
+
+    assert len(desk.outcomes) == 2
+    assert len(link.calls) == 1
+
+
+async def test_timed_out_call_keeps_its_credit(desk: Desk) -> None:
+    """A participant that hangs is not given more than it can hold."""
+    link = FakeLink()
+    desk.dispatcher.attach("bank", link, credits=1)
+    desk.dispatcher.send([call(1)])
+    await desk.clock.move_to(100)
+    desk.dispatcher.send([call(2)])
+    assert len(link.calls) == 1
+    desk.dispatcher.answered(link, [(link.ids()[0], Succeeded())])
+
+    assert len(link.calls) == 2
+
+
+def test_detached_link_makes_its_calls_unknown(desk: Desk) -> None:
+    """What was out and what waited is asked again elsewhere or later."""
+    link = FakeLink()
+    desk.dispatcher.attach("bank", link, credits=1)
+    desk.dispatcher.send([call(1), call(2)])
+    desk.dispatcher.detach(link)
+    desk.dispatcher.detach(link)
+    desk.dispatcher.answered(link, [(link.ids()[0], Succeeded())])
+
+    assert desk.codes() == ["DISCONNECTED", "PARTICIPANT_UNAVAILABLE"]
+    assert desk.dispatcher.attached() == frozenset()
+
+
+def test_draining_link_gets_nothing_new(desk: Desk) -> None:
+    """What is out there may still be answered."""
+    old, new = FakeLink(), FakeLink()
+    desk.dispatcher.attach("bank", old, credits=10)
+    desk.dispatcher.send([call(1)])
+    desk.dispatcher.attach("bank", new, credits=10)
+    desk.dispatcher.drain(old)
+    desk.dispatcher.send([call(2)])
+    desk.dispatcher.answered(old, [(old.ids()[0], Succeeded())])
+
+    assert (len(old.calls), len(new.calls)) == (1, 1)
+    assert desk.codes() == ["OK"]
+
+
+def test_hanging_participant_harms_nobody_else(desk: Desk) -> None:
+    """Each participant has its own queue and credits (V2)."""
+    slow, quick = FakeLink(), FakeLink()
+    desk.dispatcher.attach("slow", slow, credits=1)
+    desk.dispatcher.attach("quick", quick, credits=10)
+    calls = [call(n, operation="slow.x") for n in range(5)]
+    desk.dispatcher.send([*calls, call(9, operation="quick.x")])
+
+    assert len(quick.calls) == 1
+
+
+def test_full_queue_is_unknown(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue has a limit; beyond it the transaction asks again later."""
+    monkeypatch.setattr(module, "QUEUE_MAX", 2)
+    desk.dispatcher.attach("bank", FakeLink(), credits=0)
+    desk.dispatcher.send([call(n) for n in range(3)])
+
+    assert desk.codes() == ["PARTICIPANT_OVERLOADED"]
+
+
+def test_unasked_answers_are_dropped(desk: Desk) -> None:
+    """An answer to no call, or from no link, is nothing."""
+    link = FakeLink()
+    desk.dispatcher.answered(link, [(1, Succeeded())])
+    desk.dispatcher.attach("bank", link, credits=1)
+    desk.dispatcher.answered(link, [(77, Succeeded())])
+
+    assert desk.outcomes == []
