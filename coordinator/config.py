@@ -62,7 +62,7 @@ class ServeConfig:
         message_bytes_max: of one gRPC message.
         payload_bytes_max: of one application payload.
         branches_max: of one global transaction.
-        labels_bytes_max: of all labels of one transaction.
+        metadata_bytes_max: of all labels of one transaction.
         drain_seconds: how long a stopping node waits for what is in flight.
     """
 
@@ -74,7 +74,7 @@ class ServeConfig:
     message_bytes_max: int = 1024 * 1024
     payload_bytes_max: int = 256 * 1024
     branches_max: int = 1_000
-    labels_bytes_max: int = 8 * 1024
+    metadata_bytes_max: int = 8 * 1024
     drain_seconds: int = 10
 
     def __post_init__(self) -> None:
@@ -126,7 +126,7 @@ def load_serve(flags: Flags, env: Mapping[str, str]) -> ServeConfig:
             message_bytes_max=sources.read(_MESSAGE_BYTES_MAX),
             payload_bytes_max=sources.read(_PAYLOAD_BYTES_MAX),
             branches_max=sources.read(_BRANCHES_MAX),
-            labels_bytes_max=sources.read(_LABELS_BYTES_MAX),
+            metadata_bytes_max=sources.read(_METADATA_BYTES_MAX),
             drain_seconds=sources.read(_DRAIN_SECONDS),
         )
     except ConfigError as error:
@@ -413,8 +413,8 @@ _BRANCHES_MAX: Final = _Setting(
     expected="an integer from 1 to 10000",
     parse=_integer(1, 10_000),
 )
-_LABELS_BYTES_MAX: Final = _Setting(
-    key="labels_bytes_max",
+_METADATA_BYTES_MAX: Final = _Setting(
+    key="metadata_bytes_max",
     flag="",
     default=8 * 1024,
     expected="an integer from 1024 to 65536",
@@ -460,7 +460,7 @@ _SETTINGS: Final[Mapping[str, _Setting[Any]]] = {
         _MESSAGE_BYTES_MAX,
         _PAYLOAD_BYTES_MAX,
         _BRANCHES_MAX,
-        _LABELS_BYTES_MAX,
+        _METADATA_BYTES_MAX,
         _DRAIN_SECONDS,
         _SERVER,
         _OUTPUT,
