@@ -19,7 +19,7 @@ from examples.loan_saga.schema import (
     reservations,
     transfers,
 )
-from participant_sdk import Context, Participant, Refused
+from participant_sdk import Context, Participant, Refused, create_barrier_table
 
 AMOUNT_MAX = 5_000_000
 """Cents; the risk service refuses a larger loan."""
@@ -179,6 +179,7 @@ def main(
     engine = create_engine(f"sqlite:///{database}")
     service = BUILDERS[name](engine)
     schema.create_service(name, engine)
+    create_barrier_table(engine)
     service.run(target)
 
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from examples.transfer_tcc import schema
 from examples.transfer_tcc.schema import accounts, holds
-from participant_sdk import Context, Participant, Refused
+from participant_sdk import Context, Participant, Refused, create_barrier_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +163,7 @@ def main(
     engine = create_engine(f"sqlite:///{database}")
     bank = build(name, engine)
     schema.create_bank(engine, account_count=accounts, opening_cents=opening)
+    create_barrier_table(engine)
     bank.run(target)
 
 
