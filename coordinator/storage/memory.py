@@ -148,11 +148,12 @@ class MemoryStore(Store, Queries):
         """Become the owner of each row whose revision still holds."""
         stored = self._open().transactions
         claimed = []
-        for row in rows:
-            tx = stored.get(row.key)
-            if tx is not None and tx.revision == row.revision:
-                stored[row.key] = replace(tx, owner=owner, revision=tx.revision + 1)
-                claimed.append(row.key)
+        # Of two rows of one transaction the later listed one counts.
+        for key, revision in {row.key: row.revision for row in rows}.items():
+            tx = stored.get(key)
+            if tx is not None and tx.revision == revision:
+                stored[key] = replace(tx, owner=owner, revision=revision + 1)
+                claimed.append(key)
         return claimed
 
     async def beat(self, node: NodeRow) -> list[NodeRow]:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import coordinator
 from coordinator.core.errors import PreconditionFailed, StoreUnavailable
 from coordinator.storage.sql.sqlite import (
+    BUSY_TIMEOUT_MS,
     create_sqlite_engine,
     describe_failure,
     parse_sqlite_url,
@@ -32,7 +33,7 @@ class SchemaState(StrEnum):
     AHEAD = "AHEAD"
 
 
-def state(url: str) -> SchemaState:
+def state(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> SchemaState:
     """How far the database is; changes nothing, not even makes the file.
 
     Raises:
@@ -42,7 +43,7 @@ def state(url: str) -> SchemaState:
     path = parse_sqlite_url(url)
     if not path.exists():
         return SchemaState.EMPTY
-    engine = create_sqlite_engine(path, writer=False)
+    engine = create_sqlite_engine(path, writer=False, busy_timeout_ms=busy_timeout_ms)
     try:
         with engine.connect() as connection:
             return _state_of(_revision(connection))

@@ -115,7 +115,10 @@ def _set_up_writer(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
     (synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
     if mode != "wal" or synchronous < _SYNCHRONOUS_FULL:
-        raise sqlite3.OperationalError("the file system does not allow WAL with sync")
+        raise StoreUnavailable(
+            "the database file cannot be written with a full sync at every commit;"
+            " put it on a local disk"
+        )
 
 
 def describe_failure(error: Exception) -> str:

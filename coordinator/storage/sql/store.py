@@ -38,7 +38,7 @@ async def open_store(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> "Sq
         StoreUnavailable: the database does not answer.
     """
     path = parse_sqlite_url(url)
-    if advice := _ADVICE.get(state(url)):
+    if advice := _ADVICE.get(state(url, busy_timeout_ms=busy_timeout_ms)):
         raise PreconditionFailed(advice, field="database_url", reason="SCHEMA")
     store = SqlStore(SqliteDatabase(path, busy_timeout_ms=busy_timeout_ms))
     await store.check()

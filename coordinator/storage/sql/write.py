@@ -91,6 +91,7 @@ def claim(
     owner: str,
 ) -> list[Key]:
     """Make ``owner`` the owner where the revision holds; return the keys it got."""
+    # Of two rows of one transaction the later listed one counts.
     guards = {row.key: row.revision for row in listed}
 
     def take(keys: Sequence[Key]) -> bool:

@@ -1,0 +1,330 @@
+"""What is SQLite's own: syncs, locks, plans, and a disk that is full."""
+
+import asyncio
+import resource
+import sqlite3
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from coordinator.core.errors import StoreUnavailable
+from coordinator.ports import NodeRow
+from coordinator.storage.sql.store import SqlStore, open_store
+from tests.storage.samples import (
+    NOW,
+    began,
+    commit,
+    confirmed,
+    key,
+    move,
+    run_to_end,
+    stored,
+    tried,
+)
+
+BUSY_TIMEOUT_MS = 20
+"""How long these tests let a write wait for a lock that will not go away."""
+
+
+@pytest.fixture
+def path(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[SqlStore]:
+    store = await open_store(url, busy_timeout_ms=BUSY_TIMEOUT_MS)
+    yield store
+    await store.close()
+
+
+@contextmanager
+def neighbour(path: Path) -> Iterator[sqlite3.Connection]:
+    """Another process's connection."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+async def test_the_writer_syncs_every_commit(store: SqlStore) -> None:
+    """T7: WAL with full sync, and no reader ever checkpoints."""
+
+    def ask(connection: Any) -> list[object]:
+        names = ("journal_mode", "synchronous", "wal_autocheckpoint", "query_only")
+        found = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names
+        ]
+        connection.rollback()
+        return found
+
+    assert await store._database.write(ask) == ["wal", 2, 4_000, 0]
+    assert [(await store._database.read(ask))[n] for n in (0, 2, 3)] == ["wal", 0, 1]
+
+
+async def test_a_database_that_does_not_sync_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T7: better no service than one that forgets."""
+    real = sqlite3.connect
+
+    class Lying(sqlite3.Connection):
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            if sql == "PRAGMA synchronous=FULL":
+                sql = "PRAGMA synchronous=NORMAL"
+            return super().execute(sql, *parameters)
+
+    def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        return real(*arguments, factory=Lying, **options)
+
+    monkeypatch.setattr(sqlite3.dbapi2, "connect", connect)
+    with pytest.raises(StoreUnavailable, match="full sync"):
+        await open_store(url)
+
+
+async def test_a_kill_loses_nothing_that_was_acknowledged(
+    url: str, tmp_path: Path
+) -> None:
+    """T7: kill -9 between two commits; all acknowledged ones are there."""
+    program = f"""
+        import asyncio, os, signal
+        from coordinator.storage.sql.store import open_store
+        from tests.storage.samples import began, tried
+
+        async def main():
+            store = await open_store({url!r})
+            first = [began(n, "debit") for n in range(200)]
+            await store.commit(first)
+            await store.commit([tried(change.after) for change in first[:50]])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        asyncio.run(main())
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", textwrap.dedent(program), cwd=Path(__file__).parents[2]
+    )
+    assert await process.wait() == -9
+    store = await open_store(url)
+    found = {tx.key: tx for tx in await store.load([key(n) for n in range(200)])}
+    await store.close()
+    assert len(found) == 200
+    for number in range(200):
+        first = began(number, "debit").after
+        expected = tried(first).after if number < 50 else first
+        assert expected == found[key(number)]
+
+
+async def test_a_file_that_another_process_holds_is_unavailable(
+    store: SqlStore, path: Path
+) -> None:
+    """And usable as soon as it lets go; what failed has left nothing behind."""
+    first = began(1, "debit")
+    await commit(store, first)
+    with neighbour(path) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="SQLITE_BUSY"):
+            await store.commit([tried(first.after), began(2)])
+        with pytest.raises(StoreUnavailable):
+            await store.beat(NodeRow("node-1", "", 1))
+        # Readers wait for nobody.
+        assert first.after == await stored(store, key(1))
+        other.execute("ROLLBACK")
+    assert await store.load([key(2)]) == []
+    await commit(store, tried(first.after), began(2))
+
+
+async def test_a_locked_file_is_unavailable_to_a_new_store(
+    url: str, path: Path
+) -> None:
+    """Opening says so and releases what it had taken."""
+    with neighbour(path) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreUnavailable):
+            await open_store(url, busy_timeout_ms=BUSY_TIMEOUT_MS)
+        other.execute("ROLLBACK")
+    await (await open_store(url)).close()
+
+
+@contextmanager
+def full_disk(path: Path, *, room: int) -> Iterator[None]:
+    """No file of this process may grow beyond the database's log and a little."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = Path(f"{path}-wal").stat().st_size + room
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_full_disk_is_unavailable_and_heals(
+    store: SqlStore, path: Path
+) -> None:
+    """The commit that met it is wholly gone; the next one after it succeeds."""
+    old = [began(number, "debit") for number in range(100)]
+    await commit(store, *old)
+    batch = [tried(change.after) for change in old]
+    with full_disk(path, room=20_000):
+        with pytest.raises(StoreUnavailable):
+            await store.commit(batch)
+        assert old[7].after == await stored(store, key(7))
+    assert len(await store.journal(key(7))) == 1
+    await commit(store, *batch)
+    assert batch[99].after == await stored(store, key(99))
+
+
+async def test_a_commit_that_fails_at_its_end_is_rolled_back(store: SqlStore) -> None:
+    """COMMIT itself fails: nothing is kept open, and the writer goes on."""
+    engine = store._database._writing
+    failures = [sqlite3.OperationalError("disk I/O error: s3cret")]
+
+    def fail(_connection: object) -> None:
+        if failures:
+            raise failures.pop()
+
+    event.listen(engine, "commit", fail)
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.commit([began(1, "debit")])
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__context__ is None
+    assert await store.load([key(1)]) == []
+    await commit(store, began(1, "debit"))
+
+
+async def test_errors_tell_no_values(store: SqlStore, path: Path) -> None:
+    """No statement, no payload, no path."""
+    with neighbour(path) as other:
+        other.execute("DROP TABLE journal")
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.commit([began(1, "debit")])
+    said = str(caught.value)
+    assert "database does not answer (SQLITE_ERROR)" in said
+    for secret in ("journal", "INSERT", "tx-00001", str(path)):
+        assert secret not in said
+
+
+async def test_a_commit_is_a_constant_number_of_statements(store: SqlStore) -> None:
+    """However many transactions it carries."""
+    calls: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        calls.append(statement)
+
+    engine = store._database._writing
+    event.listen(engine, "before_cursor_execute", note)
+    counts = []
+    for size in (1, 10, 300):
+        old = [began(number, "debit") for number in range(size * 1_000, size * 1_001)]
+        await commit(store, *old)
+        new = [began(n, "debit") for n in range(size * 2_000_000, size * 2_000_001)]
+        calls.clear()
+        await commit(store, *(tried(change.after) for change in old), *new)
+        counts.append(len(calls))
+    assert counts == [6, 6, 6]
+    assert calls[0] == "BEGIN IMMEDIATE"
+
+
+def plan_of(path: Path, statement: str, parameters: Any) -> str:
+    """How SQLite would carry a statement out."""
+    with neighbour(path) as connection:
+        rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        return " / ".join(row[3] for row in rows)
+
+
+async def test_the_sweeper_reads_unfinished_rows_alone(
+    store: SqlStore, path: Path
+) -> None:
+    """The plan uses the partial index, with ten thousand finished rows beside."""
+    for start in range(0, 10_000, 1_000):
+        numbers = range(start, start + 1_000)
+        await commit(
+            store, *(move(None, *history(number), due_at=None) for number in numbers)
+        )
+    await commit(store, *(began(n, due_at=NOW) for n in range(20_000, 20_010)))
+    with neighbour(path) as other:
+        other.execute("ANALYZE")
+    calls: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        calls.append((statement, parameters))
+
+    event.listen(store._database._reading, "before_cursor_execute", note)
+    for after in (None, key(20_004)):
+        calls.clear()
+        rows = await store.unfinished(due_before=NOW, after=after, limit=5)
+        assert len(rows) == 5
+        plan = plan_of(path, *calls[-1])
+        assert "ix_global_transactions_unfinished (due_at<?)" in plan
+
+
+def history(number: int) -> tuple[Any, ...]:
+    """All facts of a transaction that ended."""
+    first = began(number, "debit")
+    second = tried(first.after)
+    return (*first.events, *second.events, *confirmed(second.after).events)
+
+
+async def test_loads_and_listings_use_an_index(store: SqlStore, path: Path) -> None:
+    """No query of the hot path or of people scans a table."""
+    await run_to_end(store, 1)
+    calls: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        calls.append((statement, parameters))
+
+    event.listen(store._database._reading, "before_cursor_execute", note)
+    await store.load([key(1), key(2)])
+    await store.journal(key(1))
+    selects = [call for call in calls if call[0].startswith("SELECT")]
+    assert len(selects) == 3
+    for statement, parameters in selects:
+        plan = plan_of(path, statement, parameters)
+        assert "USING PRIMARY KEY" in plan
+        assert "SCAN" not in plan
+
+
+async def test_reads_see_one_view(store: SqlStore) -> None:
+    """A header is never loaded with the branches of another revision."""
+    changes = [began(number, "debit", "credit") for number in range(60)]
+    await commit(store, *changes)
+
+    async def decide_all() -> None:
+        for change in changes:
+            await commit(store, tried(change.after))
+
+    writing = asyncio.ensure_future(decide_all())
+    seen = set()
+    while not writing.done():
+        for tx in await store.load([change.key for change in changes]):
+            statuses = {branch.status.value for branch in tx.branches.values()}
+            assert {"TRYING" if tx.revision == 1 else "CONFIRMING"} == statuses
+            seen.add(tx.key)
+    await writing
+    assert len(seen) == 60
+
+
+async def test_closing_moves_the_log_into_the_file(url: str, path: Path) -> None:
+    """A closed database is one file, which may be copied."""
+    store = await open_store(url)
+    await commit(store, *(began(number, "debit") for number in range(50)))
+    await store.close()
+    assert [path.name] == sorted(p.name for p in path.parent.iterdir())
+
+
+async def test_writes_asked_at_once_are_carried_out_one_by_one(
+    store: SqlStore,
+) -> None:
+    """One writer: concurrent callers never meet each other's lock."""
+    batches = [[began(n * 10 + m, "debit") for m in range(5)] for n in range(40)]
+    outcomes = await asyncio.gather(*(store.commit(batch) for batch in batches))
+    assert outcomes == [[]] * 40
+    found = await store.load([c.key for batch in batches for c in batch])
+    assert len(found) == 200
