@@ -29,10 +29,6 @@ class _Commands(TyperGroup):
         except typer.TyperException as error:
             output.error(_usage_failure(error).message)
             sys.exit(ExitCode.INVALID)
-        except BrokenPipeError:
-            # Whoever read has enough, as `head` does; nothing is left to tell.
-            sys.stdout = None  # the exit would flush it
-            sys.exit(ExitCode.OK)
         except Exception as error:  # noqa: BLE001 - the edge: no stack trace to users
             failure = failure_of(error)
             output.error(failure.message)
