@@ -1,0 +1,234 @@
+"""ALL rules of the barrier. Pure: recorded rows in, a verdict out.
+
+Theory of operation. A branch has two slots at its participant, and the database's
+unique key over (gid, branch_id, slot) lets each be taken once:
+
+- FORWARD: by the try or action; or, when cancel or compensation comes first, by a
+  *tombstone*. So a try and an empty cancel can never both take effect (B2, B3).
+- SECOND: by confirm, cancel or compensation. So confirm
+  and cancel can never both take effect (B5).
+
+A call first *claims* its slot by inserting the row (never by looking first: two
+callers that both see nothing would both go on, and a locking read of a missing key
+deadlocks, B6). Only if the key is taken are the rows read, and ``admit`` says what
+they mean. The row, with the recorded answer, and the business change are committed
+in one local transaction or not at all (B1).
+
+A row is RUNNING only while its transaction is open. Whoever *reads* RUNNING sees a
+transaction that was split, by a handler that committed by itself: loud, no effect.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import TypeAlias
+
+
+class Phase(StrEnum):
+    """Which side of an operation is called."""
+
+    TRY = "TRY"
+    CONFIRM = "CONFIRM"
+    CANCEL = "CANCEL"
+    ACTION = "ACTION"
+    COMPENSATION = "COMPENSATION"
+
+    @property
+    def is_forward(self) -> bool:
+        """Try or action: may be refused."""
+        return self is Phase.TRY or self is Phase.ACTION
+
+    @property
+    def is_backward(self) -> bool:
+        """Cancel or compensation: undoes what there is to undo."""
+        return self is Phase.CANCEL or self is Phase.COMPENSATION
+
+
+class Slot(IntEnum):
+    """Each can be taken once per branch."""
+
+    FORWARD = 1
+    SECOND = 2
+
+
+class Outcome(StrEnum):
+    """What a row records."""
+
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    REFUSED = "REFUSED"
+    PENDING = "PENDING"
+    EMPTY = "EMPTY"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row: who took a slot, and the answer it gave."""
+
+    phase: Phase
+    outcome: Outcome
+    output: bytes = b""
+    content_type: str = ""
+    code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Call the business code; ``forward`` is what the try or action recorded."""
+
+    forward: Record | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """It has been done: give the recorded answer, and change nothing."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """An empty cancel: keep the tombstone, call nothing, answer success (B2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Change nothing and say so.
+
+    Attributes:
+        final: asking again cannot help (the late try); else it is answered as a
+            failure, which is asked again.
+        alarming: a coordinator that keeps the rules never asks this (B5).
+    """
+
+    code: str
+    message: str
+    final: bool = False
+    alarming: bool = False
+
+
+Verdict: TypeAlias = Run | Answer | Bury | Reject
+
+# How each phase names the one that it belongs to.
+_FORWARD_OF = {
+    Phase.TRY: Phase.TRY,
+    Phase.CONFIRM: Phase.TRY,
+    Phase.CANCEL: Phase.TRY,
+    Phase.ACTION: Phase.ACTION,
+    Phase.COMPENSATION: Phase.ACTION,
+}
+
+_LATE = Reject(
+    "BRANCH_CANCELLED",
+    "this branch was cancelled before; nothing was changed",
+    final=True,
+)
+_BROKEN = Reject(
+    "BARRIER_BROKEN",
+    "the row of an earlier call is RUNNING although its transaction ended: its "
+    "handler committed by itself; compare the business tables, then correct the row",
+    alarming=True,
+)
+_MISSING = Reject(
+    "BARRIER_ROW_MISSING",
+    "the coordinator has this branch's answer, but this database has no row of it: "
+    "compensate where the action ran, or look for a database that was set back",
+    alarming=True,
+)
+
+
+def _wrong_order(message: str) -> Reject:
+    return Reject("WRONG_ORDER", message, alarming=True)
+
+
+def first_claim(phase: Phase) -> tuple[Slot, Outcome]:
+    """The row that a call of ``phase`` inserts before it reads anything."""
+    if phase.is_forward:
+        return Slot.FORWARD, Outcome.RUNNING
+    if phase.is_backward:
+        return Slot.FORWARD, Outcome.EMPTY
+    return Slot.SECOND, Outcome.RUNNING
+
+
+def admit(
+    phase: Phase,
+    forward: Record | None,
+    second: Record | None,
+    *,
+    known_done: bool = False,
+) -> Verdict:
+    """What a call of ``phase`` may do, given the rows of *earlier* calls.
+
+    Args:
+        phase: of the call.
+        forward: the row of the first slot.
+        second: the row of the second slot.
+        known_done: the coordinator has this branch's answer. Then a missing row is
+            no empty cancel but the wrong database, or one that was set back.
+    """
+    if forward is not None and forward.outcome is Outcome.RUNNING:
+        return _BROKEN
+    if second is not None and second.outcome is Outcome.RUNNING:
+        return _BROKEN
+    if (
+        forward is not None
+        and forward.outcome is not Outcome.EMPTY
+        and forward.phase is not _FORWARD_OF[phase]
+    ):
+        return _wrong_order(
+            f"{phase} was asked of a branch that began with {forward.phase}"
+        )
+    if phase.is_forward:
+        return _admit_forward(forward, second)
+    if phase.is_backward:
+        if forward is None and known_done:
+            return _MISSING
+        return _admit_backward(forward, second)
+    return _admit_confirm(forward, second)
+
+
+def _admit_forward(forward: Record | None, second: Record | None) -> Verdict:
+    if forward is None:
+        return Run()
+    if forward.outcome is Outcome.EMPTY:
+        return _LATE
+    if second is not None and second.phase.is_backward:
+        return _LATE
+    return Answer(forward)
+
+
+def _admit_backward(forward: Record | None, second: Record | None) -> Verdict:
+    if forward is None:
+        return Bury()
+    if forward.outcome in (Outcome.EMPTY, Outcome.REFUSED):
+        # There is nothing to undo: it never ran, or the refusal undid it.
+        return Answer(Record(forward.phase, Outcome.SUCCEEDED))
+    if second is None:
+        return Run(forward)
+    if second.phase is Phase.CONFIRM:
+        return _wrong_order("a branch that is confirmed cannot be cancelled")
+    return Answer(second)
+
+
+def _admit_confirm(forward: Record | None, second: Record | None) -> Verdict:
+    if forward is None:
+        return _wrong_order("a branch that was never tried cannot be confirmed")
+    if forward.outcome is Outcome.EMPTY:
+        return _wrong_order("a branch that is cancelled cannot be confirmed")
+    if forward.outcome is Outcome.REFUSED:
+        return _wrong_order("a branch whose try was refused cannot be confirmed")
+    if second is None:
+        return Run(forward)
+    if second.phase is not Phase.CONFIRM:
+        return _wrong_order("a branch that is cancelled cannot be confirmed")
+    return Answer(second)
+
+
+IDENTIFIER_LENGTH_MAX = 128
+_IDENTIFIER = re.compile(rf"[A-Za-z0-9._:-]{{1,{IDENTIFIER_LENGTH_MAX}}}", re.ASCII)
+
+
+def is_identifier(text: str) -> bool:
+    """A name that every database compares byte by byte and stores in full (B7)."""
+    return _IDENTIFIER.fullmatch(text) is not None

@@ -1,0 +1,222 @@
+"""The barrier in a SQL database: claims, reads and settles rows; decides nothing.
+
+Statements are compiled once per dialect and run on the driver's own cursor: they are
+on the way of every call, and SQLAlchemy's execution would cost more than the
+database does.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    Delete,
+    Dialect,
+    Insert,
+    Select,
+    Update,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from participant_sdk.barrier import rules
+from participant_sdk.barrier.rules import Outcome, Phase, Record, Slot, Verdict
+from participant_sdk.barrier.table import TABLE
+
+_T = TABLE.c
+
+
+class BranchKey(NamedTuple):
+    """A branch, and the call that asks for it."""
+
+    gid: str
+    branch_id: str
+    operation: str
+    phase: Phase
+
+
+class Admission(NamedTuple):
+    """What the call may do, and the slot that it took for it."""
+
+    verdict: Verdict
+    slot: Slot | None
+
+
+class _Statement:
+    """One statement, compiled; runs on a driver's cursor."""
+
+    __slots__ = ("_arrange", "_text")
+
+    def __init__(
+        self, statement: Insert | Update | Delete | Select[Any], dialect: Dialect
+    ) -> None:
+        compiled = statement.compile(dialect=dialect)
+        self._text = str(compiled)
+        order = getattr(compiled, "positiontup", None)
+        self._arrange = _by_position(order) if order is not None else _by_name
+
+    def run(self, cursor: Any, values: dict[str, Any]) -> None:
+        cursor.execute(self._text, self._arrange(values))
+
+
+def _by_position(order: list[str]) -> Callable[[dict[str, Any]], Any]:
+    return lambda values: [values[name] for name in order]
+
+
+def _by_name(values: dict[str, Any]) -> Any:
+    return values
+
+
+_KEY_IS = (
+    (_T.gid == bindparam("b_gid"))
+    & (_T.branch_id == bindparam("b_branch_id"))
+    & (_T.slot == bindparam("b_slot"))
+)
+
+
+class SqlBarrier:
+    """The barrier's statements for one database."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._insert = _Statement(_insert(dialect.name), dialect)
+        self._raises_on_conflict = dialect.name not in ("sqlite", "postgresql")
+        self._integrity_error: type[Exception] = dialect.loaded_dbapi.IntegrityError
+        self._read = _Statement(
+            select(
+                _T.slot,
+                _T.phase,
+                _T.outcome,
+                _T.output,
+                _T.content_type,
+                _T.code,
+                _T.message,
+            ).where(
+                _T.gid == bindparam("b_gid"),
+                _T.branch_id == bindparam("b_branch_id"),
+            ),
+            dialect,
+        )
+        self._settle = _Statement(
+            update(TABLE)
+            .where(_KEY_IS)
+            .values(
+                outcome=bindparam("n_outcome"),
+                output=bindparam("n_output"),
+                content_type=bindparam("n_content_type"),
+                code=bindparam("n_code"),
+                message=bindparam("n_message"),
+            ),
+            dialect,
+        )
+        self._drop = _Statement(delete(TABLE).where(_KEY_IS), dialect)
+
+    def admit(
+        self, cursor: Any, key: BranchKey, *, known_done: bool, now_ms: int
+    ) -> Admission:
+        """Claim the slot and ask the rules.
+
+        The claim stands only for ``Run`` (to be settled or dropped by the caller)
+        and ``Bury``; for every other verdict it is gone on return.
+        """
+        slot, outcome = rules.first_claim(key.phase)
+        claimed = self._claim(cursor, key, slot, outcome, now_ms)
+        own = slot if claimed else None
+        if own is Slot.FORWARD:
+            forward = second = None
+        else:
+            forward, second = self._rows(cursor, key, without=own)
+        verdict = rules.admit(key.phase, forward, second, known_done=known_done)
+        if isinstance(verdict, rules.Run) and own is None:
+            if self._claim(cursor, key, Slot.SECOND, Outcome.RUNNING, now_ms):
+                return Admission(verdict, Slot.SECOND)
+            forward, second = self._rows(cursor, key, without=None)
+            verdict = rules.admit(key.phase, forward, second, known_done=known_done)
+            if isinstance(verdict, rules.Run):
+                # A snapshot that does not show the row that took the slot.
+                verdict = _BUSY
+        if not isinstance(verdict, rules.Run | rules.Bury) and own is not None:
+            self.drop(cursor, key, own)
+            own = None
+        return Admission(verdict, own)
+
+    def settle(self, cursor: Any, key: BranchKey, slot: Slot, record: Record) -> None:
+        """Record the answer in the claimed row."""
+        self._settle.run(
+            cursor,
+            {
+                "b_gid": key.gid,
+                "b_branch_id": key.branch_id,
+                "b_slot": int(slot),
+                "n_outcome": record.outcome.value,
+                "n_output": record.output,
+                "n_content_type": record.content_type,
+                "n_code": record.code,
+                "n_message": record.message,
+            },
+        )
+
+    def drop(self, cursor: Any, key: BranchKey, slot: Slot) -> None:
+        """Give the claimed slot back."""
+        self._drop.run(
+            cursor,
+            {"b_gid": key.gid, "b_branch_id": key.branch_id, "b_slot": int(slot)},
+        )
+
+    def _claim(
+        self, cursor: Any, key: BranchKey, slot: Slot, outcome: Outcome, now_ms: int
+    ) -> bool:
+        values = {
+            "gid": key.gid,
+            "branch_id": key.branch_id,
+            "slot": int(slot),
+            "operation": key.operation,
+            "phase": key.phase.value,
+            "outcome": outcome.value,
+            "output": b"",
+            "content_type": "",
+            "code": "",
+            "message": "",
+            "created_at_ms": now_ms,
+        }
+        if not self._raises_on_conflict:
+            self._insert.run(cursor, values)
+            return bool(cursor.rowcount == 1)
+        try:
+            self._insert.run(cursor, values)
+        except self._integrity_error:
+            return False
+        return True
+
+    def _rows(
+        self, cursor: Any, key: BranchKey, *, without: Slot | None
+    ) -> tuple[Record | None, Record | None]:
+        self._read.run(cursor, {"b_gid": key.gid, "b_branch_id": key.branch_id})
+        rows: dict[int, Record] = {}
+        for slot, phase, outcome, output, content_type, code, message in cursor:
+            rows[slot] = Record(
+                Phase(phase),
+                Outcome(outcome),
+                bytes(output),
+                content_type,
+                code,
+                message,
+            )
+        if without is not None:
+            rows.pop(without, None)
+        return rows.get(Slot.FORWARD), rows.get(Slot.SECOND)
+
+
+_BUSY = rules.Reject("BARRIER_BUSY", "the same branch is being worked on; ask again")
+
+
+def _insert(dialect_name: str) -> Insert:
+    """An insert that a taken key, and nothing else, turns into no row."""
+    key = [_T.gid, _T.branch_id, _T.slot]
+    if dialect_name == "sqlite":
+        return sqlite.insert(TABLE).on_conflict_do_nothing(index_elements=key)
+    if dialect_name == "postgresql":
+        return postgresql.insert(TABLE).on_conflict_do_nothing(index_elements=key)
+    return insert(TABLE)

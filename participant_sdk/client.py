@@ -1,0 +1,232 @@
+"""The initiator's side: begin transactions, submit sagas, ask how they are."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import grpc.aio
+
+from participant_sdk.errors import CoordinatorFault, Unavailable
+from participant_sdk.gid import new_gid
+from participant_sdk.requests import Requests, error_of
+from participant_sdk.session import CHANNEL_OPTIONS, SDK_VERSION, Session
+from participant_sdk.transaction import (
+    Call,
+    SagaHandle,
+    TccTransaction,
+    TransactionResult,
+    begin_of,
+    payload_of,
+    result_of,
+    spec_of,
+)
+from protos.v1.admin_pb2 import PublishSagaRequest, SagaDefinition
+from protos.v1.coordinator_pb2 import (
+    CancelRequest,
+    GetRequest,
+    Hello,
+    Request,
+    SubmitSagaRequest,
+)
+from protos.v1.types_pb2 import Error
+
+ERROR_METADATA_KEY = "tercet-error-bin"
+
+
+def connect(
+    target: str | Sequence[str],
+    *,
+    name: str = "python",
+    timeout: float = 60.0,
+    connect_timeout: float = 10.0,
+) -> "Client":
+    """A client of the coordinator, for ``async with``.
+
+    Args:
+        target: ``host:port``, or several of them: tried in turn.
+        name: what this program calls itself, for the coordinator's log.
+        timeout: seconds that an answer may take, reconnects and repeats included;
+            waiting for a transaction's end has no limit but ``asyncio.timeout``.
+        connect_timeout: seconds until the first connection has to stand.
+    """
+    return Client(target, name=name, timeout=timeout, connect_timeout=connect_timeout)
+
+
+class Client:
+    """A session with the coordinator. Made by ``connect``; share one per program.
+
+    Requests without an answer are sent again after a reconnect; that is safe,
+    because each names its gid.
+    """
+
+    def __init__(
+        self,
+        target: str | Sequence[str],
+        *,
+        name: str,
+        timeout: float,
+        connect_timeout: float,
+    ) -> None:
+        self._targets = [target] if isinstance(target, str) else list(target)
+        self._name = name
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
+        self._welcomed = asyncio.Event()
+        self._session = Session(
+            self._targets, self._hello, on_welcome=self._welcomed.set
+        )
+        self._requests = Requests(self._session, timeout)
+
+    async def __aenter__(self) -> Self:
+        self._session.start()
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                await self._welcomed.wait()
+        except TimeoutError:
+            await self._session.close()
+            raise Unavailable(
+                f"no coordinator answered at {', '.join(self._targets)} within "
+                f"{self._connect_timeout:g} s: is `tercet serve` running there?"
+            ) from None
+        except BaseException:
+            await self._session.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._session.finish()
+
+    def tcc(
+        self,
+        name: str,
+        *,
+        deadline: float | None = None,
+        gid: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> TccTransaction:
+        """A TCC transaction: ``async with tercet.tcc("transfer") as tx``.
+
+        Args:
+            name: of the business transaction, for people.
+            deadline: seconds; undecided by then it is cancelled. ``None`` = 60.
+            gid: by default a new one.
+            labels: to find it by.
+        """
+        begin = begin_of(gid or new_gid(), name, deadline=deadline, labels=labels)
+        return TccTransaction(self._requests, begin)
+
+    async def submit_tcc(
+        self,
+        name: str,
+        tries: Sequence[Call],
+        *,
+        deadline: float | None = None,
+        gid: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        wait: bool = True,
+    ) -> TransactionResult:
+        """A declared TCC transaction: one request, the coordinator does the rest.
+
+        With ``wait`` it returns at the end, else once it is durably accepted. The
+        result says which end that was; a refusal raises nothing here.
+        """
+        begin = begin_of(gid or new_gid(), name, deadline=deadline, labels=labels)
+        for number, call in enumerate(tries, start=1):
+            begin.tries.append(spec_of(call, call.branch_id or str(number)))
+        begin.auto_confirm = True
+        begin.wait = wait
+        return result_of(await self._requests.ask(Request(begin=begin), wait=wait))
+
+    def saga(
+        self,
+        name: str,
+        input: Any = None,  # noqa: A002  # the word of the saga language
+        *,
+        gid: str | None = None,
+        version: str = "",
+        labels: Mapping[str, str] | None = None,
+    ) -> SagaHandle:
+        """A saga of a published definition: then ``submit()`` or ``wait()``.
+
+        Args:
+            name: of the definition.
+            input: JSON: dataclass, msgspec.Struct, pydantic model or dict.
+            gid: by default a new one; the same gid is the same saga.
+            version: of the definition; empty = the one published last.
+            labels: to find it by.
+        """
+        submit = SubmitSagaRequest(
+            gid=gid or new_gid(),
+            name=name,
+            version=version,
+            input=payload_of(input),
+            labels=dict(labels or {}),
+        )
+        return SagaHandle(self._requests, submit)
+
+    async def get(
+        self, gid: str, *, wait: bool = False, with_branches: bool = True
+    ) -> TransactionResult:
+        """How a transaction is now, or (``wait``) at its end.
+
+        Raises:
+            NotFound: the coordinator knows no such transaction.
+        """
+        get = GetRequest(gid=gid, wait=wait, with_branches=with_branches)
+        return result_of(await self._requests.ask(Request(get=get), wait=wait))
+
+    async def cancel(
+        self, gid: str, reason: str = "", *, wait: bool = False
+    ) -> TransactionResult:
+        """Decide against a transaction, unless it is decided already."""
+        cancel = CancelRequest(gid=gid, reason=reason, wait=wait)
+        return result_of(await self._requests.ask(Request(cancel=cancel), wait=wait))
+
+    async def publish_saga(self, text: str, source: str = "") -> SagaDefinition:
+        """Check a saga and store it. The same text again changes nothing.
+
+        Args:
+            text: YAML.
+            source: a file name, for messages.
+
+        Raises:
+            InvalidRequest: all that is wrong with it, with lines and columns.
+            AlreadyExists: that version has another text.
+        """
+        request = PublishSagaRequest(text=text, source=source)
+        async with grpc.aio.insecure_channel(
+            self._targets[0], options=CHANNEL_OPTIONS
+        ) as channel:
+            try:
+                publish = channel.unary_unary(
+                    "/tercet.v1.Definitions/PublishSaga",
+                    request_serializer=PublishSagaRequest.SerializeToString,
+                    response_deserializer=SagaDefinition.FromString,
+                )
+                return await publish(
+                    request, timeout=self._timeout, wait_for_ready=True
+                )
+            except grpc.aio.AioRpcError as error:
+                raise _unary_error(error) from None
+
+    def _hello(self) -> Hello:
+        return Hello(client=self._name, sdk_version=SDK_VERSION)
+
+
+def _unary_error(error: grpc.aio.AioRpcError) -> Exception:
+    for key, value in error.trailing_metadata() or ():
+        if key == ERROR_METADATA_KEY and isinstance(value, bytes):
+            return error_of(Error.FromString(value))
+    if error.code() in (
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    ):
+        return Unavailable()
+    return CoordinatorFault(error.details() or "")

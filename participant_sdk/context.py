@@ -1,0 +1,104 @@
+"""What a handler knows about the call it answers."""
+
+import time
+from contextvars import ContextVar
+from typing import Protocol
+
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
+
+from participant_sdk.barrier.rules import Phase
+from participant_sdk.errors import HandlerMisuse
+
+
+class LocalWork(Protocol):
+    """The local transaction that the barrier holds for one call."""
+
+    @property
+    def connection(self) -> Connection:
+        """Joined to the barrier's transaction."""
+
+    @property
+    def session(self) -> Session:
+        """Made at first use, on the same connection."""
+
+
+class Context:
+    """One call, as its handler sees it.
+
+    Attributes:
+        gid: of the global transaction.
+        branch_id: of this participant's share of it.
+        operation: such as ``accounts.debit``.
+        phase: which of its sides is called.
+        attempt: from 1; counts within the phase.
+        deadline: in ``time.monotonic()`` seconds; later the coordinator counts the
+            outcome as unknown and asks again.
+    """
+
+    __slots__ = (
+        "_work",
+        "attempt",
+        "branch_id",
+        "deadline",
+        "gid",
+        "operation",
+        "phase",
+    )
+
+    def __init__(
+        self,
+        *,
+        gid: str,
+        branch_id: str,
+        operation: str,
+        phase: Phase,
+        attempt: int = 1,
+        deadline: float = float("inf"),
+        work: LocalWork | None = None,
+    ) -> None:
+        self.gid = gid
+        self.branch_id = branch_id
+        self.operation = operation
+        self.phase = phase
+        self.attempt = attempt
+        self.deadline = deadline
+        self._work = work
+
+    @property
+    def session(self) -> Session:
+        """An ORM session in the barrier's transaction. Returning commits it."""
+        return self._local().session
+
+    @property
+    def connection(self) -> Connection:
+        """A Core connection in the barrier's transaction; cheaper than a session."""
+        return self._local().connection
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this call, and no other: hand it on to
+        services that take one.
+        """
+        return f"{self.gid}/{self.branch_id}/{self.phase}"
+
+    @property
+    def remaining_seconds(self) -> float:
+        """Until the deadline; never below 0."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    def _local(self) -> LocalWork:
+        if self._work is None:
+            raise HandlerMisuse(
+                "this participant has no database: make it with "
+                "Participant(name, database=engine)"
+            )
+        return self._work
+
+
+_current: ContextVar[Context | None] = ContextVar("tercet_context", default=None)
+
+
+def current() -> Context | None:
+    """The call that this code runs in; ``None`` outside of a handler."""
+    return _current.get()

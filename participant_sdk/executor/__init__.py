@@ -1,0 +1,1 @@
+"""Runs handlers: from a call on the wire to its durable outcome."""

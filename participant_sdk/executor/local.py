@@ -1,0 +1,260 @@
+"""The local transaction of a call: barrier row and business change, both or neither.
+
+``LocalTransaction`` is one database transaction that several calls may share
+(SQLite), or that one call has to itself (elsewhere). ``CallScope`` is one call in
+it, fenced by a savepoint: what a failed call did is undone without touching the
+others. What cannot be fenced, because the handler or the database ended the
+transaction, is ``Poisoned``: then everything is rolled back.
+"""
+
+import time
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.orm import Session
+
+from participant_sdk.barrier import rules
+from participant_sdk.barrier.rules import Outcome, Slot
+from participant_sdk.barrier.sql import SqlBarrier
+from participant_sdk.errors import HandlerMisuse
+from participant_sdk.executor.call import Job, Rejected, log_failure
+from participant_sdk.executor.outcome import (
+    CallOutcome,
+    Done,
+    Failed,
+    Later,
+    clean,
+    outcome_of_record,
+    outcome_of_rejection,
+    record_of,
+)
+from participant_sdk.payload import Encoded
+from participant_sdk.sqlite import IMMEDIATE
+
+_ERROR_SEEN = "tercet_error_seen"
+_HANDLER_RUNS = "tercet_handler_runs"
+
+_SAVEPOINT = "SAVEPOINT tercet_call"
+_RELEASE = "RELEASE SAVEPOINT tercet_call"
+_UNDO = "ROLLBACK TO SAVEPOINT tercet_call"
+
+_LOST = Failed(
+    "TRANSACTION_LOST",
+    "the local transaction ended before its time: the handler committed or rolled "
+    "back by itself, or the database gave up",
+)
+_SWALLOWED = Failed(
+    "DATABASE_ERROR", "the handler went on after a database error; all is undone"
+)
+
+
+class Poisoned(Exception):
+    """The local transaction cannot go on; ``outcome`` is that of the guilty call."""
+
+    def __init__(self, outcome: Failed) -> None:
+        self.outcome = outcome
+        super().__init__()
+
+
+def database_error(error: Exception) -> Failed:
+    """The outcome of a database error; its text may hold values and stays here."""
+    return Failed("DATABASE_ERROR", clean(type(error).__name__))
+
+
+def _note_error(context: ExceptionContext) -> None:
+    if context.connection is not None and not context.connection.invalidated:
+        context.connection.info[_ERROR_SEEN] = True
+
+
+def _guard_end(connection: Connection) -> None:
+    if not connection.invalidated and connection.info.get(_HANDLER_RUNS):
+        raise HandlerMisuse
+
+
+class _GuardedSession(Session):
+    """A session whose transaction belongs to the barrier."""
+
+    def commit(self) -> None:
+        raise HandlerMisuse
+
+    def rollback(self) -> None:
+        raise HandlerMisuse
+
+
+class LocalTransaction:
+    """An open database transaction, for one call or a batch of them."""
+
+    def __init__(self, connection: Connection, barrier: SqlBarrier) -> None:
+        self.connection = connection
+        self.barrier = barrier
+        self._root = connection.begin()
+        self.cursor: Any = connection.connection.cursor()
+        self.info = connection.info
+        self.now_ms = time.time_ns() // 1_000_000
+
+    @property
+    def is_whole(self) -> bool:
+        """Nobody but the barrier has ended the transaction."""
+        return self._root.is_active and not self.connection.invalidated
+
+    def commit(self) -> None:
+        """Make it durable.
+
+        Raises:
+            Exception: whatever the driver raises; the outcome is then unknown.
+        """
+        self.cursor.close()
+        self._root.commit()
+
+    def roll_back(self) -> None:
+        """Undo all that is not committed, and never use this connection again."""
+        # It may be broken in any way; the database rolls back what it loses.
+        with suppress(Exception):
+            self.connection.connection.rollback()
+        with suppress(Exception):
+            self.connection.invalidate()
+        with suppress(Exception):
+            self.connection.close()
+
+
+class LocalDatabase:
+    """Connections of one engine, ready for local transactions."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._barrier = SqlBarrier(engine.dialect)
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        if not event.contains(engine, "handle_error", _note_error):
+            event.listen(engine, "handle_error", _note_error)
+            event.listen(engine, "commit", _guard_end)
+            event.listen(engine, "rollback", _guard_end)
+
+    def connect(self) -> Connection:
+        """A connection for local transactions, the caller's to close."""
+        connection = self._engine.connect()
+        if self.is_sqlite:
+            connection = connection.execution_options(**{IMMEDIATE: True})
+        return connection
+
+    def begin(self, connection: Connection) -> LocalTransaction:
+        """A new local transaction on ``connection``."""
+        return LocalTransaction(connection, self._barrier)
+
+
+class CallScope:
+    """One call inside a local transaction."""
+
+    __slots__ = ("_job", "_session", "_slot", "_transaction", "recorded")
+
+    def __init__(self, transaction: LocalTransaction, job: Job) -> None:
+        self._transaction = transaction
+        self._job = job
+        self._session: _GuardedSession | None = None
+        self._slot: Slot = Slot.FORWARD
+        self.recorded: Encoded | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """For the handler; its transaction belongs to the barrier."""
+        return self._transaction.connection
+
+    @property
+    def session(self) -> Session:
+        """For the handler; made at first use."""
+        if self._session is None:
+            self._session = _GuardedSession(
+                bind=self.connection, join_transaction_mode="create_savepoint"
+            )
+        return self._session
+
+    def enter(self) -> None:
+        """Pass the barrier; afterwards the handler may run.
+
+        Raises:
+            Rejected: with the answer; nothing but a tombstone was written.
+            Poisoned: the barrier's own statements failed.
+        """
+        transaction, job = self._transaction, self._job
+        try:
+            admission = transaction.barrier.admit(
+                transaction.cursor,
+                job.key,
+                known_done=job.known_done,
+                now_ms=transaction.now_ms,
+            )
+            self._read(admission.verdict)
+            # Whoever is let in holds a claim; a tombstone's holder is answered above.
+            self._slot = admission.slot or Slot.FORWARD
+            transaction.info.pop(_ERROR_SEEN, None)
+            transaction.cursor.execute(_SAVEPOINT)
+        except Rejected:
+            raise
+        except Exception as error:  # a driver's error of any kind
+            raise Poisoned(database_error(error)) from error
+        job.context._work = self  # noqa: SLF001  # the context's other half
+        transaction.info[_HANDLER_RUNS] = True
+
+    def _read(self, verdict: rules.Verdict) -> None:
+        match verdict:
+            case rules.Answer(record):
+                raise Rejected(outcome_of_record(record))
+            case rules.Bury():
+                raise Rejected(Done())
+            case rules.Reject():
+                outcome = outcome_of_rejection(verdict)
+                if verdict.alarming:
+                    log_failure(self._job, outcome)
+                raise Rejected(outcome)
+            case rules.Run(forward):
+                if forward is not None and forward.outcome is not Outcome.PENDING:
+                    self.recorded = Encoded(forward.output, forward.content_type)
+
+    def leave(self, outcome: CallOutcome) -> CallOutcome:
+        """Keep or undo what the handler did, and record its answer.
+
+        Raises:
+            Poisoned: somebody else ended the transaction.
+        """
+        transaction, key = self._transaction, self._job.key
+        self._job.context._work = None  # noqa: SLF001  # the handler is over
+        if not transaction.is_whole:
+            raise Poisoned(_LOST)
+        transaction.info[_HANDLER_RUNS] = False
+        try:
+            if _is_kept(outcome):
+                outcome = self._flush(outcome)
+            if self._session is not None:
+                self._session.close()
+            if not _is_kept(outcome):
+                transaction.cursor.execute(_UNDO)
+            transaction.cursor.execute(_RELEASE)
+            record = record_of(key.phase, outcome)
+            if record is not None:
+                transaction.barrier.settle(transaction.cursor, key, self._slot, record)
+            else:
+                transaction.barrier.drop(transaction.cursor, key, self._slot)
+        except Exception as error:  # a driver's error of any kind
+            raise Poisoned(_LOST) from error
+        return outcome
+
+    def _flush(self, outcome: CallOutcome) -> CallOutcome:
+        """Write what the session still holds; any database error undoes all (B8)."""
+        failed: Failed | None = None
+        if self._session is not None:
+            try:
+                Session.commit(self._session)
+            except Exception as error:  # noqa: BLE001  # also a mapper's own errors
+                failed = database_error(error)
+        if failed is None and self._transaction.info.pop(_ERROR_SEEN, None):
+            failed = _SWALLOWED
+        if failed is None:
+            return outcome
+        log_failure(self._job, failed)
+        return failed
+
+
+def _is_kept(outcome: CallOutcome) -> bool:
+    """What the handler changed stays."""
+    return isinstance(outcome, Done) or outcome == Later()

@@ -1,0 +1,288 @@
+"""One session with a coordinator: a stream in both directions, for as long as wanted.
+
+Everything that waits goes out in one frame; everything that comes in is handed on
+per frame. There is no task per item. The stream may break at any time: requests
+without an answer are sent again on the next one (every request is idempotent),
+replies to calls are dropped with the stream that the calls came on, because the
+coordinator asks again and gets the recorded answer.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
+from typing import TypeAlias
+
+import grpc
+import grpc.aio
+import structlog
+from google.protobuf.message import Message
+
+from participant_sdk.errors import InvalidRequest, Unavailable
+from protos.v1.coordinator_pb2 import (
+    ClientFrame,
+    Hello,
+    Request,
+    Response,
+    ServerFrame,
+    Welcome,
+)
+from protos.v1.participant_pb2 import BranchCall, BranchReply
+
+log = structlog.get_logger("participant_sdk")
+
+SDK_VERSION = version("tercet")
+
+FRAME_BYTES_MAX = 512 * 1024
+"""Of a frame's items; with the largest single item still below 1 MiB."""
+FRAME_ITEMS_MAX = 1_024
+BACKOFF_SECONDS_FIRST = 0.05
+BACKOFF_SECONDS_MAX = 2.0
+CREDITS_DEFAULT = 256
+"""Where the welcome does not say how many requests may be unanswered."""
+FINISH_SECONDS_MAX = 1.0
+DRAIN_SECONDS_MAX = 10.0
+"""After a node said that it leaves, until we leave it."""
+
+CHANNEL_OPTIONS = (
+    # A pool of its own per channel: a new channel means a new connection attempt.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # A half-open connection is noticed within 20 s.
+    ("grpc.keepalive_time_ms", 15_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+)
+
+_Call: TypeAlias = "grpc.aio.StreamStreamCall[Message, ServerFrame]"
+OnCalls = Callable[[Iterable[BranchCall], Callable[[list[BranchReply]], None]], None]
+
+
+class _Stream:
+    """The outbound side of one connection."""
+
+    def __init__(self, wake: asyncio.Event) -> None:
+        self.replies: deque[BranchReply] = deque()
+        self.calls_open = 0
+        self.welcomed = False
+        self.credits = 0
+        self.server_drains = False
+        self.drain_told = False
+        self._wake = wake
+
+    def reply(self, replies: list[BranchReply]) -> None:
+        """Queue answers; on a stream that is gone they go nowhere."""
+        self.calls_open -= len(replies)
+        self.replies.extend(replies)
+        self._wake.set()
+
+
+class Session:
+    """Requests out and responses in, calls in and replies out; reconnects by itself.
+
+    Args:
+        target: ``host:port``, or several of them: tried in turn.
+        hello: made anew for every connection.
+        on_calls: gets each frame's calls and where to put their replies.
+        on_welcome: called after every connection.
+    """
+
+    def __init__(
+        self,
+        target: str | Sequence[str],
+        hello: Callable[[], Hello],
+        *,
+        on_calls: OnCalls | None = None,
+        on_welcome: Callable[[], None] | None = None,
+    ) -> None:
+        self._targets = [target] if isinstance(target, str) else list(target)
+        if not self._targets or not all(self._targets):
+            raise InvalidRequest("expected host:port of a coordinator", field="target")
+        self._hello = hello
+        self._on_calls = on_calls
+        self._on_welcome = on_welcome
+        self._next_id = 0
+        self._waiting: deque[Request] = deque()
+        self._in_flight: dict[int, Request] = {}
+        self._futures: dict[int, asyncio.Future[Response]] = {}
+        self._wake = asyncio.Event()
+        self._stream: _Stream | None = None
+        self._draining = False
+        self._finishing = False
+        self._closed = False
+        self._runner: asyncio.Task[None] | None = None
+
+    def request(self, request: Request) -> "asyncio.Future[Response]":
+        """Send ``request``; its answer, through as many connections as it takes.
+
+        Cancel the future to stop waiting; the request may have been sent by then.
+        """
+        if self._closed:
+            raise Unavailable("the session is closed: open a new one with connect()")
+        self._next_id += 1
+        request.id = self._next_id
+        future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._futures[request.id] = future
+        self._waiting.append(request)
+        self._wake.set()
+        return future
+
+    def start(self) -> None:
+        """Connect, and keep a connection open until ``finish`` or ``close``."""
+        self._runner = asyncio.create_task(self._run())
+
+    def drain(self) -> None:
+        """Tell the coordinator to send no further calls."""
+        self._draining = True
+        self._wake.set()
+
+    async def finish(self, seconds: float = FINISH_SECONDS_MAX) -> None:
+        """Send what is queued, part in peace as far as that works, and close."""
+        self._finishing = True
+        self._wake.set()
+        if self._runner is not None and self._stream is not None:
+            await asyncio.wait({self._runner}, timeout=seconds)
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection; requests without an answer fail as unavailable."""
+        self._finishing = self._closed = True
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.wait({self._runner})
+        for future in self._futures.values():
+            if not future.done():
+                future.set_exception(Unavailable("the session was closed meanwhile"))
+                # Nobody may be waiting any more; that is no error.
+                future.exception()
+        self._futures.clear()
+        self._waiting.clear()
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            target = self._targets[failures % len(self._targets)]
+            welcomed = await self._connect_once(target)
+            if self._finishing:
+                return
+            failures = 1 if welcomed else failures + 1
+            limit = BACKOFF_SECONDS_FIRST * 2 ** min(failures, 10)
+            # Full jitter: clients of a node that died do not come back at once.
+            seconds = random.uniform(0, min(limit, BACKOFF_SECONDS_MAX))  # noqa: S311
+            await asyncio.sleep(seconds)
+
+    # ---- one connection ----------------------------------------------------------
+
+    async def _connect_once(self, target: str) -> bool:
+        """Serve one connection until it ends; whether it was welcomed."""
+        stream = _Stream(self._wake)
+        async with grpc.aio.insecure_channel(
+            target, options=CHANNEL_OPTIONS
+        ) as channel:
+            call = channel.stream_stream(
+                "/tercet.v1.Coordinator/Session",
+                request_serializer=ClientFrame.SerializeToString,
+                response_deserializer=ServerFrame.FromString,
+            )()
+            writer = asyncio.create_task(self._write(call, stream))
+            self._stream = stream
+            try:
+                await self._read(call, stream)
+            except grpc.aio.AioRpcError as error:
+                log.info("session_ended", target=target, status=error.code().name)
+            finally:
+                self._stream = None
+                writer.cancel()
+                await asyncio.wait({writer})
+                call.cancel()
+                self._take_back()
+        return stream.welcomed
+
+    def _take_back(self) -> None:
+        """What was not answered goes out again on the next connection, in order."""
+        self._waiting.extendleft(reversed(self._in_flight.values()))
+        self._in_flight.clear()
+
+    async def _read(self, call: _Call, stream: _Stream) -> None:
+        while True:
+            frame = await call.read()
+            if not isinstance(frame, ServerFrame):
+                return  # the server has ended the stream
+            if frame.HasField("welcome"):
+                self._welcomed(stream, frame.welcome)
+            for response in frame.responses:
+                self._answered(response)
+            if frame.calls and self._on_calls is not None:
+                stream.calls_open += len(frame.calls)
+                self._on_calls(frame.calls, stream.reply)
+            if frame.draining and not stream.server_drains:
+                stream.server_drains = True
+                asyncio.get_running_loop().call_later(DRAIN_SECONDS_MAX, call.cancel)
+            self._wake.set()
+
+    def _welcomed(self, stream: _Stream, welcome: Welcome) -> None:
+        stream.welcomed = True
+        stream.credits = welcome.request_credits or CREDITS_DEFAULT
+        if self._on_welcome is not None:
+            self._on_welcome()
+
+    def _answered(self, response: Response) -> None:
+        self._in_flight.pop(response.id, None)
+        future = self._futures.pop(response.id, None)
+        if future is not None and not future.done():
+            future.set_result(response)
+
+    async def _write(self, call: _Call, stream: _Stream) -> None:
+        try:
+            await call.write(ClientFrame(hello=self._hello()))
+            while True:
+                await self._wake.wait()
+                # Let everybody who is about to say something say it first.
+                await asyncio.sleep(0)
+                self._wake.clear()
+                while (frame := self._next_frame(stream)) is not None:
+                    await call.write(frame)
+                if self._is_over(stream):
+                    await call.done_writing()
+                    return
+        except grpc.aio.AioRpcError:
+            return  # the reader sees the same, and says so
+
+    def _is_over(self, stream: _Stream) -> bool:
+        if self._in_flight or stream.calls_open or stream.replies:
+            return False
+        return stream.server_drains or (self._finishing and not self._waiting)
+
+    def _next_frame(self, stream: _Stream) -> ClientFrame | None:
+        """As much of what waits as one frame carries; ``None`` without anything."""
+        frame = ClientFrame()
+        size = items = 0
+        while stream.replies and size < FRAME_BYTES_MAX and items < FRAME_ITEMS_MAX:
+            reply = stream.replies.popleft()
+            frame.replies.append(reply)
+            size += reply.ByteSize()
+            items += 1
+        while (
+            self._waiting
+            and not stream.server_drains
+            and len(self._in_flight) < stream.credits
+            and size < FRAME_BYTES_MAX
+            and items < FRAME_ITEMS_MAX
+        ):
+            request = self._waiting.popleft()
+            future = self._futures.get(request.id)
+            if future is None or future.cancelled():
+                self._futures.pop(request.id, None)
+                continue
+            self._in_flight[request.id] = request
+            frame.requests.append(request)
+            size += request.ByteSize()
+            items += 1
+        if self._draining and not stream.drain_told:
+            frame.draining = stream.drain_told = True
+            items += 1
+        return frame if items else None
