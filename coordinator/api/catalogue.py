@@ -56,9 +56,14 @@ class Catalogue:
         """Take in what a participant announces; durable when this returns.
 
         Raises ``PreconditionFailed`` when a name is known with another kind: stored
-        transactions and sagas rely on it. Raises ``StoreUnavailable``. In both cases
-        nothing is taken in.
+        transactions and sagas rely on it. Raises ``InvalidRequest`` when a name comes
+        twice, and ``StoreUnavailable``. In each case nothing is taken in.
         """
+        if len({operation.name for operation in announced}) < len(announced):
+            raise InvalidRequest(
+                "hello.operations: expected every name once. Remove the repetition.",
+                field="hello.operations",
+            )
         for operation in announced:
             known = self._operations.get(operation.name)
             if known is not None and known.kind is not operation.kind:

@@ -299,6 +299,7 @@ class World:
         self.sagas = PublishedSagas(self.queries, self.catalogue.operations, self.clock)
         self.make_tx = make_tx
         self.make_call = make_call
+        self.make_entry = JournalEntry
 
     def reader(self) -> RequestReader:
         return RequestReader(

@@ -1,0 +1,597 @@
+"""The session stream over a real connection."""
+
+import asyncio
+from dataclasses import replace
+
+import grpc
+import pytest
+
+from coordinator.api import status_codes
+from coordinator.api.session import Outbox
+from coordinator.core.errors import AlreadyExists
+from coordinator.core.inputs import Observe, Succeeded, Unknown
+from coordinator.core.model import OperationKind, Payload
+from protos.v1 import coordinator_pb2, coordinator_pb2_grpc, participant_pb2, types_pb2
+
+BEGIN = coordinator_pb2.BeginRequest(name="transfer")
+
+
+class Client:
+    """One open session; gathers server frames as they come."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.call = coordinator_pb2_grpc.CoordinatorStub(channel).Session()
+        self.welcome: coordinator_pb2.Welcome | None = None
+        self.calls: list[participant_pb2.BranchCall] = []
+        self.responses: dict[int, coordinator_pb2.Response] = {}
+        self.is_told_to_leave = False
+        self.frames = 0
+
+    async def hello(self, **fields) -> coordinator_pb2.Welcome:
+        await self.send(hello=coordinator_pb2.Hello(client="test", **fields))
+        await self.until(lambda: self.welcome)
+        return self.welcome
+
+    async def send(self, **fields) -> None:
+        await self.call.write(coordinator_pb2.ClientFrame(**fields))
+
+    async def ask(self, request_id: int, **request) -> coordinator_pb2.Response:
+        await self.send(requests=[coordinator_pb2.Request(id=request_id, **request)])
+        await self.until(lambda: request_id in self.responses)
+        return self.responses.pop(request_id)
+
+    async def until(self, is_there) -> None:
+        while not is_there():
+            frame = await self.call.read()
+            assert frame is not grpc.aio.EOF, "the server ended the session"
+            self.frames += 1
+            if frame.HasField("welcome"):
+                self.welcome = frame.welcome
+            self.calls.extend(frame.calls)
+            self.responses.update((r.id, r) for r in frame.responses)
+            self.is_told_to_leave |= frame.draining
+
+    async def refusal(self) -> tuple[grpc.StatusCode, types_pb2.Error]:
+        """How the server ended the session."""
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self.until(lambda: False)
+        metadata = dict(caught.value.trailing_metadata())
+        error = types_pb2.Error.FromString(metadata[status_codes.ERROR_METADATA_KEY])
+        return caught.value.code(), error
+
+
+@pytest.fixture
+async def client(serve) -> Client:
+    """A session that has not said hello."""
+    return Client(await serve())
+
+
+class Signal:
+    """Waits until a condition holds, looked at whenever a fake was used."""
+
+    def __init__(self) -> None:
+        self._used = asyncio.Event()
+
+    def __call__(self) -> None:
+        self._used.set()
+
+    async def until(self, holds) -> None:
+        while not holds():
+            self._used.clear()
+            await self._used.wait()
+
+
+@pytest.fixture
+def signal(world) -> Signal:
+    """Rings at every use of the fake engine and the fake dispatcher."""
+    signal = Signal()
+    world.engine.on_submit = world.dispatcher.on_change = signal
+    return signal
+
+
+def operation(name: str = "bank.debit", kind: int = types_pb2.OPERATION_TCC):
+    return types_pb2.Operation(name=name, kind=kind)
+
+
+# ---- Hello -------------------------------------------------------------------------
+
+
+async def test_welcome_tells_the_node_and_its_limits(client, world):
+    """The answer to hello."""
+    welcome = await client.hello()
+
+    assert welcome.node_id == "node-1"
+    assert welcome.server_version == "1.2.3"
+    assert welcome.request_credits == world.limits.request_credits
+    assert welcome.payload_bytes_max == world.limits.payload_bytes_max
+    assert world.dispatcher.log == []
+
+
+async def test_operations_are_durable_and_attached_before_welcome(client, world):
+    """When welcome is here, the catalogue is saved and calls can come."""
+    await client.hello(participant="bank", operations=[operation()], call_credits=7)
+
+    assert [o.name for o in world.queries.saves[0]] == ["bank.debit"]
+    assert world.dispatcher.credits == {"bank": 7}
+    assert world.catalogue.operations["bank.debit"].kind is OperationKind.TCC
+
+
+async def test_known_operations_are_not_written_again(serve, world):
+    """A reconnect costs no database write."""
+    channel = await serve()
+    for _ in range(2):
+        await Client(channel).hello(participant="bank", operations=[operation()])
+
+    assert len(world.queries.saves) == 1
+
+
+async def test_a_session_that_does_not_begin_with_hello_is_refused(client):
+    """Nothing is done before hello."""
+    await client.send(requests=[coordinator_pb2.Request(id=1, begin=BEGIN)])
+
+    code, error = await client.refusal()
+
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert (error.reason, error.field) == ("HELLO_EXPECTED", "hello")
+
+
+async def test_a_silent_session_is_ended(serve, world):
+    """Hello has a deadline; the clock is moved to it."""
+    set_timer = asyncio.Event()
+    call_at = world.clock.call_at
+
+    def noticed(at, callback):
+        set_timer.set()
+        return call_at(at, callback)
+
+    world.clock.call_at = noticed
+    client = Client(await serve())
+    reading = asyncio.ensure_future(client.refusal())
+    await set_timer.wait()
+    world.clock.move(world.limits.hello_timeout_ms)
+
+    code, error = await reading
+
+    assert (code, error.reason) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "HELLO_EXPECTED",
+    )
+
+
+async def test_a_second_hello_ends_the_session(client):
+    """A session has one identity."""
+    await client.hello()
+    await client.send(hello=coordinator_pb2.Hello(client="other"))
+
+    code, error = await client.refusal()
+
+    assert (code, error.reason) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "HELLO_REPEATED",
+    )
+
+
+@pytest.mark.parametrize(
+    ("hello", "field"),
+    [
+        ({"participant": "no spaces"}, "hello.participant"),
+        ({"operations": [operation()]}, "hello.participant"),
+        ({"participant": "bank", "call_credits": 10**6}, "hello.call_credits"),
+        (
+            {"participant": "bank", "operations": [operation("shop.debit")]},
+            "hello.operations[0].name",
+        ),
+        (
+            {"participant": "bank", "operations": [operation("bank.eu.debit")]},
+            "hello.operations[0].name",
+        ),
+        (
+            {"participant": "bank", "operations": [operation("bank.")]},
+            "hello.operations[0].name",
+        ),
+        (
+            {"participant": "bank", "operations": [operation(kind=0)]},
+            "hello.operations[0].kind",
+        ),
+        (
+            {"participant": "bank", "operations": [operation(kind=99)]},
+            "hello.operations[0].kind",
+        ),
+        (
+            {
+                "participant": "bank",
+                "operations": [
+                    types_pb2.Operation(
+                        name="bank.debit",
+                        kind=types_pb2.OPERATION_TCC,
+                        input_schema="{not json",
+                    )
+                ],
+            },
+            "hello.operations[0].input_schema",
+        ),
+        (
+            {"participant": "bank", "operations": [operation("bank.o")] * 2},
+            "hello.operations",
+        ),
+        (
+            {"participant": "bank", "operations": [operation("bank.o")] * 501},
+            "hello.operations",
+        ),
+    ],
+)
+async def test_a_wrong_hello_names_its_field(client, world, hello, field):
+    """The session ends with INVALID_ARGUMENT and nothing is stored or attached."""
+    await client.send(hello=coordinator_pb2.Hello(**hello))
+
+    code, error = await client.refusal()
+
+    assert (code, error.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+    assert world.queries.saves == []
+    assert world.dispatcher.log == []
+
+
+async def test_the_kind_of_an_operation_never_changes(serve, world):
+    """A conflict is refused at hello, and the catalogue stays as it was."""
+    channel = await serve()
+    await Client(channel).hello(participant="bank", operations=[operation()])
+    second = Client(channel)
+    await second.send(
+        hello=coordinator_pb2.Hello(
+            participant="bank",
+            operations=[
+                operation("bank.new"),
+                operation(kind=types_pb2.OPERATION_ACTION),
+            ],
+        )
+    )
+
+    code, error = await second.refusal()
+
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert error.reason == "OPERATION_KIND_CONFLICT"
+    assert "bank.new" not in world.catalogue.operations
+
+
+async def test_a_hello_that_cannot_be_stored_is_unavailable(serve, world):
+    """No participant is attached whose operations are not durable."""
+    client = Client(await serve())
+    world.queries.is_down = True
+    await client.send(
+        hello=coordinator_pb2.Hello(participant="bank", operations=[operation()])
+    )
+
+    code, _ = await client.refusal()
+
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert world.dispatcher.log == []
+
+
+# ---- Requests ----------------------------------------------------------------------
+
+
+async def test_a_frame_of_requests_is_answered_item_by_item(client):
+    """The first frame may carry hello and requests; each id has its answer."""
+    requests = [
+        coordinator_pb2.Request(id=i, get=coordinator_pb2.GetRequest(gid=f"g{i}"))
+        for i in range(1, 101)
+    ]
+    await client.send(hello=coordinator_pb2.Hello(), requests=requests)
+
+    await client.until(lambda: len(client.responses) == 100)
+
+    assert {i: r.transaction.gid for i, r in client.responses.items()} == {
+        i: f"g{i}" for i in range(1, 101)
+    }
+    assert client.frames < 50
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"begin": coordinator_pb2.BeginRequest(gid="g1")},
+        {
+            "try": coordinator_pb2.TryRequest(
+                gid="g1",
+                tries=[
+                    coordinator_pb2.BranchSpec(
+                        branch_id="b", operation="accounts.debit"
+                    )
+                ],
+            )
+        },
+        {
+            "register": coordinator_pb2.RegisterRequest(
+                gid="g1",
+                branches=[
+                    coordinator_pb2.BranchSpec(
+                        branch_id="b", operation="accounts.debit"
+                    )
+                ],
+            )
+        },
+        {"confirm": coordinator_pb2.ConfirmRequest(gid="g1")},
+        {"cancel": coordinator_pb2.CancelRequest(gid="g1")},
+        {"get": coordinator_pb2.GetRequest(gid="g1")},
+        {
+            "complete_branch": coordinator_pb2.CompleteBranchRequest(
+                gid="g1",
+                branch_id="b",
+                phase=types_pb2.PHASE_TRY,
+                succeeded=participant_pb2.Succeeded(),
+            )
+        },
+    ],
+)
+async def test_the_session_answers_what_the_unary_call_answers(serve, world, request_):
+    """Both entrances end in the same handlers: same input, same answer."""
+    channel = await serve()
+    client = Client(channel)
+    await client.hello()
+    ((kind, message),) = request_.items()
+    name = "".join(part.capitalize() for part in kind.split("_"))
+    unary = getattr(coordinator_pb2_grpc.CoordinatorStub(channel), name)
+
+    in_session = await client.ask(1, **request_)
+    alone = await unary(message)
+
+    assert in_session.transaction == alone.transaction
+    assert alone.transaction.gid == "g1"
+    first, second = world.engine.submitted
+    assert (first.key, first.what) == (second.key, second.what)
+
+
+async def test_a_listing_comes_over_the_session(client, world):
+    """List is answered by its own kind of result."""
+    world.queries.transactions = [world.make_tx("g1")]
+    await client.hello()
+
+    response = await client.ask(1, list=coordinator_pb2.ListRequest())
+
+    assert [t.gid for t in response.list.transactions] == ["g1"]
+
+
+async def test_bad_items_harm_nobody_else(client):
+    """An empty request, a wrong one and a refused one are answered each for itself."""
+    await client.hello()
+    bad_gid = coordinator_pb2.GetRequest(gid="no spaces")
+    good = coordinator_pb2.GetRequest(gid="g1")
+
+    await client.send(
+        requests=[
+            coordinator_pb2.Request(id=1),
+            coordinator_pb2.Request(id=2, get=bad_gid),
+            coordinator_pb2.Request(id=3, get=good),
+        ]
+    )
+    await client.until(lambda: len(client.responses) == 3)
+
+    assert client.responses[1].error.field == "request"
+    assert client.responses[2].error.field == "gid"
+    assert client.responses[3].transaction.gid == "g1"
+
+
+async def test_an_engines_refusal_is_an_error_response(client, world):
+    """A refusal travels in the frame, and the session goes on."""
+    world.engine.script = lambda _: AlreadyExists("other body", field="gid")
+    await client.hello()
+
+    response = await client.ask(1, begin=BEGIN)
+
+    assert response.error.status == grpc.StatusCode.ALREADY_EXISTS.value[0]
+    assert response.error.reason == "ALREADY_EXISTS"
+
+
+async def test_requests_above_the_credits_are_refused(serve, world, signal):
+    """Unanswered requests are bounded; an answer gives its credit back."""
+    world.limits = replace(world.limits, request_credits=2)
+    world.engine.script = None
+    client = Client(await serve())
+    await client.hello()
+    get = coordinator_pb2.GetRequest(gid="g1", wait=True)
+
+    await client.send(
+        requests=[coordinator_pb2.Request(id=i, get=get) for i in (1, 2, 3)]
+    )
+    await client.until(lambda: 3 in client.responses)
+    world.engine.submitted[0].reply(world.make_tx())
+    await client.until(lambda: 1 in client.responses)
+    await client.send(requests=[coordinator_pb2.Request(id=4, get=get)])
+    await signal.until(lambda: len(world.engine.submitted) == 3)
+
+    error = client.responses[3].error
+    assert error.status == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    assert error.reason == "REQUEST_CREDITS_EXCEEDED"
+
+
+async def test_an_id_that_still_waits_is_refused(client, world):
+    """The second request with an open id is told so and not submitted."""
+    world.engine.script = None
+    await client.hello()
+    get = coordinator_pb2.GetRequest(gid="g1", wait=True)
+
+    await client.send(requests=[coordinator_pb2.Request(id=5, get=get)] * 2)
+    await client.until(lambda: 5 in client.responses)
+
+    assert client.responses[5].error.field == "id"
+    assert len(world.engine.submitted) == 1
+
+
+async def test_a_broken_session_drops_its_tickets(client, world, signal):
+    """Requests go on; only their answers are dropped, and the link is detached."""
+    world.engine.script = None
+    await client.hello(participant="bank")
+    await client.send(requests=[coordinator_pb2.Request(id=1, begin=BEGIN)])
+    await signal.until(lambda: world.engine.submitted)
+    (entry,) = world.engine.submitted
+    dropped = asyncio.Event()
+    entry.ticket.cancel = dropped.set
+
+    client.call.cancel()
+    await dropped.wait()
+
+    assert world.dispatcher.log[-1] == ("detach", None)
+    entry.reply(world.make_tx())
+
+
+async def test_a_client_that_half_closes_gets_its_answers(client, world, signal):
+    """The end of the client's side detaches it and ends with all answers given."""
+    world.engine.script = None
+    await client.hello(participant="bank")
+    await client.send(requests=[coordinator_pb2.Request(id=1, begin=BEGIN)])
+    await client.call.done_writing()
+    await signal.until(lambda: ("detach", None) in world.dispatcher.log)
+
+    world.engine.submitted[0].reply(world.make_tx())
+    await client.until(lambda: 1 in client.responses)
+
+    assert await client.call.read() is grpc.aio.EOF
+    assert await client.call.code() is grpc.StatusCode.OK
+
+
+async def test_a_client_that_ends_before_hello_is_no_error(client):
+    """A port probe leaves no trace."""
+    await client.call.done_writing()
+
+    assert await client.call.read() is grpc.aio.EOF
+    assert await client.call.code() is grpc.StatusCode.OK
+
+
+async def test_rubbish_instead_of_a_frame_ends_the_session(serve):
+    """Bytes that do not parse leave nothing to answer item by item."""
+    channel = await serve()
+    call = channel.stream_stream("/tercet.v1.Coordinator/Session")()
+    await call.write(b"\xff\xff\xff")
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+# ---- Calls -------------------------------------------------------------------------
+
+
+async def test_calls_and_replies_travel_in_batches(client, world, signal):
+    """Calls go out with their ids; replies come back as outcomes of those ids."""
+    await client.hello(participant="accounts")
+    link = world.dispatcher.links["accounts"]
+
+    link.send([(i, world.make_call(f"b{i}")) for i in range(1, 51)])
+    await client.until(lambda: len(client.calls) == 50)
+    ok = participant_pb2.Succeeded(output=types_pb2.Payload(data=b"1"))
+    await client.send(
+        replies=[
+            participant_pb2.BranchReply(call_id=1, succeeded=ok),
+            participant_pb2.BranchReply(call_id=2),
+        ]
+    )
+    await signal.until(lambda: world.dispatcher.replies)
+
+    call = client.calls[0]
+    assert (call.call_id, call.branch_id, call.operation) == (1, "b1", "accounts.debit")
+    assert (call.phase, call.attempt, call.timeout_ms) == (
+        types_pb2.PHASE_TRY,
+        1,
+        3_000,
+    )
+    assert call.input.data == b"{}"
+    assert client.frames < 20
+    (first, second) = world.dispatcher.replies
+    assert first == (1, Succeeded(Payload(b"1", "")))
+    assert second[0] == 2
+    assert isinstance(second[1], Unknown)
+    assert second[1].code == "BAD_REPLY"
+
+
+async def test_replies_of_a_pure_initiator_mean_nothing(client, world):
+    """Who is no participant has no calls to answer."""
+    await client.hello()
+    await client.send(replies=[participant_pb2.BranchReply(call_id=1)])
+    await client.ask(1, get=coordinator_pb2.GetRequest(gid="g1"))
+
+    assert world.dispatcher.log == []
+
+
+async def test_a_participant_can_drain(client, world, signal):
+    """A draining participant gets no new calls."""
+    await client.hello(participant="bank")
+    await client.send(draining=True)
+
+    await signal.until(lambda: ("drain", None) in world.dispatcher.log)
+
+
+async def test_a_leaving_node_tells_its_sessions(serve, world):
+    """Drain: a notice, no new calls, and the answers that still come."""
+    world.engine.script = None
+    channel = await serve()
+    client = Client(channel)
+    await client.hello(participant="bank")
+    submitted = asyncio.Event()
+    world.engine.on_submit = submitted.set
+    await client.send(requests=[coordinator_pb2.Request(id=1, begin=BEGIN)])
+    await submitted.wait()
+
+    leaving = asyncio.ensure_future(channel.server.drain(60))
+    await client.until(lambda: client.is_told_to_leave)
+    world.engine.submitted[0].reply(world.make_tx())
+    await client.until(lambda: 1 in client.responses)
+    await client.call.done_writing()
+    await leaving
+
+    assert ("drain", None) in world.dispatcher.log
+    assert await client.call.code() is grpc.StatusCode.OK
+
+
+# ---- Frames ------------------------------------------------------------------------
+
+
+async def test_frames_are_bounded_in_items_and_bytes(world):
+    """Neither limit is passed, unless a single item is larger than a frame."""
+    limits = replace(world.limits, frame_items_max=3, frame_bytes_max=10)
+    outbox, written = Outbox(limits), []
+
+    async def write(frame: bytes) -> None:
+        written.append(frame)
+
+    for item in (b"1", b"2", b"3", b"4", b"5" * 9, b"6" * 30, b"7"):
+        outbox.put(item)
+    outbox.finish()
+    await outbox.write_all(write)
+
+    assert written == [b"123", b"4" + b"5" * 9, b"6" * 30, b"7"]
+
+
+async def test_reading_stops_while_the_client_does_not_read(world):
+    """A full outbox gives no room until enough of it is written."""
+    limits = replace(world.limits, outbox_bytes_max=5, frame_items_max=1)
+    outbox = Outbox(limits)
+    may_write = asyncio.Event()
+
+    async def write(_: bytes) -> None:
+        await may_write.wait()
+
+    writer = asyncio.ensure_future(outbox.write_all(write))
+    outbox.put(b"123456")
+    outbox.put(b"123456")
+    waiting = asyncio.ensure_future(outbox.room())
+    await asyncio.wait({waiting}, timeout=0)
+    assert not waiting.done()
+
+    may_write.set()
+    await waiting
+    outbox.finish()
+    await writer
+
+
+async def test_a_wait_is_answered_whenever_the_end_comes(client, world, signal):
+    """A waiting get costs a credit and nothing else until the engine answers."""
+    world.engine.script = None
+    await client.hello()
+    get = coordinator_pb2.GetRequest(gid="g1", wait=True)
+    await client.send(requests=[coordinator_pb2.Request(id=1, get=get)])
+    await signal.until(lambda: world.engine.submitted)
+
+    assert world.engine.submitted[0].what == Observe(wait=True)
+    world.engine.submitted[0].reply(world.make_tx())
+    await client.until(lambda: 1 in client.responses)
