@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
+import structlog
 import typer
 import uvloop
 from rich.console import Console
@@ -26,7 +27,10 @@ WORKSHOP = Path(".demo")
 
 EXIT_INTERRUPTED = 130
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
+
+@app.command()
 def main(
     *,
     transfers: Annotated[
@@ -103,6 +107,13 @@ def main(
 
 def perform(options: Options, directory: Path, *, is_planted: bool) -> bool:
     """Run, audit, print the result; whether all is well."""
+    with (directory / "driver.log").open("w") as log:
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(log))
+        return perform_logged(options, directory, is_planted=is_planted)
+
+
+def perform_logged(options: Options, directory: Path, *, is_planted: bool) -> bool:
+    """Do what :func:`perform` promises."""
     display = Display(Console())
     progress = Progress(total=options.transfers + options.loans)
     trouble: list[Violation] = []
@@ -163,4 +174,4 @@ def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from examples.demo.history import History
 from examples.demo.workload import Loan, Transfer
-from participant_sdk import Client, Refused, TransactionCancelled, Unavailable
+from participant_sdk import Call, Client, Refused, TransactionCancelled, Unavailable
 
 TRANSFER_DEADLINE_SECONDS = 30
 UNKNOWN = ""
@@ -83,8 +83,8 @@ class Driver:
             ) as tx:
                 await tx.call_all(
                     [
-                        (f"{job.source}.debit", job.debit),
-                        (f"{job.target}.credit", job.credit),
+                        Call(f"{job.source}.debit", job.debit),
+                        Call(f"{job.target}.credit", job.credit),
                     ]
                 )
         except (Refused, TransactionCancelled):

@@ -84,7 +84,7 @@ def phases(options: Options) -> Sequence[Sequence[Transfer | Loan]]:
     transfers, loans = list(draw_transfers(options)), list(draw_loans(options))
     if not options.with_kills:
         return transfers, loans
-    mixed = [*transfers, *loans]
+    mixed: list[Transfer | Loan] = [*transfers, *loans]
     random.Random(options.seed).shuffle(mixed)
     return (mixed,)
 

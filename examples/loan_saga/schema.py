@@ -6,9 +6,9 @@ books need not believe the handlers.
 """
 
 from sqlalchemy import (
-    DDL,
     CheckConstraint,
     Column,
+    Connection,
     Engine,
     Index,
     Integer,
@@ -18,6 +18,7 @@ from sqlalchemy import (
     event,
     insert,
     select,
+    text,
 )
 
 OPENING_CENTS = 1_000_000_000
@@ -58,9 +59,12 @@ def _deeds(metadata: MetaData, name: str, key: str) -> Table:
         Column("amount", Integer, nullable=False),
     )
     Index("effects_by_branch", effects.c.gid, effects.c.branch_id)
-    for moment in ("INSERT", "UPDATE"):
-        trail = _TRAIL.format(table=name, moment=moment)
-        event.listen(metadata, "after_create", DDL(trail))
+
+    @event.listens_for(metadata, "after_create")
+    def leave_a_trail(_: MetaData, connection: Connection, **_options: object) -> None:
+        for moment in ("INSERT", "UPDATE"):
+            connection.execute(text(_TRAIL.format(table=name, moment=moment)))
+
     return table
 
 

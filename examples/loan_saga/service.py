@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import Engine, Table, bindparam, create_engine, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    Engine,
+    Table,
+    bindparam,
+    create_engine,
+    insert,
+    select,
+    update,
+)
 
 from examples.loan_saga import schema
 from examples.loan_saga.schema import (
@@ -30,7 +39,7 @@ BLOCKED_PREFIX = "blocked-"
 ACTION = "ACTION"
 COMPENSATION = "COMPENSATION"
 
-_CENTS = bindparam("cents")
+_CENTS: BindParameter[int] = bindparam("cents")
 RESERVE = (
     update(funds)
     .where(funds.c.available >= _CENTS)

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 from sqlalchemy import (
+    BindParameter,
     Engine,
     Update,
     bindparam,
@@ -42,7 +43,7 @@ class Hold:
     hold_id: int
 
 
-_AMOUNT = bindparam("cents")
+_AMOUNT: BindParameter[int] = bindparam("cents")
 _ACCOUNT = accounts.c.account == bindparam("name")
 
 FREEZE = (

@@ -5,10 +5,10 @@ need not believe the handlers.
 """
 
 from sqlalchemy import (
-    DDL,
     Boolean,
     CheckConstraint,
     Column,
+    Connection,
     Engine,
     Index,
     Integer,
@@ -18,6 +18,7 @@ from sqlalchemy import (
     event,
     insert,
     select,
+    text,
 )
 
 ACCOUNT_COUNT = 100
@@ -69,8 +70,12 @@ CREATE TRIGGER IF NOT EXISTS holds_{moment} AFTER {moment} ON holds BEGIN
   VALUES (new.gid, new.branch_id, new.phase, new.account, new.direction, new.amount);
 END
 """
-for _moment in ("INSERT", "UPDATE"):
-    event.listen(metadata, "after_create", DDL(_TRAIL.format(moment=_moment)))
+
+
+@event.listens_for(metadata, "after_create")
+def _leave_a_trail(_: MetaData, connection: Connection, **_options: object) -> None:
+    for moment in ("INSERT", "UPDATE"):
+        connection.execute(text(_TRAIL.format(moment=moment)))
 
 
 def account_name(number: int) -> str:
