@@ -1,6 +1,8 @@
 """How a command fails: one line on stderr, and an exit code that scripts can read."""
 
+import traceback
 from enum import IntEnum
+from pathlib import Path
 
 from coordinator.config import ConfigError
 from coordinator.core.errors import (
@@ -80,8 +82,15 @@ def failure_of(error: Exception) -> CommandFailed:
 
     what = telemetry.without_credentials(f"{type(error).__name__}: {error}")
     return CommandFailed(
-        ExitCode.INTERNAL, f"this is a fault of Tercet, please report it: {what}"
+        ExitCode.INTERNAL,
+        f"this is a fault of Tercet, please report it: {what} {_place(error)}",
     )
+
+
+def _place(error: Exception) -> str:
+    """Where it was raised: no stack trace, but enough for a report."""
+    frames = traceback.extract_tb(error.__traceback__, limit=-1)
+    return f"({Path(frames[0].filename).name}:{frames[0].lineno})" if frames else ""
 
 
 def _exit_code_of(error: CoordinatorError) -> ExitCode:

@@ -11,6 +11,7 @@ import typer
 from coordinator.cli import option, output
 from coordinator.cli.failure import CommandFailed, ExitCode, invalid
 from coordinator.config import ServeConfig, load_serve
+from coordinator.core.errors import CoordinatorError
 
 DEV_DIR = ".tercet"
 
@@ -97,10 +98,20 @@ def _run(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
             f"anybody who reaches {config.listen} can move money"
         )
         log.warning(telemetry.INSECURE_LISTENER_OPENED, listen=config.listen)
+    # gRPC's own lines would stand between ours; what they say is raised as well.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from coordinator import bootstrap
 
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(bootstrap.serve(config, on_ready))
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(bootstrap.serve(config, on_ready))
+    except OSError as error:
+        raise CommandFailed(ExitCode.REFUSED, f"listen: {error}") from None
+    except CoordinatorError:
+        raise
+    except Exception:
+        log.exception(telemetry.NODE_FAILED)
+        raise
 
 
 def _prepare_database(url: str) -> None:

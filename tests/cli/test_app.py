@@ -128,6 +128,7 @@ def test_a_fault_of_ours_is_code_6_without_a_trace(run, monkeypatch):
     (line,) = result.stderr.splitlines()
     assert "RuntimeError: broken at" in line
     assert "hunter2" not in line
+    assert "(test_app.py:" in line
 
 
 def test_a_reader_that_has_enough_is_no_error():

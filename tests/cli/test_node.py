@@ -1,6 +1,7 @@
 """``tercet serve`` and ``tercet dev``: what they start, and what they refuse."""
 
 import asyncio
+import json
 import logging
 import sys
 from types import SimpleNamespace
@@ -98,6 +99,7 @@ def test_the_opt_out_can_stand_in_the_environment(run, started):
     [
         (PreconditionFailed("the port is taken", field="listen"), 4, "listen: the"),
         (StoreUnavailable("the disk is full"), 5, "the disk is full"),
+        (OSError("the port is taken"), 4, "listen: the port is taken"),
         (RuntimeError("odd sqlite://u:hunter2@h"), 6, "RuntimeError: odd"),
     ],
 )
@@ -117,6 +119,18 @@ def test_a_node_that_fails_is_one_line_and_a_code(
     assert word in last
     assert "hunter2" not in result.output
     assert "Traceback" not in last
+
+
+def test_a_fault_of_a_node_leaves_its_trace_in_the_log(run, started, monkeypatch):
+    """The terminal gets a line, whoever repairs it gets the trace."""
+
+    async def fail(_config, _on_ready):
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(coordinator.bootstrap, "serve", fail)
+    result = run("serve", "--db", "sqlite:///a.db", "--log-format", "json")
+    (failed,) = (line for line in result.stderr.splitlines() if "node_failed" in line)
+    assert "Traceback" in json.loads(failed)["exception"]
 
 
 def test_ctrl_c_before_it_is_ready_is_code_130(run, started, monkeypatch):
