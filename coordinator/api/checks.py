@@ -7,6 +7,7 @@ import re
 
 import msgspec
 
+from coordinator.core.definition import JsonValue
 from coordinator.core.errors import InvalidRequest
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -99,12 +100,12 @@ def content_type(value: str, field: str) -> str:
     return value
 
 
-def json_text(data: bytes, field: str) -> bytes:
-    """The bytes, if they are one JSON value."""
+def json_value(data: bytes, field: str) -> JsonValue:
+    """What the bytes mean, if they are one JSON value."""
     try:
-        msgspec.json.decode(data)
+        value: JsonValue = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError):
         raise InvalidRequest(
             f"{field}: expected one JSON value in UTF-8. Correct it.", field=field
         ) from None
-    return data
+    return value

@@ -112,6 +112,12 @@ class PublishedSagas:
         definition = await asyncio.to_thread(
             partial(saga_yaml.parse, text, source, operations=dict(self._operations))
         )
+        if definition.version == LATEST:
+            raise InvalidRequest(
+                f"metadata.version: expected a version; {LATEST} is the word for the "
+                "one published last. Choose a version such as 1.0.0.",
+                field="metadata.version",
+            )
         mine = StoredDefinition(
             namespace=namespace,
             name=definition.name,

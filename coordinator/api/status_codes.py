@@ -46,8 +46,8 @@ _CODE_BY_NUMBER: dict[int, grpc.StatusCode] = {
 
 # HTTP/2 peers refuse header blocks above 8 to 16 KiB, and the message travels in it
 # twice: percent-encoded as the status' text and inside the binary error.
-_MESSAGE_CHARS_MAX = 2_500
-_DETAILS_CHARS_MAX = 500
+_MESSAGE_BYTES_MAX = 3_000
+_DETAILS_BYTES_MAX = 600
 
 INTERNAL_MESSAGE = (
     "The coordinator met an error of its own; its log has the details. "
@@ -75,7 +75,7 @@ def error_of(problem: Exception) -> Error:
     return Error(
         status=code.value[0],
         reason=refused.detail_reason if refused else problem.reason,
-        message=_cut(str(problem), _MESSAGE_CHARS_MAX),
+        message=_cut(str(problem), _MESSAGE_BYTES_MAX),
         field=refused.field if refused else "",
         retry_after_ms=_RETRY_AFTER_MS.get(kind, 0),
     )
@@ -85,7 +85,7 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Error) -> No
     """End an RPC with this error, also in its trailing metadata."""
     await context.abort(
         _CODE_BY_NUMBER.get(error.status, grpc.StatusCode.INTERNAL),
-        _cut(error.message, _DETAILS_CHARS_MAX),
+        _cut(error.message, _DETAILS_BYTES_MAX),
         ((ERROR_METADATA_KEY, error.SerializeToString()),),
     )
 
@@ -98,5 +98,8 @@ def _internal(reason: str) -> Error:
     )
 
 
-def _cut(text: str, chars_max: int) -> str:
-    return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
+def _cut(text: str, bytes_max: int) -> str:
+    data = text.encode(errors="replace")
+    if len(data) <= bytes_max:
+        return text
+    return data[:bytes_max].decode(errors="ignore") + "…"

@@ -424,6 +424,17 @@ def test_the_input_of_a_saga_is_json(reader, payload, field):
     assert caught.value.field == field
 
 
+def test_the_input_of_a_saga_fits_its_schema(reader):
+    """The definition's input schema is checked before a row exists."""
+    schema = '{"type": "object", "required": ["amount"]}'
+    request = coordinator_pb2.SubmitSagaRequest(gid="g", name="loan")
+
+    with pytest.raises(InvalidRequest, match="amount") as caught:
+        reader.submit_saga(request, replace(SAGA, input_schema=schema))
+
+    assert caught.value.detail_reason == "INPUT_AGAINST_SCHEMA"
+
+
 # ---- Participants ------------------------------------------------------------------
 
 
@@ -443,6 +454,10 @@ def test_the_input_of_a_saga_is_json(reader, payload, field):
             {"failed": {"code": "IO", "message": "m", "retry_after_ms": 9}},
             Unknown("IO", "m", 9),
         ),
+        (
+            {"failed": {"code": "OUTPUT_NEEDED", "output": {"data": b"1"}}},
+            Unknown("OUTPUT_NEEDED", output=Payload(b"1")),
+        ),
     ],
 )
 def test_replies_become_outcomes(reply, outcome):
@@ -456,6 +471,7 @@ def test_replies_become_outcomes(reply, outcome):
         {},
         {"succeeded": {"output": {"data": b"x" * (256 * 1024 + 1)}}},
         {"succeeded": {"output": {"content_type": "a\nb"}}},
+        {"failed": {"code": "A", "output": {"data": b"x" * (256 * 1024 + 1)}}},
         {"refused": {}},
         {"refused": {"code": "not an identifier"}},
         {"failed": {"code": "x" * 129}},

@@ -4,8 +4,15 @@ import grpc
 import pytest
 import structlog
 
-from coordinator.api.status_codes import INTERNAL_MESSAGE, STATUS_CODES, error_of
+from coordinator.api.status_codes import (
+    ERROR_METADATA_KEY,
+    INTERNAL_MESSAGE,
+    STATUS_CODES,
+    error_of,
+)
 from coordinator.core import errors
+from protos.v1 import coordinator_pb2, coordinator_pb2_grpc
+from protos.v1.types_pb2 import Error
 
 
 def test_every_error_has_a_status_code():
@@ -60,8 +67,17 @@ def test_a_broken_invariant_is_hidden_too():
     assert error.reason == "INVARIANT_VIOLATED"
 
 
-def test_long_messages_fit_into_metadata():
-    """Header blocks above 8 KiB are refused by peers."""
-    error = error_of(errors.InvalidRequest("x" * 100_000))
+@pytest.mark.parametrize("letter", ["x", "ä", "\U0001f600"])
+async def test_long_messages_fit_into_metadata(world, serve, letter):
+    """Header blocks above 8 KiB are refused by peers; the error still arrives."""
+    world.engine.script = lambda _: errors.InvalidRequest(letter * 100_000, field="f")
+    stub = coordinator_pb2_grpc.CoordinatorStub(await serve())
 
-    assert error.ByteSize() < 4_096
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.Get(coordinator_pb2.GetRequest(gid="g1"))
+
+    metadata = dict(caught.value.trailing_metadata())
+    error = Error.FromString(metadata[ERROR_METADATA_KEY])
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.field == "f"
+    assert error.message.endswith("…")

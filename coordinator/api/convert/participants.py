@@ -16,21 +16,8 @@ def outcome_of(reply: participant_pb2.BranchReply, limits: Limits) -> Outcome:
     """What a participant answered; rubbish is an unknown outcome of its own branch."""
     match reply.WhichOneof("outcome"):
         case "succeeded":
-            output = reply.succeeded.output
-            data, content_type = output.data, output.content_type
-            if len(data) > limits.payload_bytes_max:
-                return Unknown(
-                    BAD_REPLY,
-                    f"output has {len(data)} bytes; at most "
-                    f"{limits.payload_bytes_max} are allowed",
-                )
-            try:
-                checks.content_type(content_type, "output.content_type")
-            except InvalidRequest as problem:
-                return Unknown(BAD_REPLY, str(problem))
-            return Succeeded(
-                Payload(data, content_type) if data or content_type else NO_PAYLOAD
-            )
+            output = _output(reply.succeeded.output, limits)
+            return output if isinstance(output, Unknown) else Succeeded(output)
         case "refused":
             code = reply.refused.code
             if not checks.is_identifier(code):
@@ -40,14 +27,30 @@ def outcome_of(reply: participant_pb2.BranchReply, limits: Limits) -> Outcome:
             return Pending(_retry_after(reply.pending.retry_after_ms, limits))
         case "failed":
             failed = reply.failed
+            output = _output(failed.output, limits)
+            if isinstance(output, Unknown):
+                return output
             if not checks.is_identifier(failed.code):
                 return _bad_code()
             return Unknown(
                 failed.code,
                 _cut(failed.message, limits),
                 _retry_after(failed.retry_after_ms, limits),
+                output,
             )
     return Unknown(BAD_REPLY, "the reply holds no outcome")
+
+
+def _output(payload: types_pb2.Payload, limits: Limits) -> Payload | Unknown:
+    data, content_type = payload.data, payload.content_type
+    if not data and not content_type:
+        return NO_PAYLOAD
+    try:
+        checks.payload_bytes(data, "output.data", bytes_max=limits.payload_bytes_max)
+        checks.content_type(content_type, "output.content_type")
+    except InvalidRequest as problem:
+        return Unknown(BAD_REPLY, str(problem))
+    return Payload(data, content_type)
 
 
 def _bad_code() -> Unknown:
@@ -107,5 +110,5 @@ def _schema(text: str, field: str, limits: Limits) -> str:
             f"{len(data)}. Simplify the schema.",
             field=field,
         )
-    checks.json_text(data, field)
+    checks.json_value(data, field)
     return text

@@ -48,6 +48,7 @@ from coordinator.core.model import (
     TransactionRequest,
 )
 from coordinator.ports import Clock, TransactionFilter
+from coordinator.saga_yaml import find_input_problems
 from protos.v1 import admin_pb2, coordinator_pb2, types_pb2
 
 _FORWARD = frozenset({Phase.TRY, Phase.ACTION})
@@ -179,7 +180,7 @@ class RequestReader:
         """A saga of this definition."""
         key = self._new_key(request.gid)
         labels = self._labels(request.labels)
-        payload = self._saga_input(request.input)
+        payload = self._saga_input(request.input, definition.input_schema)
         now = self._clock.now()
         sent = _digest("saga", request.name, request.version or LATEST, labels, payload)
         wanted = TransactionRequest(
@@ -343,7 +344,7 @@ class RequestReader:
             checks.content_type(content_type, f"{field}.content_type"),
         )
 
-    def _saga_input(self, payload: types_pb2.Payload) -> Payload:
+    def _saga_input(self, payload: types_pb2.Payload, schema: str) -> Payload:
         read = self._payload(payload, "input")
         if read.content_type not in ("", JSON_CONTENT_TYPE):
             raise InvalidRequest(
@@ -351,9 +352,16 @@ class RequestReader:
                 "A saga's expressions read JSON only.",
                 field="input.content_type",
             )
-        if not read.data:
-            return Payload(b"{}", JSON_CONTENT_TYPE)
-        return Payload(checks.json_text(read.data, "input.data"), JSON_CONTENT_TYPE)
+        data = read.data or b"{}"
+        value = checks.json_value(data, "input.data")
+        if problems := find_input_problems(schema, value):
+            raise InvalidRequest(
+                f"input.data: expected what the saga's input schema says, but "
+                f"{'; '.join(problems)}. Correct the input.",
+                field="input.data",
+                reason="INPUT_AGAINST_SCHEMA",
+            )
+        return Payload(data, JSON_CONTENT_TYPE)
 
     def _labels(self, labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         if not labels:
