@@ -56,7 +56,6 @@ def upgrade() -> None:
         _number("at"),
         _text("events"),
         sa.PrimaryKeyConstraint("namespace", "gid", "seq"),
-        sqlite_with_rowid=False,
     )
     _create_catalogue()
     op.create_table(
@@ -112,7 +111,6 @@ def _create_transactions() -> None:
         _number("updated_at"),
         _number("finished_at", nullable=True),
         sa.PrimaryKeyConstraint("namespace", "gid"),
-        sqlite_with_rowid=False,
     )
     unfinished = sa.text("finished_at IS NULL")
     op.create_index(
@@ -159,7 +157,6 @@ def _create_branches() -> None:
         _number("started_at"),
         _number("finished_at", nullable=True),
         sa.PrimaryKeyConstraint("namespace", "gid", "branch_id"),
-        sqlite_with_rowid=False,
     )
 
 

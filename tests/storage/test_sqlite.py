@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from sqlalchemy import event
 
 from coordinator.core.errors import StoreUnavailable
-from coordinator.ports import NodeRow
+from coordinator.ports import NodeRow, TransactionFilter
 from coordinator.storage.sql.store import SqlStore, open_store
 from tests.storage.samples import (
     NOW,
@@ -273,7 +274,7 @@ def history(number: int) -> tuple[Any, ...]:
 
 
 async def test_loads_and_listings_use_an_index(store: SqlStore, path: Path) -> None:
-    """No query of the hot path or of people scans a table."""
+    """No query of the hot path or of people scans a table or sorts one."""
     await run_to_end(store, 1)
     calls: list[tuple[str, Any]] = []
 
@@ -281,14 +282,22 @@ async def test_loads_and_listings_use_an_index(store: SqlStore, path: Path) -> N
         calls.append((statement, parameters))
 
     event.listen(store._database._reading, "before_cursor_execute", note)
-    await store.load([key(1), key(2)])
-    await store.journal(key(1))
-    selects = [call for call in calls if call[0].startswith("SELECT")]
-    assert len(selects) == 3
-    for statement, parameters in selects:
-        plan = plan_of(path, statement, parameters)
-        assert "USING PRIMARY KEY" in plan
+    every = TransactionFilter("default")
+    for question in (
+        store.load([key(1), key(2)]),
+        store.journal(key(1)),
+        store.list_transactions(every),
+        store.list_transactions(replace(every, before=(NOW, "tx"))),
+        store.list_transactions(replace(every, attention=True)),
+    ):
+        await question
+    plans = [plan_of(path, *call) for call in calls if call[0].startswith("SELECT")]
+    used = ["sqlite_autoindex"] * 3 + ["_newest", "_newest", "_attention"]
+    assert len(used) == len(plans)
+    for index, plan in zip(used, plans, strict=True):
+        assert index in plan
         assert "SCAN" not in plan
+    assert all("TEMP B-TREE" not in plan for plan in plans[2:])
 
 
 async def test_reads_see_one_view(store: SqlStore) -> None:

@@ -3,6 +3,10 @@
 Instants are milliseconds since the epoch, payloads are bytes beside their content
 type, identifiers compare byte by byte on every database. What never changes of a
 row stands before what does; :mod:`.rows` and :mod:`.write` follow that order.
+
+SQLite keeps the rows in order of arrival beside an index of the keys. Clustered by
+key (``WITHOUT ROWID``) the same commits wrote twice the log and, with gids in random
+order, took twice the time: measured at 120,000 transactions.
 """
 
 from sqlalchemy import (
@@ -90,8 +94,6 @@ global_transactions = Table(
     _text("attention_reason"),
     _instant("updated_at"),
     _instant("finished_at", nullable=True),
-    # One tree instead of a heap and an index: half the pages of a commit.
-    sqlite_with_rowid=False,
 )
 
 # The sweeper's: finished rows leave it, so it stays as small as what is under way.
@@ -144,7 +146,6 @@ branches = Table(
     _text("error_text"),
     _instant("started_at"),
     _instant("finished_at", nullable=True),
-    sqlite_with_rowid=False,
 )
 
 journal = Table(
@@ -155,7 +156,6 @@ journal = Table(
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     _instant("at"),
     _text("events"),
-    sqlite_with_rowid=False,
 )
 
 definitions = Table(
