@@ -245,12 +245,16 @@ def _follow(
             for latest in watched:
                 show(latest)
     except CommandFailed as failure:
-        raise CommandFailed(
-            failure.exit_code,
-            f"{failure.message}; {tx.gid} goes on without this command: "
-            f"tercet tx show {tx.gid}",
-        ) from None
+        text = f"{failure.message}; {_goes_on(tx.gid)}"
+        raise CommandFailed(failure.exit_code, text) from None
+    except KeyboardInterrupt:
+        output.note(_goes_on(tx.gid))
+        raise
     return latest
+
+
+def _goes_on(gid: str) -> str:
+    return f"{gid} goes on without this command: tercet tx show {gid}"
 
 
 def _show_published(config: "ClientConfig", published: list[dict[str, object]]) -> None:

@@ -11,6 +11,7 @@ import structlog
 
 import coordinator
 from coordinator.core.errors import PreconditionFailed, StoreUnavailable
+from coordinator.storage.sql import migrate
 
 
 @pytest.fixture
@@ -44,6 +45,22 @@ def test_serve_gives_an_empty_embedded_database_its_tables(run, started, tmp_pat
     assert "database_migrated" in first.stderr
     assert run("db", "status", "--db", "sqlite:///a.db").exit_code == 0
     assert "database_migrated" not in run("serve", "--db", "sqlite:///a.db").stderr
+
+
+def test_serve_refuses_tables_of_an_older_version(run, started, monkeypatch):
+    """An upgrade is somebody's decision, after a backup; the line names it."""
+    monkeypatch.setattr(migrate, "state", lambda _url: migrate.SchemaState.BEHIND)
+    result = run("serve", "--db", "sqlite:///a.db")
+    assert result.exit_code == 4
+    assert "tercet db upgrade" in result.stderr
+    assert started == []
+
+
+def test_serve_does_without_uvloop(run, started, monkeypatch):
+    """Where it cannot be imported, the loop of the standard library serves."""
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert run("serve", "--db", "sqlite:///a.db").exit_code == 0
+    assert started[0][1].startswith("asyncio")
 
 
 def test_serve_takes_every_flag(run, started):

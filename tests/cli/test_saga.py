@@ -321,6 +321,20 @@ def test_watching_ends_with_5_when_the_coordinator_stays_away(
     assert "l-1 goes on without this command: tercet tx show l-1" in result.stderr
 
 
+def test_ctrl_c_stops_watching_and_not_the_saga(ask, server, loan, monkeypatch):
+    """Code 130, and how to look at it later."""
+
+    def interrupted(_client, _request):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr("coordinator.cli.client.Client.watch", interrupted)
+    server.answers["SubmitSaga"] = loan(types_pb2.RUNNING)
+    result = ask("saga", "run", "loan")
+    assert result.exit_code == 130
+    assert "l-1 goes on without this command: tercet tx show l-1" in result.stderr
+
+
 def test_watching_tells_what_the_coordinator_refuses(ask, server, loan):
     """Only a broken connection is worth another attempt."""
     server.answers["SubmitSaga"] = loan(types_pb2.RUNNING)

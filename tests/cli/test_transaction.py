@@ -156,6 +156,8 @@ def test_show_as_json_has_branches_and_journal(ask, server, transfer):
     transfer.output.data = b'{"ok": true}'
     transfer.output.content_type = "application/json"
     transfer.branches[0].output.data = b"\x00\x01"
+    transfer.branches[1].output.data = b"{"
+    transfer.branches[1].output.content_type = "application/json"
     server.answers["Get"] = coordinator_pb2.TransactionReply(transaction=transfer)
     server.answers["GetJournal"] = admin_pb2.GetJournalReply(
         entries=[
@@ -177,6 +179,7 @@ def test_show_as_json_has_branches_and_journal(ask, server, transfer):
     debit, credit = shown["branches"]
     assert list(debit) == list(credit)
     assert debit["output"] == {"content_type": "", "base64": "AAE="}
+    assert credit["output"] == {"content_type": "application/json", "base64": "ew=="}
     assert credit["attempts"] == 20
     assert credit["next_retry_at"] == "2023-11-14T22:13:50.000Z"
 
