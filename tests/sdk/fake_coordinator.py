@@ -88,7 +88,7 @@ class FakeCoordinator(CoordinatorServicer, DefinitionsServicer):
             await self._server.stop(None)
             self._server = None
 
-    async def Session(
+    async def Session(  # noqa: N802  # the name in the proto
         self, request_iterator: AsyncIterator[ClientFrame], context: Any
     ) -> AsyncIterator[ServerFrame]:
         first = await anext(request_iterator)
@@ -130,7 +130,7 @@ class FakeCoordinator(CoordinatorServicer, DefinitionsServicer):
                 attachment.out.put_nowait(answers)
         attachment.hang_up()
 
-    async def PublishSaga(
+    async def PublishSaga(  # noqa: N802  # the name in the proto
         self, request: PublishSagaRequest, context: Any
     ) -> SagaDefinition:
         self.published.append(request)

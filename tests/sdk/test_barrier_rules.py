@@ -1,0 +1,183 @@
+"""The barrier's rules, over every combination of call and recorded rows."""
+
+from itertools import product
+
+import pytest
+
+from participant_sdk.barrier.rules import (
+    Answer,
+    Bury,
+    Outcome,
+    Phase,
+    Record,
+    Reject,
+    Run,
+    Slot,
+    admit,
+    first_claim,
+    is_identifier,
+)
+
+ROWS = [None, *(Record(p, o) for p, o in product(Phase, Outcome))]
+FORWARD = {
+    Phase.TRY: Phase.TRY,
+    Phase.CONFIRM: Phase.TRY,
+    Phase.CANCEL: Phase.TRY,
+    Phase.ACTION: Phase.ACTION,
+    Phase.COMPENSATION: Phase.ACTION,
+}
+BACKWARD = {Phase.CANCEL, Phase.COMPENSATION}
+
+
+def done(phase: Phase) -> Record:
+    return Record(phase, Outcome.SUCCEEDED, b'{"id":7}', "application/json")
+
+
+@pytest.mark.parametrize("phase", [Phase.TRY, Phase.ACTION])
+def test_the_first_forward_call_runs(phase):
+    """F-1, B1: nothing is recorded, so the business code is called."""
+    assert Run() == admit(phase, None, None)
+
+
+@pytest.mark.parametrize("phase", [Phase.TRY, Phase.ACTION])
+@pytest.mark.parametrize(
+    "outcome", [Outcome.SUCCEEDED, Outcome.REFUSED, Outcome.PENDING]
+)
+def test_a_duplicate_gets_the_recorded_answer(phase, outcome):
+    """F-7, B4: also a recorded refusal, and the output of a success."""
+    record = Record(phase, outcome, b"1", "application/json", "CODE", "text")
+    assert Answer(record) == admit(phase, record, None)
+
+
+def test_a_duplicate_try_after_confirm_gets_the_recorded_answer():
+    """F-7, B4: the try's own answer stays true once it is confirmed."""
+    verdict = admit(Phase.TRY, done(Phase.TRY), done(Phase.CONFIRM))
+    assert Answer(done(Phase.TRY)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("phase", "backward"),
+    [(Phase.TRY, Phase.CANCEL), (Phase.ACTION, Phase.COMPENSATION)],
+)
+@pytest.mark.parametrize("tried_before", [False, True])
+def test_a_late_try_is_refused_for_good(phase, backward, tried_before):
+    """F-5, B3, B4: after a cancel, empty or not, a try is never answered OK."""
+    if tried_before:
+        verdict = admit(phase, done(phase), done(backward))
+    else:
+        verdict = admit(phase, Record(backward, Outcome.EMPTY), None)
+    assert isinstance(verdict, Reject)
+    assert (verdict.code, verdict.final) == ("BRANCH_CANCELLED", True)
+
+
+@pytest.mark.parametrize("phase", sorted(BACKWARD))
+def test_a_cancel_without_a_try_leaves_a_tombstone(phase):
+    """F-4, B2: nothing is recorded, so nothing is called."""
+    assert Bury() == admit(phase, None, None)
+
+
+@pytest.mark.parametrize("phase", sorted(BACKWARD))
+def test_a_missing_row_of_a_known_answer_is_loud(phase):
+    """B2: where the coordinator has the answer, a cancel cannot be empty."""
+    verdict = admit(phase, None, None, known_done=True)
+    assert isinstance(verdict, Reject)
+    assert (verdict.code, verdict.alarming) == ("BARRIER_ROW_MISSING", True)
+
+
+@pytest.mark.parametrize("phase", sorted(BACKWARD))
+@pytest.mark.parametrize("outcome", [Outcome.EMPTY, Outcome.REFUSED])
+def test_a_cancel_of_nothing_succeeds_and_does_nothing(phase, outcome):
+    """F-3, B2: a second empty cancel, and the cancel of a refused try."""
+    verdict = admit(phase, Record(FORWARD[phase], outcome), None)
+    assert isinstance(verdict, Answer)
+    assert Outcome.SUCCEEDED is verdict.record.outcome
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.PENDING])
+@pytest.mark.parametrize("phase", [Phase.CONFIRM, Phase.CANCEL, Phase.COMPENSATION])
+def test_the_second_side_runs_after_the_first(phase, outcome):
+    """F-1: with the record of the first side, for its output."""
+    forward = Record(FORWARD[phase], outcome, b"1")
+    assert Run(forward) == admit(phase, forward, None)
+
+
+@pytest.mark.parametrize("phase", [Phase.CONFIRM, Phase.CANCEL, Phase.COMPENSATION])
+def test_the_second_side_runs_once(phase):
+    """F-2, F-3: a duplicate is answered from the record."""
+    verdict = admit(phase, done(FORWARD[phase]), done(phase))
+    assert Answer(done(phase)) == verdict
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [None, Record(Phase.CANCEL, Outcome.EMPTY), Record(Phase.TRY, Outcome.REFUSED)],
+)
+def test_a_confirm_without_a_successful_try_is_loud(forward):
+    """F-8, F-9, B5: never tried, cancelled first, or refused."""
+    verdict = admit(Phase.CONFIRM, forward, None)
+    assert isinstance(verdict, Reject)
+    assert (verdict.code, verdict.alarming) == ("WRONG_ORDER", True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "recorded"),
+    [(Phase.CONFIRM, Phase.CANCEL), (Phase.CANCEL, Phase.CONFIRM)],
+)
+def test_confirm_and_cancel_exclude_each_other(asked, recorded):
+    """F-9, F-10, B5, T5: whichever was first stays the only one."""
+    verdict = admit(asked, done(Phase.TRY), done(recorded))
+    assert isinstance(verdict, Reject)
+    assert (verdict.code, verdict.alarming) == ("WRONG_ORDER", True)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_every_combination_is_safe(phase):
+    """B2 to B5 over all rows there could be, also those that never should be."""
+    for forward, second, known in product(ROWS, ROWS, [False, True]):
+        check_safe(phase, forward, second, known)
+
+
+def check_safe(phase, forward, second, known):
+    verdict = admit(phase, forward, second, known_done=known)
+    rows = [row for row in (forward, second) if row is not None]
+    if any(row.outcome is Outcome.RUNNING for row in rows):
+        assert isinstance(verdict, Reject), "a split transaction is never trusted"
+        assert verdict.alarming
+    if isinstance(verdict, Run):
+        # A side runs only when its own slot is free: at most one effect a slot.
+        if phase in (Phase.TRY, Phase.ACTION):
+            assert forward is None
+        else:
+            assert second is None
+            assert forward is not None
+            assert FORWARD[phase] is forward.phase
+            assert forward.outcome in (Outcome.SUCCEEDED, Outcome.PENDING)
+    if isinstance(verdict, Bury):
+        assert phase in BACKWARD
+        assert forward is None
+    if isinstance(verdict, Reject):
+        assert verdict.final is (verdict.code == "BRANCH_CANCELLED")
+        assert verdict.final is not verdict.alarming
+
+
+def test_an_empty_cancel_claims_the_slot_of_the_try():
+    """B3, B6: so that the database's key, not a look, excludes the late try."""
+    for phase in BACKWARD:
+        assert first_claim(phase) == (Slot.FORWARD, Outcome.EMPTY)
+    for phase in (Phase.TRY, Phase.ACTION):
+        assert first_claim(phase) == (Slot.FORWARD, Outcome.RUNNING)
+    assert first_claim(Phase.CONFIRM) == (Slot.SECOND, Outcome.RUNNING)
+
+
+@pytest.mark.parametrize("text", ["a", "A.b_c:d-1", "x" * 128])
+def test_identifiers_of_the_alphabet_are_taken(text):
+    """B7: up to 128 bytes of a plain alphabet."""
+    assert is_identifier(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x" * 129, "a b", "a ", "é", "a\n", "a\x00", "a/b", "\uff41", "\u0661"]
+)
+def test_everything_else_is_no_identifier(text):
+    """B7: nothing that a collation, padding or a cut could make equal."""
+    assert not is_identifier(text)
