@@ -58,7 +58,8 @@ def _deeds(metadata: MetaData, name: str, key: str) -> Table:
         Column("phase", String, nullable=False),
         Column("amount", Integer, nullable=False),
     )
-    Index("effects_by_branch", effects.c.gid, effects.c.branch_id)
+    for found in (table, effects):
+        Index(f"{found.name}_by_branch", found.c.gid, found.c.branch_id)
 
     @event.listens_for(metadata, "after_create")
     def leave_a_trail(_: MetaData, connection: Connection, **_options: object) -> None:
