@@ -256,7 +256,6 @@ class Session:
         if participant:
             self._dispatcher.attach(participant, self, credits=credits_)
             self._participant = participant
-            log.info(telemetry.PARTICIPANT_ATTACHED, participant=participant)
         self._is_greeted = True
         if self._is_draining:
             self.drain()
@@ -360,7 +359,6 @@ class Session:
     def _leave(self) -> None:
         if self._participant:
             self._dispatcher.detach(self)
-            log.info(telemetry.PARTICIPANT_DETACHED, participant=self._participant)
             self._participant = ""
 
 

@@ -1,0 +1,202 @@
+"""Published sagas: pinned, cached, and never changed."""
+
+import json
+
+import pytest
+
+from coordinator.api import definitions
+from coordinator.core.errors import (
+    AlreadyExists,
+    InvalidRequest,
+    NotFound,
+    StoreUnavailable,
+)
+from coordinator.core.inputs import Submit
+from coordinator.core.model import Mode, Status
+from protos.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    coordinator_pb2,
+    coordinator_pb2_grpc,
+    types_pb2,
+)
+
+
+def text(version: str = "1.0.0", *, timeout: str = "15m", call: str = "ledger.post"):
+    """A saga of one step."""
+    return json.dumps(
+        {
+            "apiVersion": "tercet/v1",
+            "kind": "Saga",
+            "metadata": {"name": "loan", "version": version},
+            "timeout": timeout,
+            "steps": [{"id": "post", "call": call, "input": {}, "compensate": "none"}],
+        }
+    )
+
+
+@pytest.fixture
+async def sagas(world):
+    """Published sagas over a catalogue that has been loaded."""
+    await world.catalogue.load()
+    return world.sagas
+
+
+async def test_the_same_text_again_is_a_no_op(sagas, world):
+    """Publishing is repeatable after a lost reply."""
+    first = await sagas.publish("default", text(), "loan.yaml")
+    again = await sagas.publish("default", text(), "loan.yaml")
+
+    assert first == again
+    assert len(world.queries.definitions) == 1
+
+
+async def test_another_text_under_the_same_version_is_refused(sagas):
+    """S7: a published version never changes."""
+    await sagas.publish("default", text(), "loan.yaml")
+
+    with pytest.raises(AlreadyExists) as caught:
+        await sagas.publish("default", text(timeout="1m"), "loan.yaml")
+
+    assert caught.value.detail_reason == "VERSION_EXISTS"
+    kept = await sagas.resolve("default", "loan", "1.0.0")
+    assert kept.timeout_ms == 900_000
+
+
+async def test_a_saga_with_an_unknown_operation_is_refused(sagas, world):
+    """The catalogue is asked at publication, and nothing is stored."""
+    with pytest.raises(InvalidRequest, match="nobody"):
+        await sagas.publish("default", text(call="nobody.knows"), "loan.yaml")
+
+    assert world.queries.definitions == {}
+
+
+async def test_a_version_named_latest_is_refused(sagas, world):
+    """It could never be asked for."""
+    with pytest.raises(InvalidRequest, match="latest"):
+        await sagas.publish("default", text("latest"), "loan.yaml")
+
+    assert world.queries.definitions == {}
+
+
+async def test_a_running_saga_does_not_ask_the_catalogue(sagas, world):
+    """What was valid when it was published runs to its end on a node without it."""
+    stored = await sagas.publish("default", text(), "loan.yaml")
+    restarted = definitions.PublishedSagas(world.queries, {}, world.clock)
+
+    found = await restarted.get("default", stored.digest)
+
+    assert (found.name, found.digest) == ("loan", stored.digest)
+
+
+async def test_compiled_sagas_are_asked_for_once(sagas, world):
+    """The second look costs no query."""
+    stored = await sagas.publish("default", text(), "loan.yaml")
+    await sagas.get("default", stored.digest)
+    await sagas.resolve("default", "loan", "1.0.0")
+    finds = world.queries.finds
+
+    first = await sagas.get("default", stored.digest)
+    second = sagas.cached("default", "loan", "1.0.0")
+
+    assert first is second
+    assert world.queries.finds == finds
+
+
+async def test_latest_moves_at_once_by_a_publication_here(sagas):
+    """Who published a version gets it."""
+    await sagas.publish("default", text("1.0.0"), "loan.yaml")
+    assert (await sagas.resolve("default", "loan", "latest")).version == "1.0.0"
+
+    await sagas.publish("default", text("2.0.0"), "loan.yaml")
+
+    assert (await sagas.resolve("default", "loan", "latest")).version == "2.0.0"
+
+
+async def test_latest_is_asked_for_again_after_its_time(sagas, world):
+    """Another node's publication is seen when what is cached is no longer fresh."""
+    await sagas.publish("default", text(), "loan.yaml")
+    await sagas.resolve("default", "loan", "latest")
+    assert sagas.cached("default", "loan", "latest") is not None
+
+    world.clock.move(definitions.LATEST_FRESH_MS)
+
+    assert sagas.cached("default", "loan", "latest") is None
+
+
+async def test_the_cache_is_bounded(sagas, world, monkeypatch):
+    """What was used least recently is compiled again when it is needed."""
+    monkeypatch.setattr(definitions, "CACHED_DEFINITIONS_MAX", 1)
+    for version in ("1.0.0", "2.0.0"):
+        await sagas.publish("default", text(version), "loan.yaml")
+        await sagas.resolve("default", "loan", version)
+
+    assert sagas.cached("default", "loan", "1.0.0") is None
+    assert (await sagas.resolve("default", "loan", "1.0.0")).version == "1.0.0"
+
+
+@pytest.mark.parametrize("version", ["latest", "9.9.9"])
+async def test_an_unknown_saga_is_not_found(sagas, version):
+    """By name and by version."""
+    with pytest.raises(NotFound, match="loan"):
+        await sagas.resolve("default", "loan", version)
+
+
+async def test_an_unknown_digest_is_not_found(sagas):
+    """The engine is told so, too."""
+    with pytest.raises(NotFound):
+        await sagas.get("default", "00ff")
+
+
+async def test_a_store_that_is_down_is_said(sagas, world):
+    """Nothing is made up."""
+    world.queries.is_down = True
+
+    with pytest.raises(StoreUnavailable):
+        await sagas.publish("default", text(), "loan.yaml")
+
+
+# ---- Over the wire -----------------------------------------------------------------
+
+
+async def test_publish_get_list_and_submit(world, serve):
+    """From YAML to a submitted saga, pinned to its digest."""
+    channel = await serve()
+    stub = admin_pb2_grpc.DefinitionsStub(channel)
+    published = await stub.PublishSaga(
+        admin_pb2.PublishSagaRequest(text=text(), source="loan.yaml")
+    )
+    found = await stub.GetSaga(admin_pb2.GetSagaRequest(name="loan"))
+    listed = await stub.ListSagas(admin_pb2.ListSagasRequest())
+    submit = coordinator_pb2.SubmitSagaRequest(gid="g1", name="loan")
+    coordinator = coordinator_pb2_grpc.CoordinatorStub(channel)
+    for _ in range(2):
+        reply = await coordinator.SubmitSaga(submit)
+
+    assert found == published
+    assert found.text == text()
+    assert [(d.name, d.text) for d in listed.definitions] == [("loan", "")]
+    assert reply.transaction.definition_digest == published.digest
+    entries = world.engine.submitted
+    assert all(isinstance(entry.what, Submit) for entry in entries)
+    assert entries[0].what.request.mode is Mode.SAGA
+    assert entries[0].what.definition is entries[1].what.definition
+
+
+async def test_a_submitted_saga_is_waited_for(world, serve):
+    """Accepted, then answered at its end."""
+    channel = await serve()
+    await admin_pb2_grpc.DefinitionsStub(channel).PublishSaga(
+        admin_pb2.PublishSagaRequest(text=text())
+    )
+
+    def script(entry):
+        is_accepted = isinstance(entry.what, Submit)
+        return world.make_tx(status=Status.RUNNING if is_accepted else Status.COMPLETED)
+
+    world.engine.script = script
+    reply = await coordinator_pb2_grpc.CoordinatorStub(channel).SubmitSaga(
+        coordinator_pb2.SubmitSagaRequest(gid="g1", name="loan", wait=True)
+    )
+
+    assert reply.transaction.status == types_pb2.COMPLETED
