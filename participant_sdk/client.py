@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import grpc
 import grpc.aio
 
-from participant_sdk.errors import CoordinatorFault, Unavailable
+from participant_sdk.errors import CoordinatorFault, Refused, Unavailable
 from participant_sdk.gid import new_gid
 from participant_sdk.requests import Requests, error_of
 from participant_sdk.session import CHANNEL_OPTIONS, SDK_VERSION, Session
@@ -25,6 +25,7 @@ from participant_sdk.transaction import (
 from protos.v1.admin_pb2 import PublishSagaRequest, SagaDefinition
 from protos.v1.coordinator_pb2 import (
     CancelRequest,
+    CompleteBranchRequest,
     GetRequest,
     Hello,
     Request,
@@ -188,6 +189,34 @@ class Client:
         """Decide against a transaction, unless it is decided already."""
         cancel = CancelRequest(gid=gid, reason=reason, wait=wait)
         return result_of(await self._requests.ask(Request(cancel=cancel), wait=wait))
+
+    async def complete(
+        self,
+        gid: str,
+        branch_id: str,
+        output: Any = None,
+        *,
+        phase: Literal["TRY", "CONFIRM", "CANCEL", "ACTION", "COMPENSATION"] = "ACTION",
+        refused: Refused | None = None,
+    ) -> TransactionResult:
+        """Report how a branch ended that answered ``Pending()``.
+
+        Args:
+            gid: of the transaction.
+            branch_id: of the branch.
+            output: what its handler would have returned.
+            phase: the side that was pending.
+            refused: the business "no" that its handler would have raised, instead.
+        """
+        complete = CompleteBranchRequest(
+            gid=gid, branch_id=branch_id, phase=f"PHASE_{phase}"
+        )
+        if refused is None:
+            complete.succeeded.output.CopyFrom(payload_of(output))
+        else:
+            complete.refused.code = refused.code
+            complete.refused.message = refused.text
+        return result_of(await self._requests.ask(Request(complete_branch=complete)))
 
     async def publish_saga(self, text: str, source: str = "") -> SagaDefinition:
         """Check a saga and store it. The same text again changes nothing.

@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar, overload
 import structlog
 
 from participant_sdk.errors import (
+    AlreadyExists,
     InvalidRequest,
     PreconditionFailed,
     Refused,
@@ -170,7 +171,13 @@ class TccTransaction:
         self._is_cancelled = False
 
     async def __aenter__(self) -> Self:
-        await self._requests.ask(Request(begin=self._begin))
+        transaction = await self._requests.ask(Request(begin=self._begin))
+        if transaction.status in _COMMITTED:
+            raise AlreadyExists(
+                f"transaction {self.gid} is confirmed already: nothing is left to do",
+                field="gid",
+            )
+        self._check_undecided(transaction, [])
         return self
 
     async def __aexit__(

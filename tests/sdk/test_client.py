@@ -110,18 +110,23 @@ async def test_several_tries_go_in_one_request(client, coordinator):
     assert kinds(coordinator) == ["begin", "try", "confirm"]
     tries = getattr(coordinator.requests[1], "try")
     assert tries.gid == "my-gid"
-    assert [
-        (s.branch_id, s.timeout_ms, s.attempt_max) for s in tries.tries
-    ] == [("2", 0, 0), ("1", 500, 3)]
+    assert [(s.branch_id, s.timeout_ms, s.attempt_max) for s in tries.tries] == [
+        ("2", 0, 0),
+        ("1", 500, 3),
+    ]
 
 
 async def test_raising_cancels_and_raises_on(client, coordinator):
     """The reason is the error's type; its text stays here."""
     coordinator.answer = accepting
-    with pytest.raises(KeyError, match="secret"):
+
+    async def work():
         async with client.tcc("transfer") as tx:
             await tx.call("a.debit", Debit(1))
             raise KeyError("secret")
+
+    with pytest.raises(KeyError, match="secret"):
+        await work()
     assert kinds(coordinator) == ["begin", "try", "cancel"]
     assert coordinator.requests[-1].cancel.reason == "KeyError"
 
@@ -150,18 +155,38 @@ async def test_a_cancelled_task_sends_its_cancel_without_waiting(client, coordin
 
     coordinator.answer = answer
 
+    inside = asyncio.Event()
+
     async def work():
         async with client.tcc("transfer"):
+            inside.set()
             await asyncio.Event().wait()
 
     task = asyncio.create_task(work())
-    assert kind_of(await coordinator.asked.get()) == "begin"
-    while not task.cancelled():
-        task.cancel()
-        await asyncio.wait({task}, timeout=0.01)
-    # Cancelled before or after begin() was answered: only then there is a block.
-    await client._session.finish()
-    assert kinds(coordinator) in (["begin"], ["begin", "cancel"])
+    await inside.wait()
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    kinds_seen = [kind_of(await coordinator.asked.get()) for _ in range(2)]
+    assert kinds_seen == ["begin", "cancel"]
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (types_pb2.CONFIRMED, AlreadyExists),
+        (types_pb2.CONFIRMING, AlreadyExists),
+        (types_pb2.CANCELLING, TransactionCancelled),
+    ],
+)
+async def test_a_gid_that_is_decided_already_is_not_begun_again(
+    client, coordinator, status, error
+):
+    """T10: the same gid is the same transaction, and its end is told at once."""
+    coordinator.answer = lambda r: [transaction(r.begin.gid, status)]
+    with pytest.raises(error):
+        await client.tcc("transfer", gid="known").__aenter__()
+    assert kinds(coordinator) == ["begin"]
 
 
 async def test_a_refused_branch_raises_refused(client, coordinator):
@@ -215,10 +240,14 @@ async def test_a_swallowed_refusal_cannot_be_confirmed(client, coordinator):
             yield from accepting(request)
 
     coordinator.answer = answer
-    with pytest.raises(TransactionCancelled):
+
+    async def work():
         async with client.tcc("transfer") as tx:
             with pytest.raises(TransactionCancelled):
                 await tx.call("a.debit", Debit(1))
+
+    with pytest.raises(TransactionCancelled):
+        await work()
 
 
 async def test_direct_branches_are_registered_then_listed(client, coordinator):
@@ -235,11 +264,15 @@ async def test_direct_branches_are_registered_then_listed(client, coordinator):
 async def test_an_unseen_direct_branch_cancels(client, coordinator):
     """T2: nobody saw it succeed, so it is not confirmed."""
     coordinator.answer = accepting
-    with pytest.raises(PreconditionFailed, match="mine"):
+
+    async def work():
         async with client.tcc("transfer") as tx:
             await tx.register("b.credit", branch_id="mine")
             with pytest.raises(InvalidRequest, match="branch_id"):
                 tx.succeeded("other")
+
+    with pytest.raises(PreconditionFailed, match="mine"):
+        await work()
     assert kinds(coordinator)[-1] == "cancel"
 
 
@@ -323,6 +356,18 @@ async def test_get_and_cancel_name_the_transaction(client, coordinator):
     assert (caught.value.reason, caught.value.field) == ("UNKNOWN_GID", "gid")
     assert (await client.cancel("g", "why", wait=True)).reason_code == "WISH"
     assert coordinator.requests[-1].cancel.reason == "why"
+
+
+async def test_a_pending_branch_is_completed_from_outside(client, coordinator):
+    """With its output, or with a refusal."""
+    coordinator.answer = lambda _: [transaction("g", types_pb2.RUNNING)]
+    await client.complete("g", "pay", Hold(7))
+    await client.complete("g", "pay", phase="TRY", refused=Refused("NO", "never"))
+    done, refused = [request.complete_branch for request in coordinator.requests]
+    assert (done.branch_id, done.phase) == ("pay", types_pb2.PHASE_ACTION)
+    assert done.succeeded.output.data == b'{"id":7}'
+    assert refused.phase == types_pb2.PHASE_TRY
+    assert (refused.refused.code, refused.refused.message) == ("NO", "never")
 
 
 async def test_a_saga_is_published(client, coordinator):
@@ -429,7 +474,7 @@ async def test_an_overloaded_coordinator_is_asked_again(client, coordinator):
 async def test_an_answer_that_does_not_come_is_unavailable(coordinator):
     """The message says that the outcome is unknown and what to do."""
     async with connect(coordinator.target, timeout=0.05) as client:
-        with pytest.raises(Unavailable, match="outcome is unknown.*same gid"):
+        with pytest.raises(Unavailable, match=r"outcome is unknown.*same gid"):
             await client.get("g")
 
 

@@ -16,6 +16,7 @@ from participant_sdk import (
     prepare_sqlite,
 )
 from participant_sdk.operations import Kind
+from participant_sdk.session import Session
 from protos.v1 import types_pb2
 from tests.sdk.bank import CONFIRM, OK, OPENING, TRY, call, told
 
@@ -240,10 +241,17 @@ async def test_stop_finishes_what_runs(bank, coordinator):
     bank.participant.stop()
 
 
-async def test_stop_ends_a_participant_that_never_attached(bank):
+async def test_stop_ends_a_participant_that_never_attached(bank, monkeypatch):
     """Nobody listens there; it still ends at once."""
+    tried = asyncio.Event()
+    connect_once = Session._connect_once
+
+    async def notice(self, target):
+        tried.set()
+        return await connect_once(self, target)
+
+    monkeypatch.setattr(Session, "_connect_once", notice)
     task = asyncio.create_task(bank.participant.serve("127.0.0.1:1"))
-    while bank.participant._stopped is None:
-        await asyncio.sleep(0)
+    await tried.wait()
     bank.participant.stop()
     await task
