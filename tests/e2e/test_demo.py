@@ -75,8 +75,9 @@ async def test_all_is_well_though_processes_are_killed(tmp_path: Path) -> None:
 async def test_a_planted_violation_fails_the_audit(tmp_path: Path) -> None:
     """The audit can fail: it names the gid, exits 1 and keeps the databases."""
     where = tmp_path / "run"
+    calm = ("--no-kills", "--client-crashes", "0")
     finished = await run(
-        "examples.demo", *SMALL, "--no-kills", "--dir", where, "--plant-violation"
+        "examples.demo", *SMALL, *calm, "--dir", where, "--plant-violation"
     )
 
     assert finished.code == 1, finished
@@ -91,7 +92,7 @@ async def test_an_interrupted_demo_ends_its_processes(tmp_path: Path) -> None:
     """Ctrl-C ends the coordinator and all participants, and removes the files."""
     where = tmp_path / "run"
     process = await start(
-        "examples.demo", "--transfers", "1000000", "--dir", where, "--keep"
+        "examples.demo", "--transfers", "20000", "--dir", where, "--keep"
     )
     assert process.stdout is not None
     while b" done: " not in await process.stdout.readline():
