@@ -12,8 +12,10 @@ from coordinator.api.convert.requests import RequestReader
 from coordinator.api.definitions import PublishedSagas
 from coordinator.api.engine_port import Result
 from coordinator.api.gid import GidSource
+from coordinator.api.handlers import Handlers
 from coordinator.api.limits import Limits
 from coordinator.api.server import ApiServer, build_server
+from coordinator.api.session import Session
 from coordinator.core.actions import CallBranch
 from coordinator.core.errors import StoreUnavailable
 from coordinator.core.inputs import Begin, Input, Outcome, Register, Submit, Try
@@ -304,6 +306,27 @@ class World:
     def reader(self) -> RequestReader:
         return RequestReader(
             limits=self.limits, clock=self.clock, gids=GidSource(self.clock.now)
+        )
+
+    def session(self) -> Session:
+        """A session without a connection."""
+        handlers = Handlers(
+            engine=self.engine,
+            queries=self.queries,
+            catalogue=self.catalogue,
+            sagas=self.sagas,
+            reader=self.reader(),
+            clock=self.clock,
+            limits=self.limits,
+        )
+        return Session(
+            handlers=handlers,
+            dispatcher=self.dispatcher,
+            catalogue=self.catalogue,
+            clock=self.clock,
+            limits=self.limits,
+            node_id="node-1",
+            version="1.2.3",
         )
 
     async def server(self) -> ApiServer:

@@ -595,3 +595,72 @@ async def test_a_wait_is_answered_whenever_the_end_comes(client, world, signal):
     assert world.engine.submitted[0].what == Observe(wait=True)
     world.engine.submitted[0].reply(world.make_tx())
     await client.until(lambda: 1 in client.responses)
+
+
+# ---- Without a connection ----------------------------------------------------------
+
+
+def frames_of(*frames: coordinator_pb2.ClientFrame):
+    """These frames, and then silence."""
+
+    async def stream():
+        for frame in frames:
+            yield frame.SerializeToString()
+        await asyncio.Event().wait()
+
+    return stream()
+
+
+async def test_a_session_that_cannot_write_ends_and_detaches(world):
+    """A connection that breaks while writing leaves nothing behind."""
+    session = world.session()
+
+    async def write(_: bytes) -> None:
+        raise ConnectionResetError
+
+    hello = coordinator_pb2.Hello(participant="bank")
+    await session.run(frames_of(coordinator_pb2.ClientFrame(hello=hello)), write)
+
+    assert world.dispatcher.log == [("attach", "bank"), ("detach", None)]
+
+
+async def test_a_node_that_leaves_says_so_after_its_welcome(world):
+    """A notice before hello waits until the client knows whom it talks to."""
+    session = world.session()
+    written, told = bytearray(), asyncio.Event()
+
+    async def write(frame: bytes) -> None:
+        written.extend(frame)
+        told.set()
+
+    session.drain()
+    hello = coordinator_pb2.ClientFrame(hello=coordinator_pb2.Hello())
+    running = asyncio.ensure_future(session.run(frames_of(hello), write))
+    await told.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    frame = coordinator_pb2.ServerFrame.FromString(bytes(written))
+    assert frame.welcome.node_id == "node-1"
+    assert frame.draining
+
+
+async def test_an_answer_that_cannot_be_shown_harms_only_itself(world, serve):
+    """A state that cannot be serialised is an internal error of its own request."""
+    client = Client(await serve())
+    await client.hello()
+    broken = world.make_tx(reason_code="X", reason_text="\ud800")
+    world.engine.script = lambda e: (
+        broken if e.key.gid == "bad" else world.make_tx(e.key.gid)
+    )
+
+    await client.send(
+        requests=[
+            coordinator_pb2.Request(id=i, get=coordinator_pb2.GetRequest(gid=gid))
+            for i, gid in ((1, "bad"), (2, "good"))
+        ]
+    )
+    await client.until(lambda: len(client.responses) == 2)
+
+    assert client.responses[1].error.reason == "INTERNAL"
+    assert client.responses[2].transaction.gid == "good"

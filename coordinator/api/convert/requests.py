@@ -123,7 +123,12 @@ class RequestReader:
             )
         now = self._clock.now()
         sent = _digest(
-            "begin", name, request.deadline_ms, declared, labels, _raw(request.tries)
+            "begin",
+            name,
+            request.deadline_ms,
+            declared,
+            labels,
+            _raw(request.tries, specs),
         )
         wanted = TransactionRequest(
             key=key,
@@ -298,29 +303,38 @@ class RequestReader:
         self, specs: Sequence[coordinator_pb2.BranchSpec], field: str
     ) -> tuple[BranchSpec, ...]:
         self._count(specs, field)
-        read = tuple(self._spec(spec, f"{field}[{i}]") for i, spec in enumerate(specs))
+        read: list[BranchSpec] = []
+        try:
+            for spec in specs:
+                read.append(self._spec(spec))  # noqa: PERF401 - its length is needed
+        except InvalidRequest as problem:
+            # The place is spelled out only when it is needed.
+            place = f"{field}[{len(read)}]"
+            raise InvalidRequest(
+                f"{place}.{problem}", field=f"{place}.{problem.field}"
+            ) from None
         if len({spec.branch_id for spec in read}) < len(read):
             _refuse_repeated(read, field)
-        return read
+        return tuple(read)
 
-    def _spec(self, spec: coordinator_pb2.BranchSpec, field: str) -> BranchSpec:
+    def _spec(self, spec: coordinator_pb2.BranchSpec) -> BranchSpec:
         limits = self.limits
         return BranchSpec(
-            branch_id=checks.identifier(spec.branch_id, f"{field}.branch_id"),
-            operation=checks.identifier(spec.operation, f"{field}.operation"),
-            input=self._payload(spec.input, f"{field}.input"),
-            timeout_ms=checks.between(
+            checks.identifier(spec.branch_id, "branch_id"),
+            checks.identifier(spec.operation, "operation"),
+            self._payload(spec.input, "input"),
+            checks.between(
                 spec.timeout_ms,
                 1,
                 limits.timeout_ms_max,
-                f"{field}.timeout_ms",
+                "timeout_ms",
                 unset=limits.timeout_ms_default,
             ),
-            attempt_max=checks.between(
+            checks.between(
                 spec.attempt_max,
                 1,
                 limits.attempts_max,
-                f"{field}.attempt_max",
+                "attempt_max",
                 unset=limits.attempts_default,
             ),
         )
@@ -337,12 +351,14 @@ class RequestReader:
         data, content_type = payload.data, payload.content_type
         if not data and not content_type:
             return NO_PAYLOAD
-        return Payload(
-            checks.payload_bytes(
-                data, f"{field}.data", bytes_max=self.limits.payload_bytes_max
-            ),
-            checks.content_type(content_type, f"{field}.content_type"),
-        )
+        try:
+            checks.payload_bytes(data, "data", bytes_max=self.limits.payload_bytes_max)
+            checks.content_type(content_type, "content_type")
+        except InvalidRequest as problem:
+            raise InvalidRequest(
+                f"{field}.{problem}", field=f"{field}.{problem.field}"
+            ) from None
+        return Payload(data, content_type)
 
     def _saga_input(self, payload: types_pb2.Payload, schema: str) -> Payload:
         read = self._payload(payload, "input")
@@ -405,18 +421,19 @@ def _digest(*sent: object) -> str:
     return sha256(msgspec.msgpack.encode(sent)).hexdigest()
 
 
-def _raw(specs: Iterable[coordinator_pb2.BranchSpec]) -> list[tuple[object, ...]]:
+def _raw(
+    specs: Iterable[coordinator_pb2.BranchSpec], read: Iterable[BranchSpec]
+) -> list[tuple[object, ...]]:
     # As sent, before defaults: another default must not make it another request.
     return [
         (
             spec.branch_id,
             spec.operation,
-            spec.input.data,
-            spec.input.content_type,
-            spec.timeout_ms,
-            spec.attempt_max,
+            spec.input,
+            sent.timeout_ms,
+            sent.attempt_max,
         )
-        for spec in specs
+        for sent, spec in zip(specs, read, strict=True)
     ]
 
 
