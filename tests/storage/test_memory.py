@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from coordinator.core.errors import StoreUnavailable
+from coordinator.core.errors import InvariantViolated, StoreUnavailable
 from coordinator.storage.memory import MemoryStore
 from tests.storage.samples import began, commit, key, stored, tried
 
@@ -90,3 +90,15 @@ async def test_a_caller_that_gave_up_does_not_undo_its_commit() -> None:
     with pytest.raises(asyncio.CancelledError):
         await pending
     assert began(1).after == await stored(store, key(1))
+
+
+async def test_a_bug_in_a_held_commit_reaches_its_caller() -> None:
+    """And the commits behind it are carried out."""
+    store = MemoryStore(holding=True)
+    twice = [began(1), began(1)]
+    calls = [asyncio.ensure_future(store.commit(b)) for b in (twice, [began(2)])]
+    await asyncio.wait(calls, timeout=0)
+    store.release()
+    bug, conflicts = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(bug, InvariantViolated)
+    assert conflicts == []
