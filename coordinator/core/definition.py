@@ -104,6 +104,7 @@ class SagaDefinition:
         digest: content hash of the normal form; pins running sagas (S7).
         steps: in the order of the text.
         output: evaluated when the saga completes; ``None`` = no output.
+        input_schema: JSON Schema of the input as text, empty when there is none.
         successors: step id to the steps that need it; derived.
         by_id: step id to step; derived.
     """
@@ -115,6 +116,7 @@ class SagaDefinition:
     steps: tuple[Step, ...]
     output: Template | None = None
     labels: tuple[tuple[str, str], ...] = ()
+    input_schema: str = ""
     successors: Mapping[str, tuple[str, ...]] = field(init=False, compare=False)
     by_id: Mapping[str, Step] = field(init=False, compare=False)
 

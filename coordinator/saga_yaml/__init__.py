@@ -1,0 +1,16 @@
+"""Saga definitions as text: read safely, checked whole, compiled for the core."""
+
+from coordinator.saga_yaml.findings import Code, Finding, SagaRefused
+from coordinator.saga_yaml.input_schema import find_input_problems
+from coordinator.saga_yaml.load import check, parse
+from coordinator.saga_yaml.normal import normal_form
+
+__all__ = [
+    "Code",
+    "Finding",
+    "SagaRefused",
+    "check",
+    "find_input_problems",
+    "normal_form",
+    "parse",
+]

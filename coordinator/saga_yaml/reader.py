@@ -35,6 +35,7 @@ from coordinator.saga_yaml.patterns import (
 from coordinator.saga_yaml.scalars import unfold_block
 from coordinator.saga_yaml.tree import Broken, ListNode, MapNode, Node, Scalar
 
+TEXT_BYTES_MAX: Final = 256 * 1024
 LINES_MAX: Final = 20_000
 
 

@@ -1,0 +1,334 @@
+"""The saga language as data: every key, its type, its bounds and what it is for.
+
+The checks read these tables, and the JSON Schema for editors is generated from
+them; so neither knows a key that the other does not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from coordinator.core.backoff import FORWARD
+from coordinator.saga_yaml.durations import DURATION_MAX_MS
+
+API_VERSION: Final = "tercet/v1"
+KIND: Final = "Saga"
+IDENTIFIER: Final = r"[A-Za-z0-9._:-]{1,128}"
+STEP_ID: Final = r"[A-Za-z][A-Za-z0-9_-]{0,63}"
+OPERATION: Final = r"(?=.{1,128}$)[A-Za-z0-9._:-]+\.[A-Za-z0-9_:-]+"
+
+STEPS_MAX: Final = 500
+LABELS_MAX: Final = 64
+METADATA_BYTES_MAX: Final = 8 * 1024
+CODES_MAX: Final = 100
+
+SAGA_TIMEOUT_MS: Final = 15 * 60_000
+STEP_TIMEOUT_MS: Final = 10_000
+ATTENTION_AFTER: Final = 10
+
+_DAY_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text of a given form. ``what`` says the form to people."""
+
+    pattern: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a few words."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number from ``minimum`` to ``maximum``."""
+
+    minimum: float
+    maximum: float
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A span of time, from 1 ms."""
+
+    maximum_ms: int = DURATION_MAX_MS
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """A list of at most ``item_max`` items."""
+
+    item: "Text | Shape"
+    item_max: int
+    item_min: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """A map of the author's own names to short texts."""
+
+    value_max: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSchema:
+    """A JSON Schema, written as YAML."""
+
+
+@dataclass(frozen=True, slots=True)
+class Templated:
+    """JSON with expressions inside; with ``is_map`` a map or one expression."""
+
+    is_map: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a map.
+
+    Attributes:
+        about: what it is for, shown by editors.
+        required: the map is wrong without it.
+        default: as a reader would write it; empty when there is none.
+        word: a word that may stand in place of the map.
+    """
+
+    type: "Type"
+    about: str
+    required: bool = False
+    default: str = ""
+    word: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A map with known keys.
+
+    Attributes:
+        later: keys of the language that this version does not have, each with the
+            key in whose place it stands, or empty.
+        refused: keys that are often expected here, with the reason why they are not.
+    """
+
+    name: str
+    keys: Mapping[str, Key]
+    later: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+Type: TypeAlias = (
+    Text | Choice | Number | Duration | ListOf | Labels | JsonSchema | Templated | Shape
+)
+
+_OPERATION: Final = Text(OPERATION, "an operation such as accounts.debit")
+_TIMEOUT: Final = Key(
+    Duration(_DAY_MS), "How long one attempt may take.", default="10s"
+)
+
+_INTERVALS: Final[Mapping[str, Key]] = {
+    "initialInterval": Key(
+        Duration(_DAY_MS),
+        "The interval after the first failure.",
+        default=f"{FORWARD.initial_interval_ms}ms",
+    ),
+    "backoffCoefficient": Key(
+        Number(1, 100),
+        "The factor by which each following interval grows.",
+        default=str(FORWARD.coefficient),
+    ),
+    "maxInterval": Key(
+        Duration(_DAY_MS),
+        "No interval is longer.",
+        default=f"{FORWARD.interval_max_ms // 1000}s",
+    ),
+    "jitter": Key(
+        Number(0, 1),
+        "The part of an interval that is random: 0 none, 1 all of it.",
+        default=str(FORWARD.jitter),
+    ),
+}
+
+RETRY: Final = Shape(
+    "retry",
+    {
+        "maxAttempts": Key(
+            Number(1, 1000, whole=True),
+            "Attempts in all, the first included; then the saga turns back.",
+            default=str(FORWARD.attempt_max),
+        ),
+        **_INTERVALS,
+        "nonRetryable": Key(
+            ListOf(Text(IDENTIFIER, "an error code such as SANCTIONED"), CODES_MAX),
+            "Error codes after which nothing is asked again.",
+        ),
+    },
+)
+
+_WITHOUT_END: Final = "a compensation is repeated until it has succeeded; drop it"
+
+COMPENSATION_RETRY: Final = Shape(
+    "retry",
+    _INTERVALS,
+    refused={"maxAttempts": _WITHOUT_END, "nonRetryable": _WITHOUT_END},
+)
+
+COMPENSATE: Final = Shape(
+    "compensate",
+    {
+        "call": Key(
+            _OPERATION,
+            "The operation that undoes the step, by the same participant; without "
+            "it, the step's own operation compensates.",
+        ),
+        "input": Key(
+            Templated(is_map=True),
+            "What it is called with; without it, what the step was called with.",
+        ),
+        "retry": Key(COMPENSATION_RETRY, "When a failed compensation is repeated."),
+        "timeout": Key(
+            Duration(_DAY_MS),
+            "How long one attempt may take; without it, as long as the step's.",
+        ),
+    },
+)
+
+STEP: Final = Shape(
+    "step",
+    {
+        "id": Key(
+            Text(
+                STEP_ID,
+                "a letter, then at most 63 letters, digits, '_' or '-'",
+            ),
+            "The name of the step, unique in the saga.",
+            required=True,
+        ),
+        "call": Key(_OPERATION, "The operation that is called.", required=True),
+        "input": Key(Templated(is_map=True), "What it is called with.", default="{}"),
+        "needs": Key(
+            ListOf(Text(STEP_ID, "the id of a step"), STEPS_MAX),
+            "The steps that must have succeeded before; without it, the step above; "
+            "[] starts at once.",
+        ),
+        "timeout": _TIMEOUT,
+        "retry": Key(RETRY, "When a failed attempt is repeated."),
+        "compensate": Key(
+            COMPENSATE,
+            "How the step is undone; the word none when there is nothing to undo; "
+            "without it, the operation compensates itself.",
+            word="none",
+        ),
+    },
+    later={
+        "tcc": "call",
+        "saga": "call",
+        "wait": "call",
+        "await": "call",
+        "if": "",
+        "pivot": "",
+        "optional": "",
+        "forEach": "",
+        "maxParallel": "",
+        "fallback": "",
+        "expiresIn": "",
+    },
+)
+
+METADATA: Final = Shape(
+    "metadata",
+    {
+        "name": Key(
+            Text(IDENTIFIER, "1 to 128 letters, digits, '.', '_', ':' or '-'"),
+            "The name under which the saga is published and submitted.",
+            required=True,
+        ),
+        "version": Key(
+            Text(
+                rf"(?!latest$){IDENTIFIER}",
+                "1 to 128 letters, digits, '.', '_', ':' or '-', and not 'latest'",
+            ),
+            "A published version never changes.",
+            required=True,
+        ),
+        "labels": Key(Labels(), "The author's own marks."),
+    },
+)
+
+INPUT: Final = Shape(
+    "input",
+    {"schema": Key(JsonSchema(), "JSON Schema of the saga's input.", required=True)},
+)
+
+DEFAULTS: Final = Shape(
+    "defaults",
+    {
+        "retry": Key(RETRY, "For steps that say nothing else, key by key."),
+        "timeout": _TIMEOUT,
+        "compensation": Key(
+            Shape(
+                "compensation",
+                {
+                    "retry": Key(COMPENSATION_RETRY, "For all compensations."),
+                    "attentionAfter": Key(
+                        Number(1, 1_000_000, whole=True),
+                        "Failed attempts after which a person is called.",
+                        default=str(ATTENTION_AFTER),
+                    ),
+                },
+            ),
+            "For compensations that say nothing else.",
+        ),
+    },
+)
+
+SAGA: Final = Shape(
+    "saga",
+    {
+        "apiVersion": Key(
+            Choice((API_VERSION,)), "The version of the language.", required=True
+        ),
+        "kind": Key(Choice((KIND,)), "What the document is.", required=True),
+        "metadata": Key(METADATA, "What the saga is called.", required=True),
+        "input": Key(INPUT, "What the saga is submitted with."),
+        "timeout": Key(
+            Duration(), "After this time the saga turns back.", default="15m"
+        ),
+        "defaults": Key(DEFAULTS, "For all steps that say nothing else."),
+        "steps": Key(ListOf(STEP, STEPS_MAX, 1), "What is done.", required=True),
+        "output": Key(Templated(), "What the saga answers when it has completed."),
+    },
+)
+
+KEYWORDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "type": "names",
+        "required": "texts",
+        "properties": "schemas",
+        "additionalProperties": "boolean",
+        "items": "schema",
+        "enum": "values",
+        "const": "value",
+        "minimum": "number",
+        "maximum": "number",
+        "exclusiveMinimum": "number",
+        "exclusiveMaximum": "number",
+        "minLength": "count",
+        "maxLength": "count",
+        "minItems": "count",
+        "maxItems": "count",
+        "title": "text",
+        "description": "text",
+        "$comment": "text",
+        "$schema": "text",
+        "default": "value",
+        "examples": "values",
+    }
+)
+"""The keywords of JSON Schema that an input schema may use, and what each holds."""

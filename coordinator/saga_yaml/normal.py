@@ -1,0 +1,107 @@
+"""The normal form of a definition, and the digest that pins running sagas (S7).
+
+Built from the compiled definition, so that spelling, comments, the order of keys and
+defaults written out or left away make no difference. Never change what is here for a
+definition that exists: a new element enters the normal form only where it is used.
+"""
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import assert_never
+
+from coordinator.core.backoff import RetryPolicy
+from coordinator.core.definition import (
+    Compensation,
+    Constant,
+    Interpolation,
+    JsonValue,
+    Reference,
+    SagaDefinition,
+    Step,
+    Template,
+    TemplateList,
+    TemplateMap,
+)
+from coordinator.saga_yaml.language import API_VERSION
+
+
+def normal_form(definition: SagaDefinition) -> JsonValue:
+    """The definition as JSON, whole but for its digest; durations in milliseconds."""
+    form: dict[str, JsonValue] = {
+        "apiVersion": API_VERSION,
+        "name": definition.name,
+        "version": definition.version,
+        "labels": dict(definition.labels),
+        "timeout": definition.timeout_ms,
+        "steps": [_step(step) for step in definition.steps],
+    }
+    if definition.input_schema:
+        form["inputSchema"] = json.loads(definition.input_schema)
+    if definition.output is not None:
+        form["output"] = _template(definition.output)
+    return form
+
+
+def with_digest(definition: SagaDefinition) -> SagaDefinition:
+    """The definition with the digest of its normal form."""
+    text = json.dumps(normal_form(definition), sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return replace(definition, digest=f"sha256:{digest}")
+
+
+def _step(step: Step) -> JsonValue:
+    form: dict[str, JsonValue] = {
+        "id": step.step_id,
+        "call": step.operation,
+        "input": _template(step.input),
+        "needs": list[JsonValue](sorted(step.needs)),
+        "retry": _retry(step.retry),
+        "timeout": step.timeout_ms,
+    }
+    if step.compensation is not None:
+        form["compensate"] = _compensation(step.compensation)
+    return form
+
+
+def _compensation(compensation: Compensation) -> JsonValue:
+    form: dict[str, JsonValue] = {
+        "call": compensation.operation,
+        "retry": _retry(compensation.retry),
+        "timeout": compensation.timeout_ms,
+        "attentionAfter": compensation.attention_after,
+    }
+    if compensation.input is not None:
+        form["input"] = _template(compensation.input)
+    return form
+
+
+def _retry(retry: RetryPolicy) -> JsonValue:
+    return {
+        "maxAttempts": retry.attempt_max,
+        "initialInterval": retry.initial_interval_ms,
+        "backoffCoefficient": retry.coefficient,
+        "maxInterval": retry.interval_max_ms,
+        "jitter": retry.jitter,
+        "nonRetryable": list[JsonValue](sorted(retry.non_retryable)),
+    }
+
+
+def _template(template: Template) -> JsonValue:
+    match template:
+        case Constant(value):
+            return {"value": value}
+        case Reference(path):
+            return {"path": list(path)}
+        case Interpolation(parts):
+            return {
+                "text": [
+                    part if isinstance(part, str) else _template(part) for part in parts
+                ]
+            }
+        case TemplateList(items):
+            return {"list": [_template(item) for item in items]}
+        case TemplateMap(entries):
+            return {"map": {key: _template(item) for key, item in entries}}
+        case _:
+            assert_never(template)
