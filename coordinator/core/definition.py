@@ -123,14 +123,13 @@ class SagaDefinition:
     def __post_init__(self) -> None:
         by_id = {step.step_id: step for step in self.steps}
         object.__setattr__(self, "by_id", by_id)
-        object.__setattr__(
-            self,
-            "successors",
-            {
-                step_id: tuple(s.step_id for s in self.steps if step_id in s.needs)
-                for step_id in by_id
-            },
-        )
+        needed_by: dict[str, list[str]] = {step_id: [] for step_id in by_id}
+        for step in self.steps:
+            for need in dict.fromkeys(step.needs):
+                if need in needed_by:
+                    needed_by[need].append(step.step_id)
+        successors = {need: tuple(steps) for need, steps in needed_by.items()}
+        object.__setattr__(self, "successors", successors)
         if cycle := find_cycle({s.step_id: s.needs for s in self.steps}):
             raise ValueError(f"steps need each other in a circle: {' -> '.join(cycle)}")
 

@@ -11,6 +11,8 @@ from coordinator.saga_yaml.findings import Code, Findings, shown
 from coordinator.saga_yaml.shape import Fields, Placed
 from coordinator.saga_yaml.tree import Scalar
 
+_CYCLE_SHOWN_MAX = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Graph:
@@ -49,7 +51,11 @@ def check_graph(steps: list[Fields], findings: Findings) -> Graph:
             needs[step_id] = _needs(step, previous, positions, findings)
         previous = step_id
     if cycle := find_cycle(needs):
-        message = f"steps need each other in a circle: {' -> '.join(cycle)}"
+        circle = " -> ".join(cycle)
+        if len(cycle) > _CYCLE_SHOWN_MAX:
+            start = " -> ".join(cycle[: _CYCLE_SHOWN_MAX - 2])
+            circle = f"{start} -> ... -> {cycle[-1]}"
+        message = f"steps need each other in a circle: {circle}"
         at = steps[positions[cycle[0]]].place("needs")
         findings.add(at, Code.CYCLE, message)
         return Graph(ids, needs, positions, (), {})
@@ -104,13 +110,12 @@ def check_longest_path(
         ends[step_id] = (before + timeouts_ms[step_id], step_id)
     longest_ms, last = max(ends.values(), default=(0, ""))
     if longest_ms > saga_timeout_ms:
-        findings.add(
-            at,
-            Code.TIMEOUT_TOO_SHORT,
+        message = (
             f"the saga's timeout {format_duration(saga_timeout_ms)} is shorter than "
-            f"one attempt of each step on the longest path, which ends at {last!r} after "
-            f"{format_duration(longest_ms)}; raise it, or lower the steps' timeouts",
+            f"one attempt of each step on the longest path, which ends at {last!r} "
+            f"after {format_duration(longest_ms)}; raise it, or lower the timeouts"
         )
+        findings.add(at, Code.TIMEOUT_TOO_SHORT, message)
 
 
 def check_operations(

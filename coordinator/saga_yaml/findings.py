@@ -12,7 +12,8 @@ from coordinator.core.errors import InvalidRequest
 FINDINGS_MAX: Final = 100
 """More are not gathered: nobody reads them, and a hostile text could ask for many."""
 
-_SUGGESTIONS_MAX = 20
+_COMPARISON_BUDGET = 200_000
+"""Products of the lengths that are compared: about 20 ms for a whole text."""
 _SHOWN_MAX = 60
 
 
@@ -88,7 +89,7 @@ class Findings:
     def __init__(self, text: str) -> None:
         self._text = text
         self._found: dict[tuple[int, Code, str], str] = {}
-        self._suggested = 0
+        self._budget = _COMPARISON_BUDGET
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -106,9 +107,11 @@ class Findings:
 
     def nearest(self, word: str, known: Iterable[str]) -> str:
         """The known word that was probably meant, or empty."""
-        self._suggested += 1
-        if self._suggested > _SUGGESTIONS_MAX or len(word) > _SHOWN_MAX:
+        known = list(known)
+        cost = len(word) * sum(map(len, known))
+        if len(word) > _SHOWN_MAX or cost > self._budget:
             return ""
+        self._budget -= cost
         by_lower = {name.lower(): name for name in known if len(name) <= _SHOWN_MAX}
         close = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
         return by_lower[close[0]] if close else ""
