@@ -123,6 +123,15 @@ class Fleet:
         self.kills += 1
         member.process = _spawn(member.arguments, member.log)
 
+    def kill_all(self) -> None:
+        """SIGKILL everybody at once, then start them again, as after a power cut."""
+        for member in self._members.values():
+            member.process.kill()
+        for member in self._members.values():
+            member.process.wait()
+            self.kills += 1
+            member.process = _spawn(member.arguments, member.log)
+
     def check(self) -> None:
         """Raise :class:`FleetError` when a member ended by itself with an error."""
         for name, member in self._members.items():

@@ -21,6 +21,7 @@ from examples.demo.run import run
 from examples.demo.show import Display, result_lines
 from examples.demo.workload import Options
 from examples.fleet import Fleet, FleetError
+from participant_sdk import TercetError
 
 WORKSHOP = Path(".demo")
 """Where runs have their directories, unless told otherwise; ignored by git."""
@@ -98,7 +99,7 @@ def main(
         print("interrupted; all processes were ended", file=sys.stderr)
         clear(where, keep=keep)
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    except FleetError as error:
+    except (FleetError, TercetError) as error:
         print(f"demo: {error}", file=sys.stderr)
         is_well = False
     clear(where, keep=keep or not is_well)
@@ -125,6 +126,7 @@ def perform_logged(options: Options, directory: Path, *, is_planted: bool) -> bo
         except TimeoutError:
             text = f"not finished within {options.timeout_seconds:g} s"
             trouble.append(Violation("TIME", "", text))
+    trouble += [Violation("CLIENT", *failure) for failure in progress.failures.items()]
     if is_planted:
         display.say(plant_violation(directory))
     display.say("auditing all databases")

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 
 from examples.demo.history import History
 from examples.demo.workload import Loan, Transfer
-from participant_sdk import Call, Client, Refused, TransactionCancelled, Unavailable
+from participant_sdk import (
+    Call,
+    Client,
+    Refused,
+    TercetError,
+    TransactionCancelled,
+    Unavailable,
+)
 
 TRANSFER_DEADLINE_SECONDS = 30
 UNKNOWN = ""
@@ -21,12 +28,14 @@ class Progress:
 
     Attributes:
         transfer_seconds: from the beginning to the end of the last transfer.
+        failures: gid to an error that no client should ever have met.
     """
 
     total: int
     done: int = 0
     transfer_seconds: float = 0.0
     told: Counter[str] = field(default_factory=Counter)
+    failures: dict[str, str] = field(default_factory=dict)
 
     @property
     def part(self) -> float:
@@ -66,15 +75,24 @@ class Driver:
     async def _work_off(self, queue: Iterator[Transfer | Loan]) -> None:
         progress = self._progress
         for job in queue:
+            status = await self._ask(job)
             if isinstance(job, Transfer):
-                status = await self._transfer(job)
                 progress.transfer_seconds = time.monotonic() - self._started
-            else:
-                status = await self._lend(job)
             self._history.note(job.gid, asked_commit=True, status=status)
             progress.done += 1
             progress.told[status or "UNKNOWN"] += 1
             self._on_done()
+
+    async def _ask(self, job: Transfer | Loan) -> str:
+        try:
+            if isinstance(job, Transfer):
+                return await self._transfer(job)
+            return await self._lend(job)
+        except Unavailable:
+            return UNKNOWN
+        except TercetError as error:
+            self._progress.failures[job.gid] = str(error)
+            return UNKNOWN
 
     async def _transfer(self, job: Transfer) -> str:
         try:
@@ -89,13 +107,8 @@ class Driver:
                 )
         except (Refused, TransactionCancelled):
             return "CANCELLED"
-        except Unavailable:
-            return UNKNOWN
         return "CONFIRMED"
 
     async def _lend(self, job: Loan) -> str:
-        try:
-            saga = self._client.saga("disburse-loan", job.input, gid=job.gid)
-            return (await saga.wait()).status
-        except Unavailable:
-            return UNKNOWN
+        saga = self._client.saga("disburse-loan", job.input, gid=job.gid)
+        return (await saga.wait()).status
