@@ -1,0 +1,131 @@
+"""The JSON Schema of the language, for editors: generated from the language's tables.
+
+``python -m coordinator.saga_yaml.schema`` writes ``saga.schema.json`` anew.
+"""
+
+import json
+from pathlib import Path
+from typing import Final, assert_never
+
+from coordinator.core.definition import JsonValue
+from coordinator.saga_yaml.durations import DURATION_PATTERN
+from coordinator.saga_yaml.language import (
+    API_VERSION,
+    IDENTIFIER,
+    KEYWORDS,
+    LABELS_MAX,
+    SAGA,
+    Choice,
+    Duration,
+    JsonSchema,
+    Key,
+    Labels,
+    ListOf,
+    Number,
+    Shape,
+    Templated,
+    Text,
+    Type,
+)
+
+SCHEMA_FILE: Final = Path(__file__).with_name("saga.schema.json")
+
+_KEYWORD_SCHEMAS: Final[dict[str, JsonValue]] = {
+    "names": {"type": ["string", "array"], "items": {"type": "string"}},
+    "texts": {"type": "array", "items": {"type": "string"}},
+    "schemas": {
+        "type": "object",
+        "additionalProperties": {"$ref": "#/$defs/inputSchema"},
+    },
+    "schema": {"$ref": "#/$defs/inputSchema"},
+    "boolean": {"type": "boolean"},
+    "values": {"type": "array"},
+    "value": {},
+    "number": {"type": "number"},
+    "count": {"type": "integer", "minimum": 0},
+    "text": {"type": "string"},
+}
+
+
+def saga_schema() -> dict[str, JsonValue]:
+    """The schema as JSON, draft 2020-12."""
+    properties: dict[str, JsonValue] = {
+        name: _KEYWORD_SCHEMAS[holds] for name, holds in KEYWORDS.items()
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"Tercet saga ({API_VERSION})",
+        **_shape(SAGA),
+        "$defs": {
+            "inputSchema": {
+                "type": "object",
+                "properties": properties,
+                "additionalProperties": False,
+            }
+        },
+    }
+
+
+def schema_text() -> str:
+    """The schema as it is shipped."""
+    return json.dumps(saga_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _shape(shape: Shape) -> dict[str, JsonValue]:
+    required: list[JsonValue] = [n for n, key in shape.keys.items() if key.required]
+    schema: dict[str, JsonValue] = {
+        "type": "object",
+        "properties": {name: _key(key) for name, key in shape.keys.items()},
+        "additionalProperties": False,
+    }
+    if required:
+        schema["required"] = required
+    return schema
+
+
+def _key(key: Key) -> JsonValue:
+    about = f"{key.about} Default: {key.default}." if key.default else key.about
+    schema = _type(key.type)
+    if key.word:
+        schema = {"anyOf": [{"const": key.word}, schema]}
+    return {"description": about, **schema}
+
+
+def _type(kind: Type) -> dict[str, JsonValue]:
+    match kind:
+        case Text():
+            return {"type": "string", "pattern": f"^{kind.pattern}$"}
+        case Choice():
+            return {"enum": list[JsonValue](kind.values)}
+        case Number():
+            name = "integer" if kind.whole else "number"
+            return {"type": name, "minimum": kind.minimum, "maximum": kind.maximum}
+        case Duration():
+            return {"type": "string", "pattern": DURATION_PATTERN}
+        case ListOf():
+            item = _shape(kind.item) if isinstance(kind.item, Shape) else None
+            return {
+                "type": "array",
+                "items": item or _type(kind.item),
+                "minItems": kind.item_min,
+                "maxItems": kind.item_max,
+            }
+        case Labels():
+            return {
+                "type": "object",
+                "propertyNames": {"pattern": f"^{IDENTIFIER}$"},
+                "additionalProperties": {"type": "string", "maxLength": kind.value_max},
+                "maxProperties": LABELS_MAX,
+            }
+        case JsonSchema():
+            return {"$ref": "#/$defs/inputSchema"}
+        case Templated():
+            return {"type": ["object", "string"]} if kind.is_map else {}
+        case Shape():
+            return _shape(kind)
+        case _:
+            assert_never(kind)
+
+
+if __name__ == "__main__":
+    SCHEMA_FILE.write_text(schema_text())
