@@ -93,17 +93,24 @@ def main(
     )
     signal.signal(signal.SIGTERM, _as_interrupt)
     where = make_directory(directory)
+    raise typer.Exit(demonstrate(options, where, keep=keep, is_planted=plant))
+
+
+def demonstrate(
+    options: Options, directory: Path, *, keep: bool, is_planted: bool
+) -> int:
+    """Perform, and leave no files unless they are wanted or needed; the exit code."""
     try:
-        is_well = perform(options, where, is_planted=plant)
+        is_well = perform(options, directory, is_planted=is_planted)
     except KeyboardInterrupt:
         print("interrupted; all processes were ended", file=sys.stderr)
-        clear(where, keep=keep)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        clear(directory, keep=keep)
+        return EXIT_INTERRUPTED
     except (FleetError, TercetError) as error:
         print(f"demo: {error}", file=sys.stderr)
         is_well = False
-    clear(where, keep=keep or not is_well)
-    raise typer.Exit(0 if is_well else 1)
+    clear(directory, keep=keep or not is_well)
+    return 0 if is_well else 1
 
 
 def perform(options: Options, directory: Path, *, is_planted: bool) -> bool:
