@@ -53,6 +53,7 @@ __all__ = [
     "evolve",
     "fold",
     "is_lazy",
+    "is_ready",
     "step",
 ]
 
@@ -179,8 +180,15 @@ def answerable(what: Input, tx: GlobalTransaction) -> bool:
             )
         case Confirm(wait=True) | Cancel(wait=True) | Observe(wait=True):
             return tx.status.is_final
+        case Confirm():
+            return tx.decision is not Decision.NONE
         case _:
             return True
+
+
+def is_ready(what: Input, tx: GlobalTransaction) -> bool:
+    """Whether a wish that had to wait for others' answers can be decided now."""
+    return tcc.is_ready(what, tx)
 
 
 def is_lazy(events: Iterable[Event]) -> bool:

@@ -33,7 +33,6 @@ class Reason(StrEnum):
     """Why a row is taken or left."""
 
     DRIVEN_HERE = "DRIVEN_HERE"
-    """This node holds it in memory."""
     OWNED_BY_LIVING_PEER = "OWNED_BY_LIVING_PEER"
     NOT_DUE = "NOT_DUE"
     FORGOTTEN_HERE = "FORGOTTEN_HERE"
@@ -54,7 +53,7 @@ def plan(
     rows: Iterable[Row],
     *,
     me: str,
-    resident: Collection[Key],
+    driven: Collection[Key],
     living: Collection[str],
     now: Instant,
 ) -> tuple[Verdict, ...]:
@@ -62,16 +61,16 @@ def plan(
 
     Args:
         me: this node's id.
-        resident: what this node holds in memory and therefore drives.
+        driven: what this node drives.
         living: ids of nodes not known to be dead, this one included.
     """
-    return tuple(_judge(row, me, resident, living, now) for row in rows)
+    return tuple(_judge(row, me, driven, living, now) for row in rows)
 
 
 def _judge(
-    row: Row, me: str, resident: Collection[Key], living: Collection[str], now: Instant
+    row: Row, me: str, driven: Collection[Key], living: Collection[str], now: Instant
 ) -> Verdict:
-    if row.key in resident:
+    if row.key in driven:
         return Verdict(row, take=False, reason=Reason.DRIVEN_HERE)
     if row.due_at is None or row.due_at > now:
         return Verdict(row, take=False, reason=Reason.NOT_DUE)

@@ -20,6 +20,10 @@ The races, and who wins:
   input first looks at the clock: at or after the deadline an undecided transaction is
   cancelled, whatever is asked. A loser changes nothing and is answered with the state,
   and so with the winner's decision.
+* **Confirm before all tries are answered**: it decides nothing yet and is decided
+  again when the last try is (``is_ready``). That happens to an initiator that heard
+  a try succeed just before a crash took the answer from memory (a lazy fact): the
+  try is asked again, the barrier repeats its answer, and the confirm goes through.
 * **Try against cancel**: a cancel does not wait for a try in flight. The participant's
   barrier makes the cancel empty if the try has not run, and refuses the try if it
   comes later (B2, B3).
@@ -67,6 +71,7 @@ from coordinator.core.model import (
     BranchSpec,
     BranchStatus,
     Decision,
+    GlobalTransaction,
     Instant,
     Phase,
     Status,
@@ -112,6 +117,15 @@ def decide(draft: Draft, what: Input, now: Instant) -> None:
             _replied(draft, what, now)
         case _:
             pass
+
+
+def is_ready(what: Input, tx: GlobalTransaction) -> bool:
+    """Whether a confirm that had to wait for open tries can be decided now."""
+    return (
+        isinstance(what, Confirm)
+        and tx.status is Status.TRYING
+        and all(b.status is not BranchStatus.TRYING for b in tx.branches.values())
+    )
 
 
 # ---- Registration -----------------------------------------------------------------
@@ -173,13 +187,8 @@ def _confirm(draft: Draft, listed: frozenset[str] | None, now: Instant) -> None:
             field="branch_ids",
             reason="BRANCH_LIST_REQUIRED",
         )
-    if BranchStatus.TRYING in by_status:
-        raise PreconditionFailed(
-            "some tries have no answer yet; wait for them, or cancel",
-            field="gid",
-            reason="TRIES_UNFINISHED",
-        )
-    _commit(draft, now)
+    if BranchStatus.TRYING not in by_status:
+        _commit(draft, now)
 
 
 def _confirm_declared(draft: Draft, now: Instant) -> None:

@@ -160,9 +160,14 @@ class Engine:
         return watch
 
     @property
-    def resident_keys(self) -> frozenset[Key]:
-        """What this node holds in memory, and what it must not touch."""
-        return frozenset(self._residents) | frozenset(self._stopped)
+    def driven_keys(self) -> frozenset[Key]:
+        """What this node drives, and what it must not touch.
+
+        A transaction that another node owns and somebody waits for here is not
+        among them: when its owner dies it must be taken over like any other.
+        """
+        driven = {k for k, r in self._residents.items() if not self._is_foreign(r)}
+        return frozenset(driven | self._stopped.keys())
 
     @property
     def has_room(self) -> bool:
@@ -255,6 +260,7 @@ class Engine:
         for resident in touched:
             if self._residents.get(resident.key) is not resident:
                 continue  # stopped meanwhile
+            self._decide_deferred(resident)
             if resident.tx is None:
                 self._evict(resident)
             elif resident.needs_commit:
@@ -266,6 +272,16 @@ class Engine:
             self._committer.put(changes)
         if calls:
             self._participants.send(calls)
+
+    def _decide_deferred(self, resident: Resident) -> None:
+        """Decide again what had to wait for the answers that have come."""
+        tx = resident.tx
+        if tx is None or not resident.waiting:
+            return
+        ready = [d for d in resident.waiting if machine.is_ready(d.what, tx)]
+        for delivery in ready:
+            resident.waiting.remove(delivery)
+            self._absorb(resident, delivery)
 
     def _change(self, resident: Resident, tx: GlobalTransaction) -> Change:
         stored, events = resident.stored, tuple(resident.unstored)
@@ -332,6 +348,8 @@ class Engine:
                 self._stop(resident, answer)
                 continue
             resident.stored = resident.tx = answer
+            resident.unstored.clear()  # lazy facts at most; the owner asks again
+            resident.absorbed.clear()
             resident.busy = False
             self._work_off(resident)
             touched.append(resident)

@@ -77,7 +77,7 @@ class Sweeper:
         verdicts = sweep.plan(
             rows,
             me=self._node_id,
-            resident=self._engine.resident_keys,
+            driven=self._engine.driven_keys,
             living=self._leases.living(),
             now=self._clock.now(),
         )

@@ -174,13 +174,17 @@ def test_no_branch_joins_after_the_decision(play: Play) -> None:
     assert play.happen(Try((spec("a"),))) == ()
 
 
-def test_confirm_with_open_tries_is_refused(play: Play) -> None:
-    """A commit needs every try's success (T2)."""
+def test_confirm_waits_for_open_tries(play: Play) -> None:
+    """A commit needs every try's success (T2); until then nothing is decided."""
     play.happen(Try((spec("a"),)))
 
-    with pytest.raises(PreconditionFailed) as refusal:
-        play.happen(Confirm())
-    assert refusal.value.detail_reason == "TRIES_UNFINISHED"
+    assert play.happen(Confirm()) == ()
+    assert not machine.answerable(Confirm(), play.tx)
+    assert not machine.is_ready(Confirm(), play.tx)
+    play.answer("a")
+    assert machine.is_ready(Confirm(), play.tx)
+    play.happen(Confirm())
+    assert play.tx.decision is Decision.COMMIT
 
 
 @pytest.mark.parametrize("listed", [set(), {"a"}, {"a", "b", "c"}, {"a", "c"}])

@@ -25,7 +25,7 @@ from coordinator.core.inputs import (
     Try,
     Unknown,
 )
-from coordinator.core.model import Key, Phase, Status
+from coordinator.core.model import Decision, Key, Phase, Status
 from coordinator.engine.engine import FOREIGN_POLL_MS, EngineLimits
 from coordinator.ports import AuditEntry
 from tests.core.world import (
@@ -183,12 +183,41 @@ async def test_repeated_begin_gets_the_same_answer(world: World) -> None:
     assert again.tx.branches.keys() == {"a", "b"}
 
 
+async def test_confirm_after_a_crash_waits_for_the_tries(world: World) -> None:
+    """The initiator heard the tries succeed, the node died with that in memory: the
+    confirm at the next node waits until the participants have said so again.
+    """
+    await tried(world)
+    twin = world.twin()
+    confirm = await twin.asked(Confirm())
+    assert confirm.answers == []
+    await twin.leases.beat()
+    await twin.sweeper.sweep()
+    await quiet()
+    assert await twin.sweeper.sweep() == 0
+    await twin.clock.move_to(FOREIGN_POLL_MS)
+    await twin.answer_all()
+
+    assert confirm.tx.decision is Decision.COMMIT
+
+
+async def test_refusal_while_a_confirm_waits(world: World) -> None:
+    """Who wants to confirm learns that it was decided otherwise (T9)."""
+    await world.asked(Begin(tcc_request()))
+    await world.asked(Try((spec("a"),)))
+    confirm = await world.asked(Confirm())
+    (call,) = world.participants.taken()
+    await world.answer(call, Refused("NO"))
+
+    assert confirm.tx.status is Status.CANCELLED
+
+
 async def test_unknown_gid_is_not_found(world: World) -> None:
     """And nothing stays in memory for it."""
     asked = await world.asked(Observe())
 
     assert isinstance(asked.answer, NotFound)
-    assert world.engine.resident_keys == frozenset()
+    assert world.engine.driven_keys == frozenset()
 
 
 async def test_deadline_cancels_an_abandoned_transaction(world: World) -> None:
@@ -242,7 +271,7 @@ async def test_old_owner_lets_go_after_a_conflict(world: World) -> None:
     await twin.asked(Cancel())
     await world.asked(Confirm())
 
-    assert world.engine.resident_keys == frozenset()
+    assert world.engine.driven_keys == frozenset()
     assert [c.phase for c in world.participants.taken()] == []
     assert [c.phase for c in twin.participants.taken()] == [Phase.CANCEL] * 2
 
@@ -298,6 +327,22 @@ async def test_restart_resumes_from_what_is_stored(world: World) -> None:
     assert stored.status is Status.CONFIRMED
 
 
+async def test_dead_owner_is_replaced_though_somebody_waits_here(
+    world: World,
+) -> None:
+    """A client that waits at a node does not keep that node from taking over (L7)."""
+    await tried(world)
+    await world.asked(Confirm())
+    twin = world.twin()
+    waiting = await twin.asked(Observe(wait=True))
+    await twin.leases.beat()
+    assert await twin.sweeper.sweep() == 1
+    await quiet()
+    await twin.answer_all()
+
+    assert waiting.tx.status is Status.CONFIRMED
+
+
 async def test_living_peer_keeps_its_transactions(world: World) -> None:
     """A heartbeat that moves keeps the row where it is."""
     await world.leases.beat()
@@ -318,7 +363,7 @@ async def test_nothing_is_loaded_at_start(world: World) -> None:
         await world.asked(Begin(replace(tcc_request(), key=key)), key)
     twin = world.twin()
 
-    assert twin.engine.resident_keys == frozenset()
+    assert twin.engine.driven_keys == frozenset()
 
 
 async def test_saga_survives_a_restart_with_its_definition(world: World) -> None:
@@ -432,7 +477,7 @@ async def test_memory_is_given_back(world: World) -> None:
     await world.asked(Confirm())
     await world.answer_all()
 
-    assert world.engine.resident_keys == frozenset()
+    assert world.engine.driven_keys == frozenset()
 
 
 async def test_forgotten_transaction_is_taken_up_again(world: World) -> None:
@@ -443,7 +488,7 @@ async def test_forgotten_transaction_is_taken_up_again(world: World) -> None:
     world.store.lose(kept=True)
     world.store.holding = False
     await quiet()
-    assert world.engine.resident_keys == frozenset()
+    assert world.engine.driven_keys == frozenset()
     assert await world.sweeper.sweep() == 1
     await quiet()
     await world.answer_all()
