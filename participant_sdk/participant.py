@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
 import structlog
 from sqlalchemy import Engine
@@ -121,7 +122,8 @@ class Participant:
                 loop.add_signal_handler(number, self.stop)
             await self.serve(target)
 
-        asyncio.run(main())
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(main())
 
     def _hello(self) -> Hello:
         return Hello(
@@ -145,6 +147,16 @@ class Participant:
                 "to your migrations",
                 field="database",
             )
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The faster event loop, where there is one."""
+    try:
+        uvloop = import_module("uvloop")
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 def _describe(participant: str, operation: Operation) -> types_pb2.Operation:

@@ -2,6 +2,9 @@
 
 import asyncio
 import inspect
+import signal
+import sys
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -255,3 +258,32 @@ async def test_stop_ends_a_participant_that_never_attached(bank, monkeypatch):
     await tried.wait()
     bank.participant.stop()
     await task
+
+
+PROGRAM = """
+import sys
+from participant_sdk import Participant
+plain = Participant("plain")
+plain.action("send")(lambda ctx, request: None)
+plain.run(sys.argv[1])
+print("ended")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_program_ends_in_order_on_a_signal(coordinator, number):
+    """V7: it tells the coordinator, and exits with 0."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        PROGRAM,
+        coordinator.target,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    attachment = await coordinator.attached.get()
+    process.send_signal(number)
+    await attachment.told_draining.wait()
+    out, err = await process.communicate()
+    assert (process.returncode, out.strip(), err) == (0, b"ended", b"")
