@@ -176,7 +176,7 @@ class FlowReader:
     def _flow_list(self, pos: int, depth: int) -> ListNode:
         text = self._text
         node = ListNode(pos)
-        here = self._flow_gap(pos + 1)
+        here = self._flow_entry(pos + 1, pos)
         while text[here] != "]":
             item = self._flow_node(here, depth + 1)
             behind = self._flow_gap(self._pos)
@@ -194,7 +194,7 @@ class FlowReader:
     def _flow_map(self, pos: int, depth: int) -> MapNode:
         text = self._text
         node = MapNode(pos)
-        here = self._flow_gap(pos + 1)
+        here = self._flow_entry(pos + 1, pos)
         while text[here] != "}":
             if text[here] == "?" and text[here + 1] in " \t\n":
                 self._fail(here, "'?' keys are not used here; write 'key: value'")
@@ -225,11 +225,23 @@ class FlowReader:
         if char == closing:
             return pos
         if char == ",":
-            return self._flow_gap(pos + 1)
+            return self._flow_entry(pos + 1, opened)
         if char == END:
-            self._fail(opened, f"{self._text[opened]!r} is never closed by {closing!r}")
+            self._unclosed(opened)
         found = self._here(pos)
         return self._fail(pos, f"',' or {closing!r} was expected here, not {found}")
+
+    def _flow_entry(self, pos: int, opened: int) -> int:
+        """The place where the next entry begins, or the closing bracket stands."""
+        here = self._flow_gap(pos)
+        if self._text[here] == END:
+            self._unclosed(opened)
+        return here
+
+    def _unclosed(self, opened: int) -> NoReturn:
+        bracket = self._text[opened]
+        closing = "]" if bracket == "[" else "}"
+        self._fail(opened, f"{bracket!r} is never closed by {closing!r}")
 
     def _property(self, pos: int) -> int:
         """Note an anchor, alias or tag; the place behind it."""
