@@ -6,9 +6,9 @@ other move is an :class:`IllegalTransition`.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import assert_never
 
+from coordinator.core.changed import changed
 from coordinator.core.errors import IllegalTransition
 from coordinator.core.events import (
     AttemptFailed,
@@ -107,7 +107,7 @@ def evolve(tx: GlobalTransaction | None, event: Event) -> GlobalTransaction:
             return _finished(tx, event)
         case AttentionRaised():
             since = tx.attention_since or event.at
-            return replace(tx, attention_since=since, attention_reason=event.reason)
+            return changed(tx, attention_since=since, attention_reason=event.reason)
         case RetryRequested():
             return _due_at_once(tx, event)
         case _:
@@ -146,7 +146,7 @@ def _with_branch(
 ) -> GlobalTransaction:
     branches = {**tx.branches, branch.spec.branch_id: branch}
     updated_at = tx.updated_at if at is None else at
-    return replace(tx, branches=branches, updated_at=updated_at)
+    return changed(tx, branches=branches, updated_at=updated_at)
 
 
 def _moved(branch: Branch, to: BranchStatus, at: int) -> Branch:
@@ -156,7 +156,7 @@ def _moved(branch: Branch, to: BranchStatus, at: int) -> Branch:
             f"branch {branch.spec.branch_id} cannot go from {branch.status} to {to}"
         )
     goes_on = to in UNDER_WAY
-    return replace(
+    return changed(
         branch,
         status=to,
         attempts=0 if goes_on else branch.attempts,
@@ -185,10 +185,10 @@ def _branch_changed(
                 raise IllegalTransition(f"{event.phase} while {branch.status}")
             after = _moved(branch, _DONE[event.phase], event.at)
             if event.phase in (Phase.TRY, Phase.ACTION):
-                after = replace(after, output=event.output)
+                after = changed(after, output=event.output)
             return _with_branch(tx, after, event.at)
         case BranchRefused():
-            after = replace(
+            after = changed(
                 _moved(branch, BranchStatus.REFUSED, event.at),
                 error_code=event.code,
                 error_text=event.text,
@@ -202,10 +202,10 @@ def _branch_changed(
                 raise IllegalTransition(f"compensation while {tx.status}")
             if branch.status is not BranchStatus.COMPENSATING:
                 branch = _moved(branch, BranchStatus.COMPENSATING, event.at)
-            after = replace(branch, compensation_input=event.input, due_at=event.at)
+            after = changed(branch, compensation_input=event.input, due_at=event.at)
             return _with_branch(tx, after, event.at)
         case OutputLearned():
-            return _with_branch(tx, replace(branch, output=event.output), event.at)
+            return _with_branch(tx, changed(branch, output=event.output), event.at)
         case AttemptFailed() | BranchPending():
             return _with_branch(tx, _postponed(branch, event))
         case _:
@@ -216,8 +216,8 @@ def _postponed(branch: Branch, event: AttemptFailed | BranchPending) -> Branch:
     if branch.status not in UNDER_WAY:
         raise IllegalTransition(f"nothing is asked while {branch.status}")
     if isinstance(event, BranchPending):
-        return replace(branch, pending=True, due_at=event.due_at)
-    return replace(
+        return changed(branch, pending=True, due_at=event.due_at)
+    return changed(
         branch,
         attempts=event.attempts,
         pending=False,
@@ -247,7 +247,7 @@ def _decided(tx: GlobalTransaction, event: Decided) -> GlobalTransaction:
             else _moved(branch, to, event.at)
             for branch_id, branch in branches.items()
         }
-    return replace(
+    return changed(
         tx,
         status=status,
         decision=event.decision,
@@ -264,7 +264,7 @@ def _finished(tx: GlobalTransaction, event: Finished) -> GlobalTransaction:
     decision = tx.decision
     if event.status is Status.COMPLETED:
         decision = Decision.COMMIT
-    return replace(
+    return changed(
         tx,
         status=event.status,
         decision=decision,
@@ -277,9 +277,9 @@ def _finished(tx: GlobalTransaction, event: Finished) -> GlobalTransaction:
 
 def _due_at_once(tx: GlobalTransaction, event: RetryRequested) -> GlobalTransaction:
     branches = {
-        branch_id: replace(branch, due_at=event.at)
+        branch_id: changed(branch, due_at=event.at)
         if branch.due_at is not None and branch.due_at > event.at
         else branch
         for branch_id, branch in tx.branches.items()
     }
-    return replace(tx, branches=branches, updated_at=event.at)
+    return changed(tx, branches=branches, updated_at=event.at)

@@ -29,13 +29,14 @@ The races:
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
 from coordinator import telemetry
 from coordinator.core import machine
 from coordinator.core.actions import CallBranch
+from coordinator.core.changed import changed
 from coordinator.core.errors import (
     CoordinatorError,
     IllegalTransition,
@@ -285,7 +286,7 @@ class Engine:
 
     def _change(self, resident: Resident, tx: GlobalTransaction) -> Change:
         stored, events = resident.stored, tuple(resident.unstored)
-        after = replace(
+        after = changed(
             tx,
             revision=(stored.revision if stored else 0) + 1,
             journal_seq=tx.journal_seq + any(map(is_journaled, events)),
@@ -363,7 +364,7 @@ class Engine:
             definition = await self._definitions.get(tx.key.namespace, digest)
         except NotFound as missing:
             return missing
-        return replace(tx, definition=definition)
+        return changed(tx, definition=definition)
 
     def _work_off(self, resident: Resident) -> bool:
         """Absorb the backlog; whether there was any."""

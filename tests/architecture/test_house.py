@@ -29,6 +29,7 @@ PURE = frozenset(
         "dataclasses",
         "enum",
         "json",
+        "operator",
         "re",
         "typing",
         "zlib",
