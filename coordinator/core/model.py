@@ -24,14 +24,24 @@ class Key(NamedTuple):
     gid: str
 
 
-class Mode(StrEnum):
+class Word(StrEnum):
+    """An enumeration that hashes as fast as its text.
+
+    ``Enum.__hash__`` is a Python function; these words are looked up in tables many
+    times for every input.
+    """
+
+    __hash__ = str.__hash__
+
+
+class Mode(Word):
     """How a global transaction works."""
 
     TCC = "TCC"
     SAGA = "SAGA"
 
 
-class Status(StrEnum):
+class Status(Word):
     """Where a global transaction is. A participle is under way, a past is final."""
 
     TRYING = "TRYING"
@@ -62,7 +72,7 @@ _FINAL = frozenset(
 )
 
 
-class Decision(StrEnum):
+class Decision(Word):
     """The durable turn of a transaction; written once (T1)."""
 
     NONE = "NONE"
@@ -70,14 +80,14 @@ class Decision(StrEnum):
     ABORT = "ABORT"
 
 
-class OperationKind(StrEnum):
+class OperationKind(Word):
     """What an atomic service of the catalogue can do."""
 
     TCC = "TCC"
     ACTION = "ACTION"
 
 
-class Phase(StrEnum):
+class Phase(Word):
     """Which of an operation's sides is called."""
 
     TRY = "TRY"
@@ -87,7 +97,7 @@ class Phase(StrEnum):
     COMPENSATION = "COMPENSATION"
 
 
-class BranchStatus(StrEnum):
+class BranchStatus(Word):
     """Where one participant's share is."""
 
     REGISTERED = "REGISTERED"
