@@ -83,6 +83,12 @@ class Job:
             Rejected: a payload does not have the declared type.
         """
         handler = self.handler
+        if self.key.phase is Phase.COMPENSATION and not (
+            self.request.data or self.request.content_type
+        ):
+            # Its input is made of the action's answer, which got lost on the way.
+            text = "the action ran; the compensation's input is made of its answer"
+            raise Rejected(Failed("OUTPUT_NEEDED", text, output=recorded or self.known))
         try:
             request = handler.input.decode(*self.request)
             if handler.output is None:

@@ -42,11 +42,16 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Anything else; nothing was changed here, and it is asked again."""
+    """Anything else; nothing was changed here, and it is asked again.
+
+    Attributes:
+        output: with ``OUTPUT_NEEDED``, the recorded answer that the coordinator lacks.
+    """
 
     code: str
     text: str = ""
     retry_after_ms: int = 0
+    output: Encoded = Encoded()  # noqa: RUF009  # immutable
 
 
 CallOutcome: TypeAlias = Done | No | Later | Failed
@@ -138,11 +143,14 @@ def to_reply(call_id: int, outcome: CallOutcome) -> BranchReply:
             return BranchReply(
                 call_id=call_id, pending=PendingProto(retry_after_ms=retry_after_ms)
             )
-        case Failed(code, text, retry_after_ms):
+        case Failed(code, text, retry_after_ms, output):
             return BranchReply(
                 call_id=call_id,
                 failed=FailedProto(
-                    code=code, message=text, retry_after_ms=retry_after_ms
+                    code=code,
+                    message=text,
+                    retry_after_ms=retry_after_ms,
+                    output=Payload(data=output.data, content_type=output.content_type),
                 ),
             )
 

@@ -235,6 +235,23 @@ async def test_a_plain_action_can_compensate_another(bank, executor):
     assert bank.money() == (OPENING, 0)
 
 
+async def test_a_compensation_without_input_is_told_the_recorded_answer(bank, executor):
+    """S10: the answer got lost on the way; who never ran has nothing to undo."""
+    lost = call(COMPENSATION, "never", operation="bank.reverse")
+    lost.ClearField("input")
+    assert [told(r) for r in await ask(executor, lost)] == [OK]
+    await ask(executor, call(ACTION, operation="bank.post"))
+    lost = call(COMPENSATION, operation="bank.reverse")
+    lost.ClearField("input")
+    (reply,) = await ask(executor, lost)
+    assert told(reply) == ("failed", "OUTPUT_NEEDED")
+    assert reply.failed.output.data == b'{"frozen":10}'
+    assert bank.money() == (OPENING - 10, 0)
+    again = call(COMPENSATION, operation="bank.reverse", body={"amount": 10})
+    assert [told(r) for r in await ask(executor, again)] == [OK]
+    assert bank.money() == (OPENING, 0)
+
+
 async def test_a_compensation_in_the_wrong_database_is_loud(bank, executor):
     """S3: the coordinator knows the action's answer, this database does not."""
     undo = call(COMPENSATION, operation="bank.reverse", output={"frozen": 10})
