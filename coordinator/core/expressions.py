@@ -7,6 +7,7 @@ an :class:`ExpressionFailed`, not a null.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 from coordinator.core.definition import (
     Constant,
@@ -62,6 +63,8 @@ def evaluate(template: Template, scope: Scope) -> JsonValue:
             return [evaluate(item, scope) for item in items]
         case TemplateMap(entries):
             return {name: evaluate(item, scope) for name, item in entries}
+        case _:
+            assert_never(template)
 
 
 def to_payload(value: JsonValue) -> Payload:

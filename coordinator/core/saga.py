@@ -29,6 +29,8 @@ Compensations are asked without end; a failing one calls a person and is never
 skipped (S6).
 """
 
+from typing import assert_never
+
 from coordinator.core import expressions, tcc
 from coordinator.core.definition import Compensation, SagaDefinition, Step
 from coordinator.core.draft import Draft
@@ -280,6 +282,8 @@ def _replied(draft: Draft, what: BranchReplied, now: Instant) -> None:
             _action_failed(draft, branch, what, unknown, now)
         case Unknown() as unknown:
             _compensation_failed(draft, branch, what, unknown, now)
+        case _:
+            assert_never(what.outcome)
 
 
 def _action_failed(

@@ -36,6 +36,7 @@ The races, and who wins:
 """
 
 from collections.abc import Iterable
+from typing import assert_never
 
 from coordinator.core import backoff
 from coordinator.core.draft import Draft
@@ -215,10 +216,9 @@ def _finish_if_done(draft: Draft, now: Instant) -> None:
     branches = draft.tx.branches.values()
     if any(branch.status in UNDER_WAY for branch in branches):
         return
-    if draft.tx.status is Status.CONFIRMING:
-        draft.add(Finished(Status.CONFIRMED, NO_PAYLOAD, now))
-    elif draft.tx.status is Status.CANCELLING:
-        draft.add(Finished(Status.CANCELLED, NO_PAYLOAD, now))
+    commits = draft.tx.decision is Decision.COMMIT
+    end = Status.CONFIRMED if commits else Status.CANCELLED
+    draft.add(Finished(end, NO_PAYLOAD, now))
 
 
 # ---- Answers ----------------------------------------------------------------------
@@ -245,6 +245,8 @@ def _replied(draft: Draft, what: BranchReplied, now: Instant) -> None:
             draft.add(BranchPending(what.branch_id, due_at))
         case Unknown() as unknown:
             _failed(draft, branch, what, unknown, now)
+        case _:
+            assert_never(what.outcome)
 
 
 def _failed(
