@@ -43,7 +43,8 @@ class PowerCuts:
 @pytest.mark.timeout(400)
 async def test_killing_everything_at_any_moment_loses_nothing(tmp_path: Path) -> None:
     """20 rounds of SIGKILL to all processes at random moments: all transactions end,
-    money is conserved, every effect matches its decision (T6, T7, S3, L7)."""
+    money is conserved, every effect matches its decision (T6, T7, S3, L7).
+    """
     options = Options(
         transfers=440,
         loans=80,
