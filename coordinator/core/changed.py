@@ -17,7 +17,7 @@ else:
     _PLANS: dict[type, tuple[attrgetter, dict[str, int]]] = {}
 
     def changed(value: T, /, **changes: object) -> T:
-        """The same value but for ``changes``, by field name."""
+        """The same value of two fields or more, but for ``changes``, by name."""
         cls = type(value)
         plan = _PLANS.get(cls)
         if plan is None:

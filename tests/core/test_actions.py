@@ -1,0 +1,32 @@
+"""Promises of what the shell is asked to do."""
+
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from coordinator.core.actions import CallBranch
+from coordinator.core.model import NO_PAYLOAD, Key, Payload, Phase
+
+CALL = CallBranch(
+    key=Key("default", "g-1"),
+    branch_id="a",
+    operation="bank.move",
+    phase=Phase.TRY,
+    attempt=1,
+    input=Payload(b"{}", "application/json"),
+    output=NO_PAYLOAD,
+    timeout_ms=3_000,
+)
+
+
+def test_calls_are_equal_by_value() -> None:
+    """A call that was recomputed after a crash is the same call."""
+    assert replace(CALL) == CALL
+    assert hash(replace(CALL)) == hash(CALL)
+    assert replace(CALL, attempt=2) != CALL
+
+
+def test_call_cannot_be_changed_on_its_way() -> None:
+    """What is sent is what was decided."""
+    with pytest.raises(FrozenInstanceError):
+        CALL.attempt = 2  # type: ignore[misc]  # what is tested

@@ -1,0 +1,85 @@
+"""Promises of a compiled saga."""
+
+from dataclasses import replace
+
+import pytest
+
+from coordinator.core.definition import find_cycle
+from tests.core.world import definition, step
+
+
+def test_successors_are_derived_in_the_order_of_the_text() -> None:
+    """Who needs a step, each once, also when a need is written twice."""
+    saga = definition(step("a"), step("c", "a", "a"), step("b", "a", "c"))
+
+    assert saga.successors == {"a": ("c", "b"), "c": ("b",), "b": ()}
+    assert list(saga.by_id) == ["a", "c", "b"]
+    assert saga.steps[1] is saga.by_id["c"]
+
+
+def test_derived_fields_make_no_difference() -> None:
+    """Two definitions are equal when what was published is."""
+    saga = definition(step("a"), step("b", "a"))
+
+    assert replace(saga) == saga
+    assert replace(saga, digest="sha256:2") != saga
+
+
+def test_need_that_is_no_step_has_no_successors() -> None:
+    """Naming one is refused before; it cannot break what is read later."""
+    assert definition(step("a", "nobody")).successors == {"a": ()}
+
+
+@pytest.mark.parametrize(
+    ("needs", "circle"),
+    [
+        ({"a": ("a",)}, ("a", "a")),
+        ({"a": ("b",), "b": ("a",)}, ("a", "b", "a")),
+        ({"x": ("a",), "a": ("b",), "b": ("c",), "c": ("a",)}, ("a", "b", "c", "a")),
+        ({"a": (), "b": ("a", "c"), "c": ("d",), "d": ("b",)}, ("b", "c", "d", "b")),
+    ],
+)
+def test_circle_is_found(
+    needs: dict[str, tuple[str, ...]], circle: tuple[str, ...]
+) -> None:
+    """From its first step back to it, for the message (S9)."""
+    assert circle == find_cycle(needs)
+
+
+@pytest.mark.parametrize(
+    "needs",
+    [
+        {},
+        {"a": ()},
+        {"a": ("nobody",)},
+        {"d": ("b", "c"), "b": ("a",), "c": ("a",), "a": ()},
+        {"d": ("b", "c", "a"), "c": ("b",), "b": ("a", "a"), "a": ()},
+    ],
+)
+def test_graph_without_a_circle(needs: dict[str, tuple[str, ...]]) -> None:
+    """A diamond, a shortcut and a doubled need are no circle (S9)."""
+    assert find_cycle(needs) == ()
+
+
+def test_definition_with_a_circle_cannot_be_built() -> None:
+    """The rules never meet one (S9)."""
+    with pytest.raises(ValueError, match=r"circle: a -> b -> a$"):
+        definition(step("a", "b"), step("b", "a"))
+
+
+def test_depth_of_the_graph_is_no_matter() -> None:
+    """10,000 steps in a row exhaust no stack."""
+    needs = {str(n): (str(n + 1),) for n in range(10_000)}
+
+    assert find_cycle(needs) == ()
+    assert len(find_cycle({**needs, "10000": ("0",)})) == 10_002
+
+
+def test_search_is_linear() -> None:
+    """Every step is looked into once, however many ways lead to it."""
+    wide = {f"{n}{side}": () for n in range(40) for side in "ab"}
+    needs: dict[str, tuple[str, ...]] = {
+        name: (f"{int(name[:-1]) + 1}a", f"{int(name[:-1]) + 1}b") for name in wide
+    }
+
+    assert find_cycle(needs) == ()

@@ -1,0 +1,43 @@
+"""Promises of facts: what the journal keeps, and what may wait in memory."""
+
+import pytest
+
+from coordinator.core.events import (
+    LAZY,
+    AttemptFailed,
+    BranchSucceeded,
+    Decided,
+    Event,
+    Finished,
+    is_journaled,
+)
+from coordinator.core.model import NO_PAYLOAD, Decision, Phase, Status
+
+
+def failed(attempts: int) -> AttemptFailed:
+    return AttemptFailed("a", attempts, 0, "TIMEOUT", "")
+
+
+def test_failed_attempts_are_thinned_to_powers_of_two() -> None:
+    """A participant that is down for a week costs 15 entries, not 20,000."""
+    kept = [n for n in range(1, 20_000) if is_journaled(failed(n))]
+
+    assert [2**n for n in range(15)] == kept
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        BranchSucceeded("a", Phase.TRY, NO_PAYLOAD, 0),
+        Decided(Decision.ABORT, "", "", 0),
+        Finished(Status.CANCELLED, NO_PAYLOAD, 0),
+    ],
+)
+def test_every_other_fact_is_journaled(event: Event) -> None:
+    """The log has no gap (T11)."""
+    assert is_journaled(event)
+
+
+def test_only_an_answer_that_can_be_had_again_may_wait() -> None:
+    """A decision, an end and a registration are durable before anything else (T7)."""
+    assert (BranchSucceeded,) == LAZY
