@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from coordinator.core.model import Key, Milliseconds, Payload, Phase
+from coordinator.core.model import Instant, Key, Milliseconds, Payload, Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,8 @@ class CallBranch:
             its own.
         output: what the try or action answered, if the coordinator knows it.
         timeout_ms: after which the outcome is unknown.
+        began_at: when the transaction was accepted; a participant that has removed
+            old rows of its barrier tells by it which calls come too late (B3).
     """
 
     key: Key
@@ -26,3 +28,4 @@ class CallBranch:
     input: Payload
     output: Payload
     timeout_ms: Milliseconds
+    began_at: Instant = 0

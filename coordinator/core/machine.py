@@ -148,6 +148,7 @@ def _call(tx: GlobalTransaction, branch: Branch, phase: Phase) -> CallBranch:
         input=payload,
         output=branch.output if phase is not Phase.TRY else NO_PAYLOAD,
         timeout_ms=timeout_ms,
+        began_at=tx.request.created_at,
     )
 
 

@@ -277,6 +277,7 @@ def make_call(branch_id: str = "b1", **changes: Any) -> CallBranch:
         input=Payload(b"{}", "application/json"),
         output=Payload(),
         timeout_ms=3_000,
+        began_at=1_700_000_000_000,
     )
     return replace(call, **changes)
 

@@ -159,6 +159,7 @@ def call_fields(call_id: int, call: CallBranch) -> Fields:
         "phase": PHASES[call.phase],
         "attempt": call.attempt,
         "timeout_ms": call.timeout_ms,
+        "began_at_ms": call.began_at,
     }
     if call.input != NO_PAYLOAD:
         fields["input"] = _payload_fields(call.input)
