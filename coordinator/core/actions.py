@@ -15,6 +15,8 @@ class CallBranch:
         input: of the try or action, also in phase two; a compensation may have
             its own.
         output: what the try or action answered, if the coordinator knows it.
+        depth: inside how many tries and transactions it runs; a participant that
+            begins another one inside says so.
         timeout_ms: after which the outcome is unknown.
         began_at: when the transaction was accepted; a participant that has removed
             old rows of its barrier tells by it which calls come too late (B3).
@@ -29,3 +31,4 @@ class CallBranch:
     output: Payload
     timeout_ms: Milliseconds
     began_at: Instant = 0
+    depth: int = 0

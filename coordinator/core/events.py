@@ -92,7 +92,8 @@ class BranchPending:
     """The participant will finish later; it is asked again at ``due_at``."""
 
     branch_id: str
-    due_at: Instant | None
+    due_at: Instant
+    at: Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,42 @@ class RetryRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckBackStarted:
+    """Undecided at the deadline: the initiator's own operation is asked."""
+
+    spec: BranchSpec
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """An operator stopped the transaction's calls."""
+
+    actor: str
+    reason: str
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """An operator let the transaction's calls go on."""
+
+    actor: str
+    reason: str
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class BranchResolved:
+    """An operator settled a branch by hand."""
+
+    branch_id: str
+    actor: str
+    reason: str
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The end."""
 
@@ -163,6 +200,10 @@ Event: TypeAlias = (
     | Decided
     | AttentionRaised
     | RetryRequested
+    | CheckBackStarted
+    | Paused
+    | Resumed
+    | BranchResolved
     | Finished
 )
 

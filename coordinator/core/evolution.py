@@ -18,12 +18,16 @@ from coordinator.core.events import (
     BranchPending,
     BranchRefused,
     BranchRegistered,
+    BranchResolved,
     BranchSucceeded,
+    CheckBackStarted,
     CompensationStarted,
     Decided,
     Event,
     Finished,
     OutputLearned,
+    Paused,
+    Resumed,
     RetryRequested,
     StepStarted,
 )
@@ -43,10 +47,10 @@ _B = BranchStatus
 
 STATUS_MOVES: Mapping[Status, frozenset[Status]] = {
     _S.TRYING: frozenset({_S.CONFIRMING, _S.CANCELLING}),
-    _S.CONFIRMING: frozenset({_S.CONFIRMED}),
-    _S.CANCELLING: frozenset({_S.CANCELLED}),
+    _S.CONFIRMING: frozenset({_S.CONFIRMED, _S.RESOLVED}),
+    _S.CANCELLING: frozenset({_S.CANCELLED, _S.RESOLVED}),
     _S.RUNNING: frozenset({_S.COMPLETED, _S.COMPENSATING}),
-    _S.COMPENSATING: frozenset({_S.COMPENSATED}),
+    _S.COMPENSATING: frozenset({_S.COMPENSATED, _S.RESOLVED}),
     **{status: frozenset() for status in Status if status.is_final},
 }
 """Every move of a transaction; whatever is not here is illegal."""
@@ -55,16 +59,17 @@ BRANCH_MOVES: Mapping[BranchStatus, frozenset[BranchStatus]] = {
     _B.REGISTERED: frozenset({_B.CONFIRMING, _B.CANCELLING}),
     _B.TRYING: frozenset({_B.TRIED, _B.REFUSED, _B.CANCELLING}),
     _B.TRIED: frozenset({_B.CONFIRMING, _B.CANCELLING}),
-    _B.CONFIRMING: frozenset({_B.CONFIRMED}),
-    _B.CANCELLING: frozenset({_B.CANCELLED}),
+    _B.CONFIRMING: frozenset({_B.CONFIRMED, _B.RESOLVED}),
+    _B.CANCELLING: frozenset({_B.CANCELLED, _B.RESOLVED}),
     _B.RUNNING: frozenset({_B.SUCCEEDED, _B.REFUSED, _B.COMPENSATING, _B.ABANDONED}),
     _B.SUCCEEDED: frozenset({_B.COMPENSATING}),
-    _B.COMPENSATING: frozenset({_B.COMPENSATED}),
+    _B.COMPENSATING: frozenset({_B.COMPENSATED, _B.RESOLVED}),
     _B.REFUSED: frozenset(),
     _B.CONFIRMED: frozenset(),
     _B.CANCELLED: frozenset(),
     _B.COMPENSATED: frozenset(),
     _B.ABANDONED: frozenset(),
+    _B.RESOLVED: frozenset(),
 }
 """Every move of a branch; whatever is not here is illegal."""
 
@@ -74,6 +79,11 @@ _DONE: Mapping[Phase, BranchStatus] = {
     Phase.CANCEL: _B.CANCELLED,
     Phase.ACTION: _B.SUCCEEDED,
     Phase.COMPENSATION: _B.COMPENSATED,
+}
+
+_SETTLED: Mapping[type[BranchAbandoned | BranchResolved], BranchStatus] = {
+    BranchAbandoned: _B.ABANDONED,
+    BranchResolved: _B.RESOLVED,
 }
 
 _AT_START: Mapping[Mode, Status] = {Mode.TCC: _S.TRYING, Mode.SAGA: _S.RUNNING}
@@ -99,7 +109,7 @@ def evolve(tx: GlobalTransaction | None, event: Event) -> GlobalTransaction:
             )
         case _ if tx is None:
             raise IllegalTransition(f"{type(event).__name__} before the beginning")
-        case BranchRegistered() | StepStarted():
+        case BranchRegistered() | StepStarted() | CheckBackStarted():
             return _with_branch(tx, _new_branch(tx, event), event.at)
         case Decided():
             return _decided(tx, event)
@@ -110,6 +120,10 @@ def evolve(tx: GlobalTransaction | None, event: Event) -> GlobalTransaction:
             return changed(tx, attention_since=since, attention_reason=event.reason)
         case RetryRequested():
             return _due_at_once(tx, event)
+        case Paused():
+            return changed(tx, paused_at=event.at, updated_at=event.at)
+        case Resumed():
+            return changed(tx, paused_at=None, updated_at=event.at)
         case _:
             return _branch_changed(tx, event)
 
@@ -124,12 +138,14 @@ def fold(events: tuple[Event, ...]) -> GlobalTransaction:
     return tx
 
 
-def _new_branch(tx: GlobalTransaction, event: BranchRegistered | StepStarted) -> Branch:
+def _new_branch(
+    tx: GlobalTransaction, event: BranchRegistered | StepStarted | CheckBackStarted
+) -> Branch:
     if event.spec.branch_id in tx.branches:
         raise IllegalTransition(f"branch {event.spec.branch_id} exists already")
     if tx.status not in (Status.TRYING, Status.RUNNING):
         raise IllegalTransition(f"no branch may join while {tx.status}")
-    if isinstance(event, StepStarted):
+    if not isinstance(event, BranchRegistered):
         status = BranchStatus.RUNNING
     else:
         status = BranchStatus.REGISTERED if event.direct else BranchStatus.TRYING
@@ -161,7 +177,7 @@ def _moved(branch: Branch, to: BranchStatus, at: int) -> Branch:
         status=to,
         attempts=0 if goes_on else branch.attempts,
         due_at=at if goes_on else None,
-        pending=False,
+        pending_since=None,
         finished_at=None if goes_on else at,
     )
 
@@ -174,7 +190,8 @@ def _branch_changed(
     | AttemptFailed
     | BranchPending
     | OutputLearned
-    | CompensationStarted,
+    | CompensationStarted
+    | BranchResolved,
 ) -> GlobalTransaction:
     branch = tx.branches.get(event.branch_id)
     if branch is None:
@@ -194,8 +211,8 @@ def _branch_changed(
                 error_text=event.text,
             )
             return _with_branch(tx, after, event.at)
-        case BranchAbandoned():
-            after = _moved(branch, BranchStatus.ABANDONED, event.at)
+        case BranchAbandoned() | BranchResolved():
+            after = _moved(branch, _SETTLED[type(event)], event.at)
             return _with_branch(tx, after, event.at)
         case CompensationStarted():
             if tx.status is not Status.COMPENSATING:
@@ -216,11 +233,12 @@ def _postponed(branch: Branch, event: AttemptFailed | BranchPending) -> Branch:
     if branch.status not in UNDER_WAY:
         raise IllegalTransition(f"nothing is asked while {branch.status}")
     if isinstance(event, BranchPending):
-        return changed(branch, pending=True, due_at=event.due_at)
+        since = event.at if branch.pending_since is None else branch.pending_since
+        return changed(branch, pending_since=since, due_at=event.due_at)
     return changed(
         branch,
         attempts=event.attempts,
-        pending=False,
+        pending_since=None,
         due_at=event.due_at,
         error_code=event.code,
         error_text=event.text,
@@ -236,16 +254,8 @@ def _decided(tx: GlobalTransaction, event: Decided) -> GlobalTransaction:
         raise IllegalTransition("a saga commits by finishing")
     branches = tx.branches
     if tx.request.mode is Mode.TCC:
-        to = (
-            BranchStatus.CONFIRMING
-            if event.decision is Decision.COMMIT
-            else BranchStatus.CANCELLING
-        )
         branches = {
-            branch_id: branch
-            if branch.status is BranchStatus.REFUSED
-            else _moved(branch, to, event.at)
-            for branch_id, branch in branches.items()
+            branch_id: _turned(branch, event) for branch_id, branch in branches.items()
         }
     return changed(
         tx,
@@ -256,6 +266,19 @@ def _decided(tx: GlobalTransaction, event: Decided) -> GlobalTransaction:
         branches=branches,
         updated_at=event.at,
     )
+
+
+def _turned(branch: Branch, event: Decided) -> Branch:
+    """A TCC branch after the decision; what was refused or answered has no turn."""
+    match branch.status:
+        case BranchStatus.REFUSED | BranchStatus.SUCCEEDED:
+            return branch
+        case BranchStatus.RUNNING:  # the check-back: its answer no longer matters
+            return _moved(branch, BranchStatus.ABANDONED, event.at)
+        case _ if event.decision is Decision.COMMIT:
+            return _moved(branch, BranchStatus.CONFIRMING, event.at)
+        case _:
+            return _moved(branch, BranchStatus.CANCELLING, event.at)
 
 
 def _finished(tx: GlobalTransaction, event: Finished) -> GlobalTransaction:

@@ -154,7 +154,41 @@ class RetryNow:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class CancelByOperator:
+    """An operator decides against a transaction that is undecided."""
+
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """An operator wants no further calls for now; deadlines still hold."""
+
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """An operator wants the calls to go on."""
+
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """An operator has settled a branch by hand and will answer for it."""
+
+    branch_id: str
+    actor: str
+    reason: str
+
+
+OperatorInput: TypeAlias = RetryNow | CancelByOperator | Pause | Resume | Resolve
 ClientInput: TypeAlias = (
-    Begin | Submit | Try | Register | Confirm | Cancel | Observe | RetryNow
+    Begin | Submit | Try | Register | Confirm | Cancel | Observe | OperatorInput
 )
 Input: TypeAlias = ClientInput | BranchReplied | Woken

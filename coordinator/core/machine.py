@@ -14,18 +14,22 @@ from the state, so going on after a crash is the ordinary path.
 
 from collections.abc import Collection, Iterable
 
-from coordinator.core import saga, tcc
+from coordinator.core import operator, saga, tcc
 from coordinator.core.actions import CallBranch
 from coordinator.core.draft import Draft
 from coordinator.core.errors import AlreadyExists, InvariantViolated, NotFound
-from coordinator.core.events import LAZY, Event, RetryRequested
+from coordinator.core.events import LAZY, Event
 from coordinator.core.evolution import evolve, fold
 from coordinator.core.inputs import (
     Begin,
     Cancel,
+    CancelByOperator,
     Confirm,
     Input,
     Observe,
+    Pause,
+    Resolve,
+    Resume,
     RetryNow,
     Submit,
     Try,
@@ -97,9 +101,8 @@ def _decide(draft: Draft, what: Input, now: Instant) -> None:
     match what:
         case Begin(request) | Submit(request):
             _check_repeated(draft.tx, request)
-        case RetryNow(actor, reason):
-            if not draft.tx.status.is_final:
-                draft.add(RetryRequested(actor, reason, now))
+        case RetryNow() | CancelByOperator() | Pause() | Resume() | Resolve():
+            operator.decide(draft, what, now)
         case _:
             pass
     if draft.tx.request.mode is Mode.TCC:
@@ -120,7 +123,12 @@ def _check_repeated(tx: GlobalTransaction, request: TransactionRequest) -> None:
 
 
 def due(tx: GlobalTransaction, now: Instant) -> tuple[CallBranch, ...]:
-    """The calls that should be outstanding now; those in flight are among them."""
+    """The calls that should be outstanding now; those in flight are among them.
+
+    A paused transaction makes none.
+    """
+    if tx.paused_at is not None:
+        return ()
     return tuple(
         _call(tx, branch, phase)
         for branch in tx.branches.values()
@@ -149,6 +157,7 @@ def _call(tx: GlobalTransaction, branch: Branch, phase: Phase) -> CallBranch:
         output=branch.output if phase is not Phase.TRY else NO_PAYLOAD,
         timeout_ms=timeout_ms,
         began_at=tx.request.created_at,
+        depth=tx.request.depth + tcc.depth_of(tx, spec),
     )
 
 
@@ -163,9 +172,11 @@ def due_at(tx: GlobalTransaction, in_flight: Collection[str] = ()) -> Instant | 
     times = [
         branch.due_at
         for branch_id, branch in tx.branches.items()
-        if branch.due_at is not None and branch_id not in in_flight
+        if branch.due_at is not None
+        and branch_id not in in_flight
+        and tx.paused_at is None
     ]
-    if tx.decision is Decision.NONE:
+    if tx.decision is Decision.NONE and tcc.CHECK_BACK_ID not in tx.branches:
         times.append(tx.request.deadline_at)
     return min(times, default=None)
 
@@ -211,7 +222,9 @@ def check(before: GlobalTransaction | None, after: GlobalTransaction) -> None:
         raise InvariantViolated("T8: an ended transaction was changed")
     allowed = _ENDS.get(after.status)
     if allowed is not None and not all(
-        branch.status in allowed for branch in after.branches.values()
+        branch.status in allowed
+        for branch_id, branch in after.branches.items()
+        if branch_id != tcc.CHECK_BACK_ID
     ):
         raise InvariantViolated(f"T8: {after.status} with branches that are not")
 

@@ -114,7 +114,9 @@ class BranchStatus(Word):
     COMPENSATING = "COMPENSATING"
     COMPENSATED = "COMPENSATED"
     ABANDONED = "ABANDONED"
-    """In flight when its saga turned back, and there is nothing to undo."""
+    """In flight when its transaction was decided, and there is nothing to undo."""
+    RESOLVED = "RESOLVED"
+    """An operator settled it by hand, outside of Tercet."""
 
 
 UNDER_WAY: Mapping[BranchStatus, Phase] = {
@@ -169,6 +171,9 @@ class BranchSpec:
         input: the payload of the try or action.
         timeout_ms: how long one attempt may take.
         attempt_max: forward attempts before the transaction turns against itself.
+        pending_timeout_ms: how long a try or action may stay pending; 0 = as long as
+            its transaction may.
+        parent_branch_id: the branch inside whose try this one is nested, or empty.
     """
 
     branch_id: str
@@ -176,6 +181,8 @@ class BranchSpec:
     input: Payload
     timeout_ms: Milliseconds
     attempt_max: int
+    pending_timeout_ms: Milliseconds = 0
+    parent_branch_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +193,8 @@ class Branch:
         attempts: calls of the *present* phase whose outcome is known to be no success.
         due_at: when the present phase is to be asked (again); ``None`` when nothing
             is to be asked.
-        pending: the participant said that it will finish later.
+        pending_since: when the participant first said, in the present phase, that it
+            will finish later; ``None`` when it did not.
         output: the answer of the try or action.
         compensation_input: what the compensation is called with.
         error_code: of the last refusal or failed attempt.
@@ -197,7 +205,7 @@ class Branch:
     status: BranchStatus
     attempts: int = 0
     due_at: Instant | None = None
-    pending: bool = False
+    pending_since: Instant | None = None
     output: Payload = NO_PAYLOAD
     compensation_input: Payload = NO_PAYLOAD
     error_code: str = ""
@@ -217,6 +225,9 @@ class TransactionRequest:
         declared: the coordinator itself confirms when all tries have succeeded.
         definition_digest: content hash of the saga definition, empty for TCC.
         definition_version: of the saga definition, empty for TCC.
+        check_back: an operation of the initiator, asked "commit or not?" when the
+            deadline passes undecided; empty = no question, cancelled.
+        depth: of independent transactions begun inside one another.
         labels: the initiator's own marks, for finding the transaction again.
     """
 
@@ -230,6 +241,8 @@ class TransactionRequest:
     input: Payload = NO_PAYLOAD
     definition_digest: str = ""
     definition_version: str = ""
+    check_back: str = ""
+    depth: int = 0
     labels: tuple[tuple[str, str], ...] = ()
 
 
@@ -244,6 +257,7 @@ class GlobalTransaction:
         owner: the node that wrote it last.
         definition: the compiled saga, ``None`` for TCC.
         reason_code: why the decision fell, such as ``DEADLINE`` or a refusal's code.
+        paused_at: when an operator stopped its calls; ``None`` while they go on.
         attention_since: when it began to need a person, ``None`` while it does not.
     """
 
@@ -258,6 +272,7 @@ class GlobalTransaction:
     output: Payload = NO_PAYLOAD
     reason_code: str = ""
     reason_text: str = ""
+    paused_at: Instant | None = None
     attention_since: Instant | None = None
     attention_reason: str = ""
     updated_at: Instant = 0

@@ -39,7 +39,6 @@ from coordinator.core.events import (
     AttentionRaised,
     Began,
     BranchAbandoned,
-    BranchPending,
     BranchRefused,
     BranchSucceeded,
     CompensationStarted,
@@ -52,9 +51,11 @@ from coordinator.core.expressions import ExpressionFailed, Scope
 from coordinator.core.inputs import (
     BranchReplied,
     Cancel,
+    CancelByOperator,
     Input,
     Pending,
     Refused,
+    Resolve,
     Submit,
     Succeeded,
     Unknown,
@@ -94,12 +95,20 @@ def decide(draft: Draft, what: Input, now: Instant) -> None:
     tx = draft.tx
     if tx.status is Status.RUNNING and now >= tx.request.deadline_at:
         _turn_back(draft, "TIMEOUT", "not completed within its timeout", now)
+    elif tx.status is Status.RUNNING:
+        overdue = (b for b in tx.branches.values() if tcc.is_overdue(b, now))
+        if (branch := next(overdue, None)) is not None:
+            _turn_back(draft, *tcc.overdue_reason(branch), now)
     match what:
         case Cancel(code, text):
             if draft.tx.status is Status.RUNNING:
                 _turn_back(draft, code, text, now)
         case BranchReplied():
             _replied(draft, what, now)
+        case CancelByOperator(reason=reason) if draft.tx.status is Status.RUNNING:
+            _turn_back(draft, "CANCELLED_BY_OPERATOR", reason, now)
+        case Resolve():
+            _compensate_what_is_clear(draft, now)
         case _:
             pass
 
@@ -211,8 +220,11 @@ def _compensate_what_is_clear(draft: Draft, now: Instant) -> None:
         clear[step_id] = after_clear and (
             branch is None or _is_undone(draft.tx, branch)
         )
-    if all(_is_undone(draft.tx, b) for b in draft.tx.branches.values()):
-        draft.add(Finished(Status.COMPENSATED, NO_PAYLOAD, now))
+    branches = draft.tx.branches.values()
+    if all(_is_undone(draft.tx, branch) for branch in branches):
+        by_hand = any(branch.status is BranchStatus.RESOLVED for branch in branches)
+        end = Status.RESOLVED if by_hand else Status.COMPENSATED
+        draft.add(Finished(end, NO_PAYLOAD, now))
 
 
 def _is_undone(tx: GlobalTransaction, branch: Branch) -> bool:
@@ -222,6 +234,7 @@ def _is_undone(tx: GlobalTransaction, branch: Branch) -> bool:
         BranchStatus.COMPENSATED,
         BranchStatus.REFUSED,
         BranchStatus.ABANDONED,
+        BranchStatus.RESOLVED,
     )
 
 
@@ -276,8 +289,7 @@ def _replied(draft: Draft, what: BranchReplied, now: Instant) -> None:
         case Refused(code, text):
             _compensation_failed(draft, branch, what, Unknown(code, text), now)
         case Pending(retry_after_ms):
-            due_at = now + (retry_after_ms or tcc.PENDING_POLL_MS)
-            draft.add(BranchPending(what.branch_id, due_at))
+            draft.add(tcc.pending(branch, retry_after_ms, now))
         case Unknown() as unknown if what.phase is Phase.ACTION:
             _action_failed(draft, branch, what, unknown, now)
         case Unknown() as unknown:

@@ -24,6 +24,12 @@ The races, and who wins:
   again when the last try is (``is_ready``). That happens to an initiator that heard
   a try succeed just before a crash took the answer from memory (a lazy fact): the
   try is asked again, the barrier repeats its answer, and the confirm goes through.
+* **Check-back**: a transaction that named an operation for it, and whose tries have
+  all succeeded, is not cancelled at its deadline but asks that operation: success
+  means commit, a refusal abort. Until the answer no branch can join; the initiator
+  itself may still confirm or cancel. An answer that does not come means abort.
+* **Nested tries**: a branch that is registered inside another one's try joins only
+  while that try is open, so a parent that has answered never gains a branch.
 * **Try against cancel**: a cancel does not wait for a try in flight. The participant's
   barrier makes the cancel empty if the try has not run, and refuses the try if it
   comes later (B2, B3).
@@ -49,6 +55,7 @@ from coordinator.core.events import (
     BranchRefused,
     BranchRegistered,
     BranchSucceeded,
+    CheckBackStarted,
     Decided,
     Finished,
 )
@@ -56,11 +63,13 @@ from coordinator.core.inputs import (
     Begin,
     BranchReplied,
     Cancel,
+    CancelByOperator,
     Confirm,
     Input,
     Pending,
     Refused,
     Register,
+    Resolve,
     Succeeded,
     Try,
     Unknown,
@@ -84,6 +93,20 @@ BRANCH_MAX = 1_000
 ATTENTION_AFTER = 10
 """Failed attempts of one confirm or cancel; with full jitter about two minutes."""
 
+NESTING_DEPTH_MAX = 8
+"""Branches inside one another's tries; deeper nesting is a loop more often than a
+design."""
+
+CHECK_BACK_ID = "check-back"
+"""The branch id of the question to the initiator; no other branch may have it."""
+
+CHECK_BACK_TIMEOUT_MS = 3_000
+CHECK_BACK_ATTEMPT_MAX = 10
+"""With full jitter up to 30 s about two minutes, then the answer is no."""
+
+CHECK_BACK_PENDING_MS = 600_000
+"""How long the initiator may go on saying that it does not know yet."""
+
 PENDING_POLL_MS = 10_000
 """A participant that named no time is asked again after this long, so that a lost
 ``CompleteBranch`` delays a transaction and never strands it; several times within
@@ -101,9 +124,8 @@ def begin(what: Begin, now: Instant) -> Draft:
 
 def decide(draft: Draft, what: Input, now: Instant) -> None:
     """What an input means to a transaction that exists."""
-    tx = draft.tx
-    if tx.status is Status.TRYING and now >= tx.request.deadline_at:
-        _abort(draft, "DEADLINE", "undecided at its deadline", now)
+    if draft.tx.status is Status.TRYING:
+        _look_at_the_clock(draft, now)
     match what:
         case Try(specs):
             _register(draft, specs, direct=False, now=now)
@@ -116,6 +138,10 @@ def decide(draft: Draft, what: Input, now: Instant) -> None:
                 _abort(draft, code, text, now)
         case BranchReplied():
             _replied(draft, what, now)
+        case CancelByOperator(reason=reason) if draft.tx.status is Status.TRYING:
+            _abort(draft, "CANCELLED_BY_OPERATOR", reason, now)
+        case Resolve():
+            _finish_if_done(draft, now)
         case _:
             pass
 
@@ -126,6 +152,66 @@ def is_ready(what: Input, tx: GlobalTransaction) -> bool:
         isinstance(what, Confirm)
         and tx.status is Status.TRYING
         and all(b.status is not BranchStatus.TRYING for b in tx.branches.values())
+    )
+
+
+def _look_at_the_clock(draft: Draft, now: Instant) -> None:
+    """What time alone decides, before anybody's wish is heard (T9, T13)."""
+    tx = draft.tx
+    if now >= tx.request.deadline_at and CHECK_BACK_ID not in tx.branches:
+        if tx.request.check_back and _all_tried(tx):
+            spec = BranchSpec(
+                branch_id=CHECK_BACK_ID,
+                operation=tx.request.check_back,
+                input=tx.request.input,
+                timeout_ms=CHECK_BACK_TIMEOUT_MS,
+                attempt_max=CHECK_BACK_ATTEMPT_MAX,
+                pending_timeout_ms=CHECK_BACK_PENDING_MS,
+            )
+            draft.add(CheckBackStarted(spec, now))
+        else:
+            _abort(draft, "DEADLINE", "undecided at its deadline", now)
+        return
+    overdue = next((b for b in tx.branches.values() if is_overdue(b, now)), None)
+    if overdue is not None:
+        _abort(draft, *overdue_reason(overdue), now)
+
+
+def is_overdue(branch: Branch, now: Instant) -> bool:
+    """A pending try or action has used up the time it had."""
+    return (
+        branch.pending_since is not None
+        and branch.spec.pending_timeout_ms > 0
+        and branch.status in (BranchStatus.TRYING, BranchStatus.RUNNING)
+        and now >= branch.pending_since + branch.spec.pending_timeout_ms
+    )
+
+
+def overdue_reason(branch: Branch) -> tuple[str, str]:
+    """Code and text of the decision that an overdue branch brings about."""
+    text = f"{branch.spec.branch_id} was pending for {branch.spec.pending_timeout_ms}"
+    return "PENDING_TIMEOUT", f"{text} ms"
+
+
+def pending(branch: Branch, after_ms: int | None, now: Instant) -> BranchPending:
+    """It will finish later: when to ask again, at its own deadline at the latest."""
+    due_at = now + (after_ms or PENDING_POLL_MS)
+    since = now if branch.pending_since is None else branch.pending_since
+    if branch.spec.pending_timeout_ms:
+        due_at = max(now + 1, min(due_at, since + branch.spec.pending_timeout_ms))
+    return BranchPending(branch.spec.branch_id, due_at, now)
+
+
+def _of_participants(tx: GlobalTransaction) -> dict[str, Branch]:
+    """All branches but the question to the initiator."""
+    return {b: branch for b, branch in tx.branches.items() if b != CHECK_BACK_ID}
+
+
+def _all_tried(tx: GlobalTransaction) -> bool:
+    """Every try has succeeded, as far as the coordinator can know it."""
+    return all(
+        branch.status in (BranchStatus.TRIED, BranchStatus.REGISTERED)
+        for branch in _of_participants(tx).values()
     )
 
 
@@ -147,7 +233,7 @@ def _register(
                     reason="BRANCH_EXISTS",
                 )
             continue
-        if draft.tx.status is not Status.TRYING:
+        if draft.tx.status is not Status.TRYING or CHECK_BACK_ID in draft.tx.branches:
             raise PreconditionFailed(
                 f"the transaction is {draft.tx.status}"
                 f" ({draft.tx.reason_code or draft.tx.decision}); no branch can join",
@@ -160,7 +246,47 @@ def _register(
                 field="branches",
                 reason="TOO_MANY_BRANCHES",
             )
+        _check_nesting(draft.tx, spec)
         draft.add(BranchRegistered(spec, direct, now))
+
+
+def _check_nesting(tx: GlobalTransaction, spec: BranchSpec) -> None:
+    """T12: a nested branch joins while its parent's try is open, to a bounded depth."""
+    if spec.branch_id == CHECK_BACK_ID:
+        raise InvalidRequest(
+            f"the branch_id {CHECK_BACK_ID!r} is the coordinator's own; choose another",
+            field="branch_id",
+            reason="BRANCH_ID_RESERVED",
+        )
+    if not spec.parent_branch_id:
+        return
+    parent = tx.branches.get(spec.parent_branch_id)
+    if parent is None or parent.status not in (
+        BranchStatus.TRYING,
+        BranchStatus.REGISTERED,
+    ):
+        raise PreconditionFailed(
+            f"the try of branch {spec.parent_branch_id!r} is not open; a nested branch"
+            " joins only while its parent's try runs",
+            field="parent_branch_id",
+            reason="PARENT_NOT_OPEN",
+        )
+    if depth_of(tx, spec) >= NESTING_DEPTH_MAX:
+        raise InvalidRequest(
+            f"branches nest at most {NESTING_DEPTH_MAX} deep; begin an independent"
+            " transaction, or look for a loop",
+            field="parent_branch_id",
+            reason="NESTED_TOO_DEEP",
+        )
+
+
+def depth_of(tx: GlobalTransaction, spec: BranchSpec) -> int:
+    """Inside how many other branches' tries this one runs."""
+    depth = 0
+    while spec.parent_branch_id and depth <= NESTING_DEPTH_MAX:
+        spec = tx.branches[spec.parent_branch_id].spec
+        depth += 1
+    return depth
 
 
 # ---- Decisions --------------------------------------------------------------------
@@ -170,9 +296,10 @@ def _confirm(draft: Draft, listed: frozenset[str] | None, now: Instant) -> None:
     tx = draft.tx
     if tx.status is not Status.TRYING:
         return
-    if listed is not None and listed != tx.branches.keys():
-        unlisted = ", ".join(sorted(tx.branches.keys() - listed)) or "none"
-        unknown = ", ".join(sorted(listed - tx.branches.keys())) or "none"
+    registered = _of_participants(tx).keys()
+    if listed is not None and listed != registered:
+        unlisted = ", ".join(sorted(registered - listed)) or "none"
+        unknown = ", ".join(sorted(listed - registered)) or "none"
         raise PreconditionFailed(
             "the listed branches are not the registered ones"
             f" (registered but not listed: {unlisted}; listed but not registered:"
@@ -218,6 +345,8 @@ def _finish_if_done(draft: Draft, now: Instant) -> None:
         return
     commits = draft.tx.decision is Decision.COMMIT
     end = Status.CONFIRMED if commits else Status.CANCELLED
+    if any(branch.status is BranchStatus.RESOLVED for branch in branches):
+        end = Status.RESOLVED
     draft.add(Finished(end, NO_PAYLOAD, now))
 
 
@@ -228,21 +357,23 @@ def _replied(draft: Draft, what: BranchReplied, now: Instant) -> None:
     branch = draft.tx.branches.get(what.branch_id)
     if branch is None or UNDER_WAY.get(branch.status) is not what.phase:
         return  # late, repeated or foreign
+    forward = what.phase in (Phase.TRY, Phase.ACTION)
     match what.outcome:
         case Succeeded(output):
             draft.add(BranchSucceeded(what.branch_id, what.phase, output, now))
             if what.phase is Phase.TRY:
                 _confirm_declared(draft, now)
+            elif what.phase is Phase.ACTION:  # the check-back says: commit
+                _commit(draft, now)
             else:
                 _finish_if_done(draft, now)
-        case Refused(code, text) if what.phase is Phase.TRY:
+        case Refused(code, text) if forward:
             draft.add(BranchRefused(what.branch_id, code, text, now))
             _abort(draft, code, text, now)
         case Refused(code, text):
             _failed(draft, branch, what, Unknown(code, text), now)
         case Pending(retry_after_ms):
-            due_at = now + (retry_after_ms or PENDING_POLL_MS)
-            draft.add(BranchPending(what.branch_id, due_at))
+            draft.add(pending(branch, retry_after_ms, now))
         case Unknown() as unknown:
             _failed(draft, branch, what, unknown, now)
         case _:
@@ -255,7 +386,7 @@ def _failed(
     attempts = branch.attempts + 1
     if what.attempt not in (0, attempts):
         return  # the answer to an older call, counted already
-    forward = what.phase is Phase.TRY
+    forward = what.phase in (Phase.TRY, Phase.ACTION)
     if forward and attempts >= branch.spec.attempt_max:
         text = f"{branch.spec.branch_id}: {why.code} after {attempts} attempts"
         _abort(draft, "ATTEMPTS_USED_UP", text, now)

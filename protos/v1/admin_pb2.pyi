@@ -1,12 +1,26 @@
 from protos.v1 import types_pb2 as _types_pb2
 from protos.v1 import coordinator_pb2 as _coordinator_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class OperatorAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OPERATOR_ACTION_UNSPECIFIED: _ClassVar[OperatorAction]
+    RETRY: _ClassVar[OperatorAction]
+    PAUSE: _ClassVar[OperatorAction]
+    RESUME: _ClassVar[OperatorAction]
+    CANCEL: _ClassVar[OperatorAction]
+OPERATOR_ACTION_UNSPECIFIED: OperatorAction
+RETRY: OperatorAction
+PAUSE: OperatorAction
+RESUME: OperatorAction
+CANCEL: OperatorAction
 
 class PublishSagaRequest(_message.Message):
     __slots__ = ("text", "source")
@@ -67,6 +81,49 @@ class OperatorRequest(_message.Message):
     actor: str
     reason: str
     def __init__(self, gid: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ResolveBranchRequest(_message.Message):
+    __slots__ = ("gid", "branch_id", "actor", "reason")
+    GID_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    gid: str
+    branch_id: str
+    actor: str
+    reason: str
+    def __init__(self, gid: _Optional[str] = ..., branch_id: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class OperateManyRequest(_message.Message):
+    __slots__ = ("action", "filter", "actor", "reason", "dry_run")
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    action: OperatorAction
+    filter: _coordinator_pb2.ListRequest
+    actor: str
+    reason: str
+    dry_run: bool
+    def __init__(self, action: _Optional[_Union[OperatorAction, str]] = ..., filter: _Optional[_Union[_coordinator_pb2.ListRequest, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class OperateManyReply(_message.Message):
+    __slots__ = ("items", "more")
+    class Item(_message.Message):
+        __slots__ = ("gid", "status", "error")
+        GID_FIELD_NUMBER: _ClassVar[int]
+        STATUS_FIELD_NUMBER: _ClassVar[int]
+        ERROR_FIELD_NUMBER: _ClassVar[int]
+        gid: str
+        status: _types_pb2.TransactionStatus
+        error: _types_pb2.Error
+        def __init__(self, gid: _Optional[str] = ..., status: _Optional[_Union[_types_pb2.TransactionStatus, str]] = ..., error: _Optional[_Union[_types_pb2.Error, _Mapping]] = ...) -> None: ...
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[OperateManyReply.Item]
+    more: bool
+    def __init__(self, items: _Optional[_Iterable[_Union[OperateManyReply.Item, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class GetJournalRequest(_message.Message):
     __slots__ = ("gid",)

@@ -272,6 +272,31 @@ class AdminStub:
                 request_serializer=protos_dot_v1_dot_admin__pb2.OperatorRequest.SerializeToString,
                 response_deserializer=protos_dot_v1_dot_coordinator__pb2.TransactionReply.FromString,
                 _registered_method=True)
+        self.PauseTransaction = channel.unary_unary(
+                '/tercet.v1.Admin/PauseTransaction',
+                request_serializer=protos_dot_v1_dot_admin__pb2.OperatorRequest.SerializeToString,
+                response_deserializer=protos_dot_v1_dot_coordinator__pb2.TransactionReply.FromString,
+                _registered_method=True)
+        self.ResumeTransaction = channel.unary_unary(
+                '/tercet.v1.Admin/ResumeTransaction',
+                request_serializer=protos_dot_v1_dot_admin__pb2.OperatorRequest.SerializeToString,
+                response_deserializer=protos_dot_v1_dot_coordinator__pb2.TransactionReply.FromString,
+                _registered_method=True)
+        self.CancelTransaction = channel.unary_unary(
+                '/tercet.v1.Admin/CancelTransaction',
+                request_serializer=protos_dot_v1_dot_admin__pb2.OperatorRequest.SerializeToString,
+                response_deserializer=protos_dot_v1_dot_coordinator__pb2.TransactionReply.FromString,
+                _registered_method=True)
+        self.ResolveBranch = channel.unary_unary(
+                '/tercet.v1.Admin/ResolveBranch',
+                request_serializer=protos_dot_v1_dot_admin__pb2.ResolveBranchRequest.SerializeToString,
+                response_deserializer=protos_dot_v1_dot_coordinator__pb2.TransactionReply.FromString,
+                _registered_method=True)
+        self.OperateMany = channel.unary_unary(
+                '/tercet.v1.Admin/OperateMany',
+                request_serializer=protos_dot_v1_dot_admin__pb2.OperateManyRequest.SerializeToString,
+                response_deserializer=protos_dot_v1_dot_admin__pb2.OperateManyReply.FromString,
+                _registered_method=True)
         self.GetJournal = channel.unary_unary(
                 '/tercet.v1.Admin/GetJournal',
                 request_serializer=protos_dot_v1_dot_admin__pb2.GetJournalRequest.SerializeToString,
@@ -284,6 +309,42 @@ class AdminServicer:
 
     def RetryTransaction(self, request, context):
         """Make the next attempts of a transaction's open branches at once. Audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseTransaction(self, request, context):
+        """Stop a transaction's calls; deadlines still hold. Audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTransaction(self, request, context):
+        """Let its calls go on. Audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelTransaction(self, request, context):
+        """Decide against a transaction that is undecided. Audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveBranch(self, request, context):
+        """Say that a branch was settled by hand; the transaction then ends as RESOLVED and
+        never as CONFIRMED, CANCELLED or COMPENSATED. Audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OperateMany(self, request, context):
+        """The same action on every transaction that a filter finds. Audited one by one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -302,6 +363,31 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.RetryTransaction,
                     request_deserializer=protos_dot_v1_dot_admin__pb2.OperatorRequest.FromString,
                     response_serializer=protos_dot_v1_dot_coordinator__pb2.TransactionReply.SerializeToString,
+            ),
+            'PauseTransaction': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseTransaction,
+                    request_deserializer=protos_dot_v1_dot_admin__pb2.OperatorRequest.FromString,
+                    response_serializer=protos_dot_v1_dot_coordinator__pb2.TransactionReply.SerializeToString,
+            ),
+            'ResumeTransaction': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTransaction,
+                    request_deserializer=protos_dot_v1_dot_admin__pb2.OperatorRequest.FromString,
+                    response_serializer=protos_dot_v1_dot_coordinator__pb2.TransactionReply.SerializeToString,
+            ),
+            'CancelTransaction': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTransaction,
+                    request_deserializer=protos_dot_v1_dot_admin__pb2.OperatorRequest.FromString,
+                    response_serializer=protos_dot_v1_dot_coordinator__pb2.TransactionReply.SerializeToString,
+            ),
+            'ResolveBranch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveBranch,
+                    request_deserializer=protos_dot_v1_dot_admin__pb2.ResolveBranchRequest.FromString,
+                    response_serializer=protos_dot_v1_dot_coordinator__pb2.TransactionReply.SerializeToString,
+            ),
+            'OperateMany': grpc.unary_unary_rpc_method_handler(
+                    servicer.OperateMany,
+                    request_deserializer=protos_dot_v1_dot_admin__pb2.OperateManyRequest.FromString,
+                    response_serializer=protos_dot_v1_dot_admin__pb2.OperateManyReply.SerializeToString,
             ),
             'GetJournal': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJournal,
@@ -336,6 +422,141 @@ class Admin:
             '/tercet.v1.Admin/RetryTransaction',
             protos_dot_v1_dot_admin__pb2.OperatorRequest.SerializeToString,
             protos_dot_v1_dot_coordinator__pb2.TransactionReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseTransaction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tercet.v1.Admin/PauseTransaction',
+            protos_dot_v1_dot_admin__pb2.OperatorRequest.SerializeToString,
+            protos_dot_v1_dot_coordinator__pb2.TransactionReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTransaction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tercet.v1.Admin/ResumeTransaction',
+            protos_dot_v1_dot_admin__pb2.OperatorRequest.SerializeToString,
+            protos_dot_v1_dot_coordinator__pb2.TransactionReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelTransaction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tercet.v1.Admin/CancelTransaction',
+            protos_dot_v1_dot_admin__pb2.OperatorRequest.SerializeToString,
+            protos_dot_v1_dot_coordinator__pb2.TransactionReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveBranch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tercet.v1.Admin/ResolveBranch',
+            protos_dot_v1_dot_admin__pb2.ResolveBranchRequest.SerializeToString,
+            protos_dot_v1_dot_coordinator__pb2.TransactionReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OperateMany(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tercet.v1.Admin/OperateMany',
+            protos_dot_v1_dot_admin__pb2.OperateManyRequest.SerializeToString,
+            protos_dot_v1_dot_admin__pb2.OperateManyReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,7 +26,7 @@ from protos.v1 import types_pb2 as protos_dot_v1_dot_types__pb2
 from protos.v1 import participant_pb2 as protos_dot_v1_dot_participant__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/v1/coordinator.proto\x12\ttercet.v1\x1a\x15protos/v1/types.proto\x1a\x1bprotos/v1/participant.proto\"~\n\nBranchSpec\x12\x11\n\tbranch_id\x18\x01 \x01(\t\x12\x11\n\toperation\x18\x02 \x01(\t\x12!\n\x05input\x18\x03 \x01(\x0b\x32\x12.tercet.v1.Payload\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\x12\x13\n\x0b\x61ttempt_max\x18\x05 \x01(\r\"\xec\x01\n\x0c\x42\x65ginRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\r\x12\x33\n\x06labels\x18\x04 \x03(\x0b\x32#.tercet.v1.BeginRequest.LabelsEntry\x12$\n\x05tries\x18\x05 \x03(\x0b\x32\x15.tercet.v1.BranchSpec\x12\x14\n\x0c\x61uto_confirm\x18\x06 \x01(\x08\x12\x0c\n\x04wait\x18\x07 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"?\n\nTryRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12$\n\x05tries\x18\x02 \x03(\x0b\x32\x15.tercet.v1.BranchSpec\"G\n\x0fRegisterRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\'\n\x08\x62ranches\x18\x02 \x03(\x0b\x32\x15.tercet.v1.BranchSpec\"?\n\x0e\x43onfirmRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x12\n\nbranch_ids\x18\x02 \x03(\t\x12\x0c\n\x04wait\x18\x03 \x01(\x08\":\n\rCancelRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0c\n\x04wait\x18\x03 \x01(\x08\"\xd9\x01\n\x11SubmitSagaRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12!\n\x05input\x18\x04 \x01(\x0b\x32\x12.tercet.v1.Payload\x12\x38\n\x06labels\x18\x05 \x03(\x0b\x32(.tercet.v1.SubmitSagaRequest.LabelsEntry\x12\x0c\n\x04wait\x18\x06 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\">\n\nGetRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x0c\n\x04wait\x18\x02 \x01(\x08\x12\x15\n\rwith_branches\x18\x03 \x01(\x08\"\x81\x01\n\x0bListRequest\x12.\n\x08statuses\x18\x01 \x03(\x0e\x32\x1c.tercet.v1.TransactionStatus\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tattention\x18\x03 \x01(\x08\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"R\n\tListReply\x12,\n\x0ctransactions\x18\x01 \x03(\x0b\x32\x16.tercet.v1.Transaction\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb5\x01\n\x15\x43ompleteBranchRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x11\n\tbranch_id\x18\x02 \x01(\t\x12\x1f\n\x05phase\x18\x03 \x01(\x0e\x32\x10.tercet.v1.Phase\x12)\n\tsucceeded\x18\x04 \x01(\x0b\x32\x14.tercet.v1.SucceededH\x00\x12%\n\x07refused\x18\x05 \x01(\x0b\x32\x12.tercet.v1.RefusedH\x00\x42\t\n\x07outcome\"?\n\x10TransactionReply\x12+\n\x0btransaction\x18\x01 \x01(\x0b\x32\x16.tercet.v1.Transaction\"\xba\x03\n\x07Request\x12\n\n\x02id\x18\x01 \x01(\x04\x12(\n\x05\x62\x65gin\x18\x02 \x01(\x0b\x32\x17.tercet.v1.BeginRequestH\x00\x12$\n\x03try\x18\x03 \x01(\x0b\x32\x15.tercet.v1.TryRequestH\x00\x12.\n\x08register\x18\x04 \x01(\x0b\x32\x1a.tercet.v1.RegisterRequestH\x00\x12,\n\x07\x63onfirm\x18\x05 \x01(\x0b\x32\x19.tercet.v1.ConfirmRequestH\x00\x12*\n\x06\x63\x61ncel\x18\x06 \x01(\x0b\x32\x18.tercet.v1.CancelRequestH\x00\x12\x33\n\x0bsubmit_saga\x18\x07 \x01(\x0b\x32\x1c.tercet.v1.SubmitSagaRequestH\x00\x12$\n\x03get\x18\x08 \x01(\x0b\x32\x15.tercet.v1.GetRequestH\x00\x12;\n\x0f\x63omplete_branch\x18\t \x01(\x0b\x32 .tercet.v1.CompleteBranchRequestH\x00\x12&\n\x04list\x18\n \x01(\x0b\x32\x16.tercet.v1.ListRequestH\x00\x42\t\n\x07request\"\x98\x01\n\x08Response\x12\n\n\x02id\x18\x01 \x01(\x04\x12-\n\x0btransaction\x18\x02 \x01(\x0b\x32\x16.tercet.v1.TransactionH\x00\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x10.tercet.v1.ErrorH\x00\x12$\n\x04list\x18\x04 \x01(\x0b\x32\x14.tercet.v1.ListReplyH\x00\x42\x08\n\x06result\"\x81\x01\n\x05Hello\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12(\n\noperations\x18\x03 \x03(\x0b\x32\x14.tercet.v1.Operation\x12\x14\n\x0c\x63\x61ll_credits\x18\x04 \x01(\r\x12\x13\n\x0bsdk_version\x18\x05 \x01(\t\"\x8f\x01\n\x0b\x43lientFrame\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.tercet.v1.Hello\x12$\n\x08requests\x18\x02 \x03(\x0b\x32\x12.tercet.v1.Request\x12\'\n\x07replies\x18\x03 \x03(\x0b\x32\x16.tercet.v1.BranchReply\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\"\x90\x01\n\x07Welcome\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x16\n\x0eserver_version\x18\x02 \x01(\t\x12\r\n\x05peers\x18\x03 \x03(\t\x12\x17\n\x0frequest_credits\x18\x04 \x01(\r\x12\x19\n\x11message_bytes_max\x18\x05 \x01(\r\x12\x19\n\x11payload_bytes_max\x18\x06 \x01(\r\"\x92\x01\n\x0bServerFrame\x12#\n\x07welcome\x18\x01 \x01(\x0b\x32\x12.tercet.v1.Welcome\x12&\n\tresponses\x18\x02 \x03(\x0b\x32\x13.tercet.v1.Response\x12$\n\x05\x63\x61lls\x18\x03 \x03(\x0b\x32\x15.tercet.v1.BranchCall\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\x32\xd9\x05\n\x0b\x43oordinator\x12=\n\x05\x42\x65gin\x12\x17.tercet.v1.BeginRequest\x1a\x1b.tercet.v1.TransactionReply\x12\x39\n\x03Try\x12\x15.tercet.v1.TryRequest\x1a\x1b.tercet.v1.TransactionReply\x12\x43\n\x08Register\x12\x1a.tercet.v1.RegisterRequest\x1a\x1b.tercet.v1.TransactionReply\x12\x41\n\x07\x43onfirm\x12\x19.tercet.v1.ConfirmRequest\x1a\x1b.tercet.v1.TransactionReply\x12?\n\x06\x43\x61ncel\x12\x18.tercet.v1.CancelRequest\x1a\x1b.tercet.v1.TransactionReply\x12G\n\nSubmitSaga\x12\x1c.tercet.v1.SubmitSagaRequest\x1a\x1b.tercet.v1.TransactionReply\x12\x39\n\x03Get\x12\x15.tercet.v1.GetRequest\x1a\x1b.tercet.v1.TransactionReply\x12=\n\x05Watch\x12\x15.tercet.v1.GetRequest\x1a\x1b.tercet.v1.TransactionReply0\x01\x12\x34\n\x04List\x12\x16.tercet.v1.ListRequest\x1a\x14.tercet.v1.ListReply\x12O\n\x0e\x43ompleteBranch\x12 .tercet.v1.CompleteBranchRequest\x1a\x1b.tercet.v1.TransactionReply\x12=\n\x07Session\x12\x16.tercet.v1.ClientFrame\x1a\x16.tercet.v1.ServerFrame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/v1/coordinator.proto\x12\ttercet.v1\x1a\x15protos/v1/types.proto\x1a\x1bprotos/v1/participant.proto\"\xb4\x01\n\nBranchSpec\x12\x11\n\tbranch_id\x18\x01 \x01(\t\x12\x11\n\toperation\x18\x02 \x01(\t\x12!\n\x05input\x18\x03 \x01(\x0b\x32\x12.tercet.v1.Payload\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\x12\x13\n\x0b\x61ttempt_max\x18\x05 \x01(\r\x12\x1a\n\x12pending_timeout_ms\x18\x06 \x01(\r\x12\x18\n\x10parent_branch_id\x18\x07 \x01(\t\"\xb2\x02\n\x0c\x42\x65ginRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\r\x12\x33\n\x06labels\x18\x04 \x03(\x0b\x32#.tercet.v1.BeginRequest.LabelsEntry\x12$\n\x05tries\x18\x05 \x03(\x0b\x32\x15.tercet.v1.BranchSpec\x12\x14\n\x0c\x61uto_confirm\x18\x06 \x01(\x08\x12\x0c\n\x04wait\x18\x07 \x01(\x08\x12\x12\n\ncheck_back\x18\x08 \x01(\t\x12!\n\x05input\x18\t \x01(\x0b\x32\x12.tercet.v1.Payload\x12\r\n\x05\x64\x65pth\x18\n \x01(\r\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"?\n\nTryRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12$\n\x05tries\x18\x02 \x03(\x0b\x32\x15.tercet.v1.BranchSpec\"G\n\x0fRegisterRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\'\n\x08\x62ranches\x18\x02 \x03(\x0b\x32\x15.tercet.v1.BranchSpec\"?\n\x0e\x43onfirmRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x12\n\nbranch_ids\x18\x02 \x03(\t\x12\x0c\n\x04wait\x18\x03 \x01(\x08\":\n\rCancelRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0c\n\x04wait\x18\x03 \x01(\x08\"\xd9\x01\n\x11SubmitSagaRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12!\n\x05input\x18\x04 \x01(\x0b\x32\x12.tercet.v1.Payload\x12\x38\n\x06labels\x18\x05 \x03(\x0b\x32(.tercet.v1.SubmitSagaRequest.LabelsEntry\x12\x0c\n\x04wait\x18\x06 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\">\n\nGetRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x0c\n\x04wait\x18\x02 \x01(\x08\x12\x15\n\rwith_branches\x18\x03 \x01(\x08\"\x81\x01\n\x0bListRequest\x12.\n\x08statuses\x18\x01 \x03(\x0e\x32\x1c.tercet.v1.TransactionStatus\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tattention\x18\x03 \x01(\x08\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"R\n\tListReply\x12,\n\x0ctransactions\x18\x01 \x03(\x0b\x32\x16.tercet.v1.Transaction\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb5\x01\n\x15\x43ompleteBranchRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x11\n\tbranch_id\x18\x02 \x01(\t\x12\x1f\n\x05phase\x18\x03 \x01(\x0e\x32\x10.tercet.v1.Phase\x12)\n\tsucceeded\x18\x04 \x01(\x0b\x32\x14.tercet.v1.SucceededH\x00\x12%\n\x07refused\x18\x05 \x01(\x0b\x32\x12.tercet.v1.RefusedH\x00\x42\t\n\x07outcome\"?\n\x10TransactionReply\x12+\n\x0btransaction\x18\x01 \x01(\x0b\x32\x16.tercet.v1.Transaction\"\xba\x03\n\x07Request\x12\n\n\x02id\x18\x01 \x01(\x04\x12(\n\x05\x62\x65gin\x18\x02 \x01(\x0b\x32\x17.tercet.v1.BeginRequestH\x00\x12$\n\x03try\x18\x03 \x01(\x0b\x32\x15.tercet.v1.TryRequestH\x00\x12.\n\x08register\x18\x04 \x01(\x0b\x32\x1a.tercet.v1.RegisterRequestH\x00\x12,\n\x07\x63onfirm\x18\x05 \x01(\x0b\x32\x19.tercet.v1.ConfirmRequestH\x00\x12*\n\x06\x63\x61ncel\x18\x06 \x01(\x0b\x32\x18.tercet.v1.CancelRequestH\x00\x12\x33\n\x0bsubmit_saga\x18\x07 \x01(\x0b\x32\x1c.tercet.v1.SubmitSagaRequestH\x00\x12$\n\x03get\x18\x08 \x01(\x0b\x32\x15.tercet.v1.GetRequestH\x00\x12;\n\x0f\x63omplete_branch\x18\t \x01(\x0b\x32 .tercet.v1.CompleteBranchRequestH\x00\x12&\n\x04list\x18\n \x01(\x0b\x32\x16.tercet.v1.ListRequestH\x00\x42\t\n\x07request\"\x98\x01\n\x08Response\x12\n\n\x02id\x18\x01 \x01(\x04\x12-\n\x0btransaction\x18\x02 \x01(\x0b\x32\x16.tercet.v1.TransactionH\x00\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x10.tercet.v1.ErrorH\x00\x12$\n\x04list\x18\x04 \x01(\x0b\x32\x14.tercet.v1.ListReplyH\x00\x42\x08\n\x06result\"\x81\x01\n\x05Hello\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12(\n\noperations\x18\x03 \x03(\x0b\x32\x14.tercet.v1.Operation\x12\x14\n\x0c\x63\x61ll_credits\x18\x04 \x01(\r\x12\x13\n\x0bsdk_version\x18\x05 \x01(\t\"\x8f\x01\n\x0b\x43lientFrame\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.tercet.v1.Hello\x12$\n\x08requests\x18\x02 \x03(\x0b\x32\x12.tercet.v1.Request\x12\'\n\x07replies\x18\x03 \x03(\x0b\x32\x16.tercet.v1.BranchReply\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\"\x90\x01\n\x07Welcome\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x16\n\x0eserver_version\x18\x02 \x01(\t\x12\r\n\x05peers\x18\x03 \x03(\t\x12\x17\n\x0frequest_credits\x18\x04 \x01(\r\x12\x19\n\x11message_bytes_max\x18\x05 \x01(\r\x12\x19\n\x11payload_bytes_max\x18\x06 \x01(\r\"\x92\x01\n\x0bServerFrame\x12#\n\x07welcome\x18\x01 \x01(\x0b\x32\x12.tercet.v1.Welcome\x12&\n\tresponses\x18\x02 \x03(\x0b\x32\x13.tercet.v1.Response\x12$\n\x05\x63\x61lls\x18\x03 \x03(\x0b\x32\x15.tercet.v1.BranchCall\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\x32\xd9\x05\n\x0b\x43oordinator\x12=\n\x05\x42\x65gin\x12\x17.tercet.v1.BeginRequest\x1a\x1b.tercet.v1.TransactionReply\x12\x39\n\x03Try\x12\x15.tercet.v1.TryRequest\x1a\x1b.tercet.v1.TransactionReply\x12\x43\n\x08Register\x12\x1a.tercet.v1.RegisterRequest\x1a\x1b.tercet.v1.TransactionReply\x12\x41\n\x07\x43onfirm\x12\x19.tercet.v1.ConfirmRequest\x1a\x1b.tercet.v1.TransactionReply\x12?\n\x06\x43\x61ncel\x12\x18.tercet.v1.CancelRequest\x1a\x1b.tercet.v1.TransactionReply\x12G\n\nSubmitSaga\x12\x1c.tercet.v1.SubmitSagaRequest\x1a\x1b.tercet.v1.TransactionReply\x12\x39\n\x03Get\x12\x15.tercet.v1.GetRequest\x1a\x1b.tercet.v1.TransactionReply\x12=\n\x05Watch\x12\x15.tercet.v1.GetRequest\x1a\x1b.tercet.v1.TransactionReply0\x01\x12\x34\n\x04List\x12\x16.tercet.v1.ListRequest\x1a\x14.tercet.v1.ListReply\x12O\n\x0e\x43ompleteBranch\x12 .tercet.v1.CompleteBranchRequest\x1a\x1b.tercet.v1.TransactionReply\x12=\n\x07Session\x12\x16.tercet.v1.ClientFrame\x1a\x16.tercet.v1.ServerFrame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,46 +37,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BEGINREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_SUBMITSAGAREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_SUBMITSAGAREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_BRANCHSPEC']._serialized_start=94
-  _globals['_BRANCHSPEC']._serialized_end=220
-  _globals['_BEGINREQUEST']._serialized_start=223
-  _globals['_BEGINREQUEST']._serialized_end=459
-  _globals['_BEGINREQUEST_LABELSENTRY']._serialized_start=414
-  _globals['_BEGINREQUEST_LABELSENTRY']._serialized_end=459
-  _globals['_TRYREQUEST']._serialized_start=461
-  _globals['_TRYREQUEST']._serialized_end=524
-  _globals['_REGISTERREQUEST']._serialized_start=526
-  _globals['_REGISTERREQUEST']._serialized_end=597
-  _globals['_CONFIRMREQUEST']._serialized_start=599
-  _globals['_CONFIRMREQUEST']._serialized_end=662
-  _globals['_CANCELREQUEST']._serialized_start=664
-  _globals['_CANCELREQUEST']._serialized_end=722
-  _globals['_SUBMITSAGAREQUEST']._serialized_start=725
-  _globals['_SUBMITSAGAREQUEST']._serialized_end=942
-  _globals['_SUBMITSAGAREQUEST_LABELSENTRY']._serialized_start=414
-  _globals['_SUBMITSAGAREQUEST_LABELSENTRY']._serialized_end=459
-  _globals['_GETREQUEST']._serialized_start=944
-  _globals['_GETREQUEST']._serialized_end=1006
-  _globals['_LISTREQUEST']._serialized_start=1009
-  _globals['_LISTREQUEST']._serialized_end=1138
-  _globals['_LISTREPLY']._serialized_start=1140
-  _globals['_LISTREPLY']._serialized_end=1222
-  _globals['_COMPLETEBRANCHREQUEST']._serialized_start=1225
-  _globals['_COMPLETEBRANCHREQUEST']._serialized_end=1406
-  _globals['_TRANSACTIONREPLY']._serialized_start=1408
-  _globals['_TRANSACTIONREPLY']._serialized_end=1471
-  _globals['_REQUEST']._serialized_start=1474
-  _globals['_REQUEST']._serialized_end=1916
-  _globals['_RESPONSE']._serialized_start=1919
-  _globals['_RESPONSE']._serialized_end=2071
-  _globals['_HELLO']._serialized_start=2074
-  _globals['_HELLO']._serialized_end=2203
-  _globals['_CLIENTFRAME']._serialized_start=2206
-  _globals['_CLIENTFRAME']._serialized_end=2349
-  _globals['_WELCOME']._serialized_start=2352
-  _globals['_WELCOME']._serialized_end=2496
-  _globals['_SERVERFRAME']._serialized_start=2499
-  _globals['_SERVERFRAME']._serialized_end=2645
-  _globals['_COORDINATOR']._serialized_start=2648
-  _globals['_COORDINATOR']._serialized_end=3377
+  _globals['_BRANCHSPEC']._serialized_start=95
+  _globals['_BRANCHSPEC']._serialized_end=275
+  _globals['_BEGINREQUEST']._serialized_start=278
+  _globals['_BEGINREQUEST']._serialized_end=584
+  _globals['_BEGINREQUEST_LABELSENTRY']._serialized_start=539
+  _globals['_BEGINREQUEST_LABELSENTRY']._serialized_end=584
+  _globals['_TRYREQUEST']._serialized_start=586
+  _globals['_TRYREQUEST']._serialized_end=649
+  _globals['_REGISTERREQUEST']._serialized_start=651
+  _globals['_REGISTERREQUEST']._serialized_end=722
+  _globals['_CONFIRMREQUEST']._serialized_start=724
+  _globals['_CONFIRMREQUEST']._serialized_end=787
+  _globals['_CANCELREQUEST']._serialized_start=789
+  _globals['_CANCELREQUEST']._serialized_end=847
+  _globals['_SUBMITSAGAREQUEST']._serialized_start=850
+  _globals['_SUBMITSAGAREQUEST']._serialized_end=1067
+  _globals['_SUBMITSAGAREQUEST_LABELSENTRY']._serialized_start=539
+  _globals['_SUBMITSAGAREQUEST_LABELSENTRY']._serialized_end=584
+  _globals['_GETREQUEST']._serialized_start=1069
+  _globals['_GETREQUEST']._serialized_end=1131
+  _globals['_LISTREQUEST']._serialized_start=1134
+  _globals['_LISTREQUEST']._serialized_end=1263
+  _globals['_LISTREPLY']._serialized_start=1265
+  _globals['_LISTREPLY']._serialized_end=1347
+  _globals['_COMPLETEBRANCHREQUEST']._serialized_start=1350
+  _globals['_COMPLETEBRANCHREQUEST']._serialized_end=1531
+  _globals['_TRANSACTIONREPLY']._serialized_start=1533
+  _globals['_TRANSACTIONREPLY']._serialized_end=1596
+  _globals['_REQUEST']._serialized_start=1599
+  _globals['_REQUEST']._serialized_end=2041
+  _globals['_RESPONSE']._serialized_start=2044
+  _globals['_RESPONSE']._serialized_end=2196
+  _globals['_HELLO']._serialized_start=2199
+  _globals['_HELLO']._serialized_end=2328
+  _globals['_CLIENTFRAME']._serialized_start=2331
+  _globals['_CLIENTFRAME']._serialized_end=2474
+  _globals['_WELCOME']._serialized_start=2477
+  _globals['_WELCOME']._serialized_end=2621
+  _globals['_SERVERFRAME']._serialized_start=2624
+  _globals['_SERVERFRAME']._serialized_end=2770
+  _globals['_COORDINATOR']._serialized_start=2773
+  _globals['_COORDINATOR']._serialized_end=3502
 # @@protoc_insertion_point(module_scope)

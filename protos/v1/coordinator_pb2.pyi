@@ -9,21 +9,25 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class BranchSpec(_message.Message):
-    __slots__ = ("branch_id", "operation", "input", "timeout_ms", "attempt_max")
+    __slots__ = ("branch_id", "operation", "input", "timeout_ms", "attempt_max", "pending_timeout_ms", "parent_branch_id")
     BRANCH_ID_FIELD_NUMBER: _ClassVar[int]
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     INPUT_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_MAX_FIELD_NUMBER: _ClassVar[int]
+    PENDING_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    PARENT_BRANCH_ID_FIELD_NUMBER: _ClassVar[int]
     branch_id: str
     operation: str
     input: _types_pb2.Payload
     timeout_ms: int
     attempt_max: int
-    def __init__(self, branch_id: _Optional[str] = ..., operation: _Optional[str] = ..., input: _Optional[_Union[_types_pb2.Payload, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., attempt_max: _Optional[int] = ...) -> None: ...
+    pending_timeout_ms: int
+    parent_branch_id: str
+    def __init__(self, branch_id: _Optional[str] = ..., operation: _Optional[str] = ..., input: _Optional[_Union[_types_pb2.Payload, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., attempt_max: _Optional[int] = ..., pending_timeout_ms: _Optional[int] = ..., parent_branch_id: _Optional[str] = ...) -> None: ...
 
 class BeginRequest(_message.Message):
-    __slots__ = ("gid", "name", "deadline_ms", "labels", "tries", "auto_confirm", "wait")
+    __slots__ = ("gid", "name", "deadline_ms", "labels", "tries", "auto_confirm", "wait", "check_back", "input", "depth")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +42,9 @@ class BeginRequest(_message.Message):
     TRIES_FIELD_NUMBER: _ClassVar[int]
     AUTO_CONFIRM_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
+    CHECK_BACK_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_FIELD_NUMBER: _ClassVar[int]
     gid: str
     name: str
     deadline_ms: int
@@ -45,7 +52,10 @@ class BeginRequest(_message.Message):
     tries: _containers.RepeatedCompositeFieldContainer[BranchSpec]
     auto_confirm: bool
     wait: bool
-    def __init__(self, gid: _Optional[str] = ..., name: _Optional[str] = ..., deadline_ms: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., tries: _Optional[_Iterable[_Union[BranchSpec, _Mapping]]] = ..., auto_confirm: _Optional[bool] = ..., wait: _Optional[bool] = ...) -> None: ...
+    check_back: str
+    input: _types_pb2.Payload
+    depth: int
+    def __init__(self, gid: _Optional[str] = ..., name: _Optional[str] = ..., deadline_ms: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., tries: _Optional[_Iterable[_Union[BranchSpec, _Mapping]]] = ..., auto_confirm: _Optional[bool] = ..., wait: _Optional[bool] = ..., check_back: _Optional[str] = ..., input: _Optional[_Union[_types_pb2.Payload, _Mapping]] = ..., depth: _Optional[int] = ...) -> None: ...
 
 class TryRequest(_message.Message):
     __slots__ = ("gid", "tries")

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class BranchCall(_message.Message):
-    __slots__ = ("call_id", "namespace", "gid", "branch_id", "operation", "phase", "attempt", "input", "output", "timeout_ms", "began_at_ms")
+    __slots__ = ("call_id", "namespace", "gid", "branch_id", "operation", "phase", "attempt", "input", "output", "timeout_ms", "began_at_ms", "depth")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     GID_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,7 @@ class BranchCall(_message.Message):
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     BEGAN_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_FIELD_NUMBER: _ClassVar[int]
     call_id: int
     namespace: str
     gid: str
@@ -30,7 +31,8 @@ class BranchCall(_message.Message):
     output: _types_pb2.Payload
     timeout_ms: int
     began_at_ms: int
-    def __init__(self, call_id: _Optional[int] = ..., namespace: _Optional[str] = ..., gid: _Optional[str] = ..., branch_id: _Optional[str] = ..., operation: _Optional[str] = ..., phase: _Optional[_Union[_types_pb2.Phase, str]] = ..., attempt: _Optional[int] = ..., input: _Optional[_Union[_types_pb2.Payload, _Mapping]] = ..., output: _Optional[_Union[_types_pb2.Payload, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., began_at_ms: _Optional[int] = ...) -> None: ...
+    depth: int
+    def __init__(self, call_id: _Optional[int] = ..., namespace: _Optional[str] = ..., gid: _Optional[str] = ..., branch_id: _Optional[str] = ..., operation: _Optional[str] = ..., phase: _Optional[_Union[_types_pb2.Phase, str]] = ..., attempt: _Optional[int] = ..., input: _Optional[_Union[_types_pb2.Payload, _Mapping]] = ..., output: _Optional[_Union[_types_pb2.Payload, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., began_at_ms: _Optional[int] = ..., depth: _Optional[int] = ...) -> None: ...
 
 class Succeeded(_message.Message):
     __slots__ = ("output",)

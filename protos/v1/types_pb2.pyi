@@ -64,6 +64,7 @@ class BranchStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BRANCH_COMPENSATING: _ClassVar[BranchStatus]
     BRANCH_COMPENSATED: _ClassVar[BranchStatus]
     BRANCH_ABANDONED: _ClassVar[BranchStatus]
+    BRANCH_RESOLVED: _ClassVar[BranchStatus]
 MODE_UNSPECIFIED: Mode
 TCC: Mode
 SAGA: Mode
@@ -104,6 +105,7 @@ BRANCH_CANCELLED: BranchStatus
 BRANCH_COMPENSATING: BranchStatus
 BRANCH_COMPENSATED: BranchStatus
 BRANCH_ABANDONED: BranchStatus
+BRANCH_RESOLVED: BranchStatus
 
 class Payload(_message.Message):
     __slots__ = ("data", "content_type")
@@ -114,7 +116,7 @@ class Payload(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., content_type: _Optional[str] = ...) -> None: ...
 
 class Branch(_message.Message):
-    __slots__ = ("branch_id", "operation", "status", "attempts", "due_at_ms", "pending", "output", "error_code", "error_text", "started_at_ms", "finished_at_ms")
+    __slots__ = ("branch_id", "operation", "status", "attempts", "due_at_ms", "pending", "output", "error_code", "error_text", "started_at_ms", "finished_at_ms", "pending_since_ms", "parent_branch_id")
     BRANCH_ID_FIELD_NUMBER: _ClassVar[int]
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -126,6 +128,8 @@ class Branch(_message.Message):
     ERROR_TEXT_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     FINISHED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    PENDING_SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    PARENT_BRANCH_ID_FIELD_NUMBER: _ClassVar[int]
     branch_id: str
     operation: str
     status: BranchStatus
@@ -137,10 +141,12 @@ class Branch(_message.Message):
     error_text: str
     started_at_ms: int
     finished_at_ms: int
-    def __init__(self, branch_id: _Optional[str] = ..., operation: _Optional[str] = ..., status: _Optional[_Union[BranchStatus, str]] = ..., attempts: _Optional[int] = ..., due_at_ms: _Optional[int] = ..., pending: _Optional[bool] = ..., output: _Optional[_Union[Payload, _Mapping]] = ..., error_code: _Optional[str] = ..., error_text: _Optional[str] = ..., started_at_ms: _Optional[int] = ..., finished_at_ms: _Optional[int] = ...) -> None: ...
+    pending_since_ms: int
+    parent_branch_id: str
+    def __init__(self, branch_id: _Optional[str] = ..., operation: _Optional[str] = ..., status: _Optional[_Union[BranchStatus, str]] = ..., attempts: _Optional[int] = ..., due_at_ms: _Optional[int] = ..., pending: _Optional[bool] = ..., output: _Optional[_Union[Payload, _Mapping]] = ..., error_code: _Optional[str] = ..., error_text: _Optional[str] = ..., started_at_ms: _Optional[int] = ..., finished_at_ms: _Optional[int] = ..., pending_since_ms: _Optional[int] = ..., parent_branch_id: _Optional[str] = ...) -> None: ...
 
 class Transaction(_message.Message):
-    __slots__ = ("gid", "mode", "name", "status", "decision", "reason_code", "reason_text", "branches", "output", "created_at_ms", "deadline_at_ms", "updated_at_ms", "finished_at_ms", "attention_since_ms", "attention_reason", "definition_version", "definition_digest", "labels")
+    __slots__ = ("gid", "mode", "name", "status", "decision", "reason_code", "reason_text", "branches", "output", "created_at_ms", "deadline_at_ms", "updated_at_ms", "finished_at_ms", "attention_since_ms", "attention_reason", "definition_version", "definition_digest", "labels", "paused_at_ms")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -166,6 +172,7 @@ class Transaction(_message.Message):
     DEFINITION_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEFINITION_DIGEST_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     gid: str
     mode: Mode
     name: str
@@ -184,7 +191,8 @@ class Transaction(_message.Message):
     definition_version: str
     definition_digest: str
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, gid: _Optional[str] = ..., mode: _Optional[_Union[Mode, str]] = ..., name: _Optional[str] = ..., status: _Optional[_Union[TransactionStatus, str]] = ..., decision: _Optional[_Union[Decision, str]] = ..., reason_code: _Optional[str] = ..., reason_text: _Optional[str] = ..., branches: _Optional[_Iterable[_Union[Branch, _Mapping]]] = ..., output: _Optional[_Union[Payload, _Mapping]] = ..., created_at_ms: _Optional[int] = ..., deadline_at_ms: _Optional[int] = ..., updated_at_ms: _Optional[int] = ..., finished_at_ms: _Optional[int] = ..., attention_since_ms: _Optional[int] = ..., attention_reason: _Optional[str] = ..., definition_version: _Optional[str] = ..., definition_digest: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    paused_at_ms: int
+    def __init__(self, gid: _Optional[str] = ..., mode: _Optional[_Union[Mode, str]] = ..., name: _Optional[str] = ..., status: _Optional[_Union[TransactionStatus, str]] = ..., decision: _Optional[_Union[Decision, str]] = ..., reason_code: _Optional[str] = ..., reason_text: _Optional[str] = ..., branches: _Optional[_Iterable[_Union[Branch, _Mapping]]] = ..., output: _Optional[_Union[Payload, _Mapping]] = ..., created_at_ms: _Optional[int] = ..., deadline_at_ms: _Optional[int] = ..., updated_at_ms: _Optional[int] = ..., finished_at_ms: _Optional[int] = ..., attention_since_ms: _Optional[int] = ..., attention_reason: _Optional[str] = ..., definition_version: _Optional[str] = ..., definition_digest: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., paused_at_ms: _Optional[int] = ...) -> None: ...
 
 class Operation(_message.Message):
     __slots__ = ("name", "kind", "participant", "compensable", "input_schema", "output_schema", "attached")

@@ -137,7 +137,7 @@ def test_a_transaction_is_shown_with_all_that_is_known(world):
         BranchStatus.REFUSED,
         attempts=2,
         due_at=11,
-        pending=True,
+        pending_since=1,
         output=Payload(b"o", "a/b"),
         error_code="NO",
         error_text="no",

@@ -322,7 +322,7 @@ def test_pending_is_asked_again_later(play: Play, after: int | None, wait: int) 
     play.happen(Try((spec("a", attempt_max=1),)))
     play.answer("a", Pending(after))
 
-    assert play.branch("a").pending
+    assert play.branch("a").pending_since == 0
     assert play.branch("a").due_at == wait
     assert play.due() == {}
     play.now = wait
@@ -354,10 +354,11 @@ def test_operator_asks_now(play: Play) -> None:
 
 
 def test_operator_cannot_retry_what_has_ended(play: Play) -> None:
-    """Retry-now after the end is a no-op."""
+    """Retry-now after the end is refused."""
     play.happen(Cancel())
 
-    assert play.happen(RetryNow("ops", "again")) == ()
+    with pytest.raises(PreconditionFailed):
+        play.happen(RetryNow("ops", "again"))
 
 
 def test_foreign_answers_mean_nothing(play: Play) -> None:

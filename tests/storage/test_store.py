@@ -46,7 +46,7 @@ async def test_what_was_stored_is_loaded_exactly(store: AnyStore) -> None:
         BranchSucceeded("debit", Phase.ACTION, BINARY, NOW + 5),
         StepStarted(spec("credit", BINARY), NOW + 5),
         AttemptFailed("credit", 1, NOW + 900, "TIMEOUT", "no answer in 2 s"),
-        BranchPending("credit", NOW + 1_000),
+        BranchPending("credit", NOW + 1_000, NOW),
         AttentionRaised("credit: 10 attempts", NOW + 6),
     )
     third = move(

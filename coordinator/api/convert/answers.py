@@ -112,7 +112,7 @@ def _branch_fields(branch: Branch) -> Fields:
     }
     if branch.due_at is not None:
         fields["due_at_ms"] = branch.due_at
-    if branch.pending:
+    if branch.pending_since is not None:
         fields["pending"] = True
     if branch.output != NO_PAYLOAD:
         fields["output"] = _payload_fields(branch.output)
