@@ -1,0 +1,23 @@
+"""Where the scripts are, and what happens today when one is played."""
+
+import asyncio
+from pathlib import Path
+
+from structlog.testing import capture_logs
+
+from tests.golden.cluster import Cluster
+from tests.golden.script import replay
+
+HERE = Path(__file__).parent
+FOLDERS = ("tcc", "saga")
+
+
+def scripts() -> list[Path]:
+    """All of them, in order."""
+    return [path for name in FOLDERS for path in sorted((HERE / name).glob("*.txt"))]
+
+
+def play(path: Path) -> str:
+    """The script with the trace that the code leaves today."""
+    with capture_logs():
+        return asyncio.run(replay(path.read_text(), Cluster()))
