@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit protos lock clean
+.PHONY: help demo test lint types unit coverage rules protos lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,12 @@ types: $(VENV)/dev.stamp ## mypy, strict
 
 unit: $(VENV)/dev.stamp ## All tests (ARGS="-k name" picks some)
 	@$(BIN)/python -m pytest $(ARGS)
+
+coverage: $(VENV)/dev.stamp ## Each module of rules, covered by its own tests alone
+	@$(BIN)/python -m tests.core.coverage_check
+
+rules: $(VENV)/dev.stamp ## Renew docs/rules.md from the tests
+	@$(BIN)/python -m tests.rules.table
 
 protos: $(VENV)/dev.stamp ## Regenerate the code in protos/v1
 	@$(BIN)/python -m protos.generate

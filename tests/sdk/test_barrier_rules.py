@@ -61,7 +61,7 @@ def test_a_duplicate_try_after_confirm_gets_the_recorded_answer():
 )
 @pytest.mark.parametrize("tried_before", [False, True])
 def test_a_late_try_is_refused_for_good(phase, backward, tried_before):
-    """F-5, B3, B4: after a cancel, empty or not, a try is never answered OK."""
+    """F-5, B3, B4, L5: after a cancel a try is never answered OK, whoever sends it."""
     if tried_before:
         verdict = admit(phase, done(phase), done(backward))
     else:
