@@ -97,8 +97,9 @@ NESTING_DEPTH_MAX = 8
 """Branches inside one another's tries; deeper nesting is a loop more often than a
 design."""
 
-CHECK_BACK_ID = "check-back"
-"""The branch id of the question to the initiator; no other branch may have it."""
+CHECK_BACK_ID = "tercet:check-back"
+"""The branch id of the question to the initiator; no other branch may have it. No
+step of a saga can: step ids have no colon."""
 
 CHECK_BACK_TIMEOUT_MS = 3_000
 CHECK_BACK_ATTEMPT_MAX = 10

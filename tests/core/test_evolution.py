@@ -1,0 +1,389 @@
+"""Promises of facts: each changes the state in one way, or is illegal."""
+
+from collections.abc import Callable
+
+import pytest
+
+from coordinator.core import machine
+from coordinator.core.errors import IllegalTransition
+from coordinator.core.events import (
+    AttemptFailed,
+    AttentionRaised,
+    Began,
+    BranchAbandoned,
+    BranchPending,
+    BranchRefused,
+    BranchRegistered,
+    BranchSucceeded,
+    CompensationStarted,
+    Decided,
+    Event,
+    Finished,
+    OutputLearned,
+    RetryRequested,
+    StepStarted,
+)
+from coordinator.core.evolution import BRANCH_MOVES, STATUS_MOVES, evolve, fold
+from coordinator.core.model import (
+    NO_PAYLOAD,
+    UNDER_WAY,
+    BranchStatus,
+    Decision,
+    GlobalTransaction,
+    Mode,
+    Payload,
+    Phase,
+    Status,
+)
+from tests.core.world import definition, saga_request, spec, step, tcc_request
+
+TCC = Began(tcc_request(), None)
+SAGA = Began(saga_request(), definition(step("a"), step("b", "a")))
+JOINED = BranchRegistered(spec("a"), direct=False, at=1)
+DIRECT = BranchRegistered(spec("a"), direct=True, at=1)
+STARTED = StepStarted(spec("a"), 1)
+TRIED = BranchSucceeded("a", Phase.TRY, Payload(b"7"), 2)
+RAN = BranchSucceeded("a", Phase.ACTION, Payload(b"7"), 2)
+COMMIT = Decided(Decision.COMMIT, "", "", 3)
+ABORT = Decided(Decision.ABORT, "NO", "because", 3)
+CONFIRMED = BranchSucceeded("a", Phase.CONFIRM, NO_PAYLOAD, 4)
+CANCELLED = BranchSucceeded("a", Phase.CANCEL, NO_PAYLOAD, 4)
+UNDO = CompensationStarted("a", Payload(b"undo"), 4)
+UNDONE = BranchSucceeded("a", Phase.COMPENSATION, Payload(b"8"), 5)
+
+
+def after(*events: Event) -> GlobalTransaction:
+    return fold(events)
+
+
+def test_beginning_sets_the_stage() -> None:
+    """The request never changes; the status is the mode's first."""
+    tcc, saga = after(TCC), after(SAGA)
+
+    assert (tcc.status, saga.status) == (Status.TRYING, Status.RUNNING)
+    assert (tcc.decision, tcc.branches) == (Decision.NONE, {})
+    assert tcc.request is TCC.request
+    assert (tcc.definition, saga.definition) == (None, SAGA.definition)
+    assert tcc.updated_at == tcc.request.created_at
+
+
+def test_registered_branch_is_due_at_once_when_it_is_mediated() -> None:
+    """A direct one is the initiator's own to try."""
+    mediated, direct = after(TCC, JOINED), after(TCC, DIRECT)
+
+    assert mediated.branches["a"].status is BranchStatus.TRYING
+    assert mediated.branches["a"].due_at == 1
+    assert direct.branches["a"].status is BranchStatus.REGISTERED
+    assert direct.branches["a"].due_at is None
+    assert (mediated.branches["a"].started_at, mediated.updated_at) == (1, 1)
+
+
+def test_started_step_is_due_at_once() -> None:
+    """It runs from the fact that it started."""
+    branch = after(SAGA, STARTED).branches["a"]
+
+    assert (branch.status, branch.due_at) == (BranchStatus.RUNNING, 1)
+
+
+def test_branches_keep_the_order_in_which_they_came() -> None:
+    """Also when they change later."""
+    joined = [BranchRegistered(spec(n), direct=False, at=1) for n in "cab"]
+    tx = after(TCC, *joined, BranchSucceeded("c", Phase.TRY, NO_PAYLOAD, 2))
+
+    assert list(tx.branches) == ["c", "a", "b"]
+
+
+def test_answer_ends_the_phase() -> None:
+    """What a try or action answered is kept; what phase two answers is not."""
+    tx = after(TCC, JOINED, AttemptFailed("a", 1, 9, "X", "text"), TRIED)
+    branch = tx.branches["a"]
+    assert (branch.status, branch.output) == (BranchStatus.TRIED, Payload(b"7"))
+    assert (branch.due_at, branch.finished_at) == (None, 2)
+    assert (branch.attempts, tx.updated_at) == (1, 2)
+
+    undone = after(SAGA, STARTED, RAN, ABORT, UNDO, UNDONE).branches["a"]
+    assert undone.status is BranchStatus.COMPENSATED
+    assert undone.output == Payload(b"7")
+    assert undone.finished_at == 5
+
+
+def test_refusal_keeps_code_and_text() -> None:
+    """The refuser is done."""
+    tx = after(TCC, JOINED, BranchRefused("a", "NO", "broke", 2))
+    branch = tx.branches["a"]
+
+    assert branch.status is BranchStatus.REFUSED
+    assert (branch.error_code, branch.error_text) == ("NO", "broke")
+    assert (branch.due_at, branch.finished_at, tx.updated_at) == (None, 2, 2)
+
+
+def test_failed_attempt_is_counted_and_postponed() -> None:
+    """With its error, and with the next time."""
+    branch = after(TCC, JOINED, AttemptFailed("a", 3, 99, "X", "text")).branches["a"]
+
+    assert (branch.attempts, branch.due_at) == (3, 99)
+    assert (branch.error_code, branch.error_text) == ("X", "text")
+    assert branch.status is BranchStatus.TRYING
+
+
+def test_pending_branch_is_asked_later() -> None:
+    """Since when it is pending is kept until it does something else."""
+    pending = (BranchPending("a", 50, 5), BranchPending("a", 90, 50))
+    tx = after(TCC, JOINED, *pending)
+    assert (tx.branches["a"].due_at, tx.branches["a"].pending_since) == (90, 5)
+
+    failed = evolve(tx, AttemptFailed("a", 1, 99, "X", ""))
+    assert failed.branches["a"].pending_since is None
+    assert evolve(tx, ABORT).branches["a"].pending_since is None
+    at_zero = after(TCC, JOINED, BranchPending("a", 5, 0), BranchPending("a", 9, 5))
+    assert at_zero.branches["a"].pending_since == 0
+
+
+@pytest.mark.parametrize(
+    ("decided", "status", "branch", "due_at"),
+    [
+        (COMMIT, Status.CONFIRMING, BranchStatus.CONFIRMING, 3),
+        (ABORT, Status.CANCELLING, BranchStatus.CANCELLING, 3),
+    ],
+)
+def test_decision_turns_every_branch_in_one_fact(
+    decided: Decided, status: Status, branch: BranchStatus, due_at: int
+) -> None:
+    """Registration closes and phase two is due together (T2, T3)."""
+    tx = after(TCC, JOINED, AttemptFailed("a", 1, 9, "X", ""), TRIED, decided)
+
+    assert (tx.status, tx.decision) == (status, decided.decision)
+    assert (tx.reason_code, tx.reason_text) == (decided.code, decided.text)
+    turned = tx.branches["a"]
+    assert (turned.status, turned.due_at) == (branch, due_at)
+    assert (turned.attempts, turned.finished_at) == (0, None)
+    assert tx.updated_at == 3
+    with pytest.raises(IllegalTransition, match=r"no branch may join while"):
+        evolve(tx, BranchRegistered(spec("b"), direct=False, at=4))
+
+
+def test_refuser_has_no_turn() -> None:
+    """It has nothing to cancel."""
+    tx = after(TCC, JOINED, BranchRefused("a", "NO", "", 2), ABORT)
+
+    assert tx.branches["a"].status is BranchStatus.REFUSED
+
+
+def test_saga_turns_without_its_branches() -> None:
+    """They are undone one after the other, each by a fact of its own (S2)."""
+    tx = after(SAGA, STARTED, RAN, ABORT)
+
+    assert (tx.status, tx.decision) == (Status.COMPENSATING, Decision.ABORT)
+    assert tx.branches["a"].status is BranchStatus.SUCCEEDED
+
+
+def test_compensation_starts_once_and_may_get_a_better_input() -> None:
+    """The second start changes its input and time, and keeps its attempts."""
+    tx = after(SAGA, STARTED, RAN, ABORT, UNDO, AttemptFailed("a", 2, 90, "X", ""))
+    again = evolve(tx, CompensationStarted("a", Payload(b"better"), 7))
+    branch = again.branches["a"]
+
+    assert branch.status is BranchStatus.COMPENSATING
+    assert branch.compensation_input == Payload(b"better")
+    assert (branch.due_at, branch.attempts, again.updated_at) == (7, 2, 7)
+    first = after(SAGA, STARTED, RAN, ABORT, UNDO).branches["a"]
+    assert (first.compensation_input, first.due_at) == (Payload(b"undo"), 4)
+
+
+def test_output_may_be_learned_late() -> None:
+    """When it is to be undone; nothing else changes."""
+    tx = after(SAGA, STARTED, ABORT, UNDO)
+    learned = evolve(tx, OutputLearned("a", Payload(b"late"), 8))
+
+    assert learned.branches["a"].output == Payload(b"late")
+    assert learned.branches["a"].status is BranchStatus.COMPENSATING
+    assert learned.updated_at == 8
+
+
+def test_abandoned_branch_is_done() -> None:
+    """Nothing is asked of it any more."""
+    tx = after(SAGA, STARTED, ABORT, BranchAbandoned("a", 4))
+
+    assert tx.branches["a"].status is BranchStatus.ABANDONED
+    assert (tx.branches["a"].due_at, tx.branches["a"].finished_at) == (None, 4)
+    assert tx.updated_at == 4
+
+
+def test_end_is_kept_with_its_time() -> None:
+    """A completed saga was decided for by completing; attention ends."""
+    tx = after(
+        SAGA,
+        STARTED,
+        RAN,
+        AttentionRaised("look", 3),
+        Finished(Status.COMPLETED, Payload(b"out"), 9),
+    )
+
+    assert (tx.status, tx.decision) == (Status.COMPLETED, Decision.COMMIT)
+    assert (tx.output, tx.finished_at, tx.updated_at) == (Payload(b"out"), 9, 9)
+    assert tx.attention_since is None
+    ended = after(TCC, ABORT, Finished(Status.CANCELLED, NO_PAYLOAD, 4))
+    assert ended.decision is Decision.ABORT
+
+
+def test_attention_has_one_beginning_and_the_latest_reason() -> None:
+    """Raised again it says the new reason and keeps the old time."""
+    tx = after(TCC, AttentionRaised("first", 3), AttentionRaised("second", 8))
+
+    assert (tx.attention_since, tx.attention_reason) == (3, "second")
+
+
+def test_retry_now_hastens_what_waits_and_nothing_else() -> None:
+    """A call that is due already keeps its place; what is done stays done."""
+    joined = [BranchRegistered(spec(n), direct=n == "d", at=1) for n in "abcd"]
+    tx = after(
+        TCC,
+        *joined,
+        AttemptFailed("a", 1, 900, "X", ""),
+        BranchSucceeded("c", Phase.TRY, NO_PAYLOAD, 2),
+        RetryRequested("eve", "now", 50),
+    )
+
+    due = {name: branch.due_at for name, branch in tx.branches.items()}
+    assert due == {"a": 50, "b": 1, "c": None, "d": None}
+    assert tx.updated_at == 50
+
+
+ILLEGAL: dict[str, tuple[tuple[Event, ...], str]] = {
+    "began twice": ((TCC, TCC), "g-1 began twice"),
+    "before the beginning": ((JOINED,), "BranchRegistered before the beginning"),
+    "branch twice": ((TCC, JOINED, DIRECT), "branch a exists already"),
+    "branch after the end": (
+        (TCC, ABORT, Finished(Status.CANCELLED, NO_PAYLOAD, 4), JOINED),
+        "no branch may join while CANCELLED",
+    ),
+    "step after turning back": ((SAGA, ABORT, STARTED), "while COMPENSATING"),
+    "no such branch": ((TCC, TRIED), "no branch a"),
+    "answer to another phase": (
+        (TCC, JOINED, CONFIRMED),
+        "CONFIRM while TRYING",
+    ),
+    "answer twice": ((TCC, JOINED, TRIED, TRIED), "TRY while TRIED"),
+    "refused after it succeeded": (
+        (TCC, JOINED, TRIED, BranchRefused("a", "NO", "", 3)),
+        "branch a cannot go from TRIED to REFUSED",
+    ),
+    "confirmed and cancelled": (
+        (TCC, JOINED, TRIED, COMMIT, CONFIRMED, CANCELLED),
+        "CANCEL while CONFIRMED",
+    ),
+    "commit with an open try": (
+        (TCC, JOINED, COMMIT),
+        "cannot go from TRYING to CONFIRMING",
+    ),
+    "decided twice": ((TCC, COMMIT, COMMIT), "g-1 is decided already"),
+    "decided both ways": ((TCC, COMMIT, ABORT), "g-1 is decided already"),
+    "saga decided after its end": (
+        (SAGA, Finished(Status.COMPLETED, NO_PAYLOAD, 4), ABORT),
+        "s-1 is decided already",
+    ),
+    "saga commits": ((SAGA, COMMIT), "a saga commits by finishing"),
+    "no decision": (
+        (TCC, Decided(Decision.NONE, "", "", 1)),
+        "a saga commits by finishing",
+    ),
+    "undecided end": (
+        (TCC, Finished(Status.CANCELLED, NO_PAYLOAD, 1)),
+        "from TRYING to CANCELLED",
+    ),
+    "end of the other side": (
+        (TCC, COMMIT, Finished(Status.CANCELLED, NO_PAYLOAD, 4)),
+        "from CONFIRMING to CANCELLED",
+    ),
+    "compensation while running": (
+        (SAGA, STARTED, RAN, UNDO),
+        "compensation while RUNNING",
+    ),
+    "compensation of what never ran": (
+        (SAGA, STARTED, BranchRefused("a", "NO", "", 2), ABORT, UNDO),
+        "cannot go from REFUSED to COMPENSATING",
+    ),
+    "failure of nothing": (
+        (TCC, JOINED, TRIED, AttemptFailed("a", 1, 2, "X", "")),
+        "nothing is asked while TRIED",
+    ),
+    "pending nothing": (
+        (TCC, DIRECT, BranchPending("a", 9, 2)),
+        "nothing is asked while REGISTERED",
+    ),
+    "abandoned after it succeeded": (
+        (SAGA, STARTED, RAN, ABORT, BranchAbandoned("a", 4)),
+        "cannot go from SUCCEEDED to ABANDONED",
+    ),
+}
+
+
+@pytest.mark.parametrize(("events", "message"), ILLEGAL.values(), ids=ILLEGAL)
+def test_illegal_fact_is_refused(events: tuple[Event, ...], message: str) -> None:
+    """A history that cannot have been is never read as one (T1, T3, T5, T8)."""
+    *legal, last = events
+    before = fold(tuple(legal)) if legal else None
+
+    with pytest.raises(IllegalTransition) as error:
+        evolve(before, last)
+
+    assert message in str(error.value)
+
+
+def test_history_without_a_beginning_is_none() -> None:
+    """There is nothing to fold."""
+    with pytest.raises(IllegalTransition, match="without a beginning"):
+        fold(())
+
+
+@pytest.mark.parametrize("begin", [TCC, SAGA], ids=["tcc", "saga"])
+def test_evolving_never_touches_the_state_before(begin: Began) -> None:
+    """Values are frozen: who holds the old state still holds it."""
+    join: Event = JOINED if begin is TCC else STARTED
+    before = after(begin)
+    evolve(before, join)
+
+    assert before.branches == {}
+    assert before == after(begin)
+
+
+def _reachable(start: str, moves: Callable[[str], frozenset[str]]) -> set[str]:
+    found, todo = {start}, [start]
+    while todo:
+        new = moves(todo.pop()) - found
+        found |= new
+        todo += new
+    return found
+
+
+def test_tables_have_every_status_and_no_way_back() -> None:
+    """No status is left again once it was left, and an end has no moves (T8)."""
+    assert set(STATUS_MOVES) == set(Status)
+    assert set(BRANCH_MOVES) == set(BranchStatus)
+    for status in Status:
+        assert bool(STATUS_MOVES[status]) is not status.is_final
+        onwards = STATUS_MOVES[status]
+        for after_it in onwards:
+            assert status not in _reachable(after_it, STATUS_MOVES.__getitem__)
+    for status in BranchStatus:
+        for after_it in BRANCH_MOVES[status]:
+            assert status not in _reachable(after_it, BRANCH_MOVES.__getitem__)
+        if status in UNDER_WAY:
+            assert BRANCH_MOVES[status]
+
+
+def test_decided_side_excludes_the_other() -> None:
+    """From CONFIRMING no way leads to a cancel, nor back to a try (T1, T5)."""
+    confirming = _reachable(Status.CONFIRMING, STATUS_MOVES.__getitem__)
+    assert not confirming & {Status.CANCELLING, Status.CANCELLED, Status.TRYING}
+    branch = _reachable(BranchStatus.CONFIRMING, BRANCH_MOVES.__getitem__)
+    assert not branch & {BranchStatus.CANCELLING, BranchStatus.CANCELLED}
+    branch = _reachable(BranchStatus.CANCELLING, BRANCH_MOVES.__getitem__)
+    assert not branch & {BranchStatus.CONFIRMING, BranchStatus.CONFIRMED}
+
+
+def test_machine_offers_the_same_fold() -> None:
+    """There is one way from facts to a state."""
+    assert machine.evolve is evolve
+    assert machine.fold is fold
+    assert after(TCC).request.mode is Mode.TCC
