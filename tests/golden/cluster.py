@@ -40,7 +40,7 @@ from coordinator.core.model import (
 )
 from coordinator.core.saga import OUTPUT_NEEDED
 from coordinator.ports import AuditEntry
-from coordinator.saga_yaml import parse
+from coordinator.saga_yaml import SagaRefused, parse
 from tests.engine.world import FakeClock, FakeDefinitions, quiet
 from tests.golden import wording
 from tests.golden.node import GID, Node, Sent, TracedStore
@@ -291,7 +291,14 @@ class Cluster:
         self._ask(words, RetryNow("ops", reason), audit)
 
     def _publish(self, text: str, body: str) -> None:
-        saga = self._saga = parse(body, operations=None)
+        try:
+            saga = self._saga = parse(body)
+        except SagaRefused as refused:
+            for finding in str(refused).splitlines():
+                self._tell(f"<- saga: {finding}")
+            return
+        steps = ", ".join(saga.by_id)
+        self._tell(f"published {saga.name} {saga.version}: {steps}")
         self._definitions.known[saga.digest] = saga
         operations = [step.operation for step in saga.steps]
         operations += [s.compensation.operation for s in saga.steps if s.compensation]

@@ -6,7 +6,7 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 from tests.golden.cluster import Cluster
-from tests.golden.script import replay
+from tests.golden.script import ScriptError, replay
 
 HERE = Path(__file__).parent
 FOLDERS = ("tcc", "saga")
@@ -20,4 +20,7 @@ def scripts() -> list[Path]:
 def play(path: Path) -> str:
     """The script with the trace that the code leaves today."""
     with capture_logs():
-        return asyncio.run(replay(path.read_text(), Cluster()))
+        try:
+            return asyncio.run(replay(path.read_text(), Cluster()))
+        except ScriptError as error:
+            raise ScriptError(f"{path.name}: {error}") from None
