@@ -14,6 +14,10 @@ deadlocks, B6). Only if the key is taken are the rows read, and ``admit`` says w
 they mean. The row, with the recorded answer, and the business change are committed
 in one local transaction or not at all (B1).
 
+Rows are removed when nobody can need them (``is_removable``); what is removed leaves
+the *horizon*, an instant that only grows. A transaction that began before it may have
+had a row here that is gone, so its late try is refused (B3).
+
 A row is RUNNING only while its transaction is open. Whoever *reads* RUNNING sees a
 transaction that was split, by a handler that committed by itself: loud, no effect.
 """
@@ -130,6 +134,18 @@ _BROKEN = Reject(
     "handler committed by itself; compare the business tables, then correct the row",
     alarming=True,
 )
+_EXPIRED = Reject(
+    "BRANCH_EXPIRED",
+    "the transaction is older than what this participant remembers, so it cannot tell "
+    "a first call from a late one; nothing was changed",
+    final=True,
+)
+_FORGOTTEN = Reject(
+    "BARRIER_ROW_EXPIRED",
+    "the transaction is older than what this participant remembers, so it cannot tell "
+    "whether the action ran: compare the business tables, then resolve the branch",
+    alarming=True,
+)
 _MISSING = Reject(
     "BARRIER_ROW_MISSING",
     "the coordinator has this branch's answer, but this database has no row of it: "
@@ -157,6 +173,7 @@ def admit(
     second: Record | None,
     *,
     known_done: bool = False,
+    expired: bool = False,
 ) -> Verdict:
     """What a call of ``phase`` may do, given the rows of *earlier* calls.
 
@@ -166,6 +183,8 @@ def admit(
         second: the row of the second slot.
         known_done: the coordinator has this branch's answer. Then a missing row is
             no empty cancel but the wrong database, or one that was set back.
+        expired: the transaction began before the horizon; matters only where a row
+            is missing.
     """
     if forward is not None and forward.outcome is Outcome.RUNNING:
         return _BROKEN
@@ -180,10 +199,15 @@ def admit(
             f"{phase} was asked of a branch that began with {forward.phase}"
         )
     if phase.is_forward:
+        if forward is None and expired:
+            return _EXPIRED
         return _admit_forward(forward, second)
     if phase.is_backward:
         if forward is None and known_done:
             return _MISSING
+        if forward is None and expired and phase is Phase.COMPENSATION:
+            # A try that waits for its second side is never removed, an action is.
+            return _FORGOTTEN
         return _admit_backward(forward, second)
     return _admit_confirm(forward, second)
 
@@ -223,6 +247,55 @@ def _admit_confirm(forward: Record | None, second: Record | None) -> Verdict:
     if second.phase is not Phase.CONFIRM:
         return _wrong_order("a branch that is cancelled cannot be confirmed")
     return Answer(second)
+
+
+DAY_MS = 24 * 60 * 60 * 1_000
+KEEP_MS_MIN = 31 * DAY_MS
+"""No row is removed sooner: the longest deadline of a transaction is 30 days, the
+longest call an hour; the rest is for clocks that differ."""
+_FRESH_MS = DAY_MS
+
+
+def horizon_of(now_ms: int, keep_ms: int) -> int:
+    """Before which rows may be removed; ``keep_ms`` is at least ``KEEP_MS_MIN``."""
+    return now_ms - keep_ms
+
+
+def is_surely_young(began_at_ms: int, now_ms: int) -> bool:
+    """No horizon can be later than the transaction's begin: it need not be read.
+
+    Horizons lie at least ``KEEP_MS_MIN`` back by the clock of whoever removed rows.
+    A day leaves a month for the difference between that clock and this one.
+    """
+    return began_at_ms >= now_ms - _FRESH_MS
+
+
+def is_expired(began_at_ms: int, horizon_ms: int) -> bool:
+    """The transaction may have had rows that are removed; 0 = its age is unknown."""
+    return began_at_ms < horizon_ms
+
+
+def recorded_at(began_at_ms: int, now_ms: int) -> int:
+    """The instant to keep with a row: never before its transaction's begin.
+
+    So whatever is removed by its own age belongs to a transaction that is expired,
+    however the clocks of participant and coordinator differ.
+    """
+    return max(began_at_ms, now_ms)
+
+
+def is_removable(forward: Record, second: Record | None) -> bool:
+    """Nobody needs the rows of this branch once they are older than the horizon.
+
+    A try that succeeded waits for its confirm or cancel, however long that takes; a
+    row of a split transaction waits for a person. An action's row waits for nothing:
+    most actions are never compensated.
+    """
+    if forward.outcome is Outcome.RUNNING:
+        return False
+    if second is not None:
+        return second.outcome is not Outcome.RUNNING
+    return forward.phase is not Phase.TRY or forward.outcome is Outcome.REFUSED
 
 
 IDENTIFIER_LENGTH_MAX = 128

@@ -24,7 +24,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from participant_sdk.barrier import rules
 from participant_sdk.barrier.rules import Outcome, Phase, Record, Slot, Verdict
-from participant_sdk.barrier.table import TABLE
+from participant_sdk.barrier.table import IS_HORIZON, TABLE
 
 _T = TABLE.c
 
@@ -81,7 +81,7 @@ class SqlBarrier:
     """The barrier's statements for one database."""
 
     def __init__(self, dialect: Dialect) -> None:
-        self._insert = _Statement(_insert(dialect.name), dialect)
+        self._insert = _Statement(insert_if_free(dialect.name), dialect)
         self._raises_on_conflict = dialect.name not in ("sqlite", "postgresql")
         self._integrity_error: type[Exception] = dialect.loaded_dbapi.IntegrityError
         self._read = _Statement(
@@ -112,9 +112,18 @@ class SqlBarrier:
             dialect,
         )
         self._drop = _Statement(delete(TABLE).where(_KEY_IS), dialect)
+        self._read_horizon = _Statement(
+            select(_T.created_at_ms).where(IS_HORIZON), dialect
+        )
 
     def admit(
-        self, cursor: Any, key: BranchKey, *, known_done: bool, now_ms: int
+        self,
+        cursor: Any,
+        key: BranchKey,
+        *,
+        known_done: bool,
+        now_ms: int,
+        began_at_ms: int = 0,
     ) -> Admission:
         """Claim the slot and ask the rules.
 
@@ -122,15 +131,22 @@ class SqlBarrier:
         and ``Bury``; for every other verdict it is gone on return.
         """
         slot, outcome = rules.first_claim(key.phase)
-        claimed = self._claim(cursor, key, slot, outcome, now_ms)
+        at_ms = rules.recorded_at(began_at_ms, now_ms)
+        claimed = self._claim(cursor, key, slot, outcome, at_ms)
         own = slot if claimed else None
+        expired = False
         if own is Slot.FORWARD:
             forward = second = None
+            if not rules.is_surely_young(began_at_ms, now_ms):
+                # Read after the claim: whoever removes rows writes the horizon first.
+                expired = rules.is_expired(began_at_ms, self._horizon_ms(cursor))
         else:
             forward, second = self._rows(cursor, key, without=own)
-        verdict = rules.admit(key.phase, forward, second, known_done=known_done)
+        verdict = rules.admit(
+            key.phase, forward, second, known_done=known_done, expired=expired
+        )
         if isinstance(verdict, rules.Run) and own is None:
-            if self._claim(cursor, key, Slot.SECOND, Outcome.RUNNING, now_ms):
+            if self._claim(cursor, key, Slot.SECOND, Outcome.RUNNING, at_ms):
                 return Admission(verdict, Slot.SECOND)
             forward, second = self._rows(cursor, key, without=None)
             verdict = rules.admit(key.phase, forward, second, known_done=known_done)
@@ -166,7 +182,7 @@ class SqlBarrier:
         )
 
     def _claim(
-        self, cursor: Any, key: BranchKey, slot: Slot, outcome: Outcome, now_ms: int
+        self, cursor: Any, key: BranchKey, slot: Slot, outcome: Outcome, at_ms: int
     ) -> bool:
         values = {
             "gid": key.gid,
@@ -179,7 +195,7 @@ class SqlBarrier:
             "content_type": "",
             "code": "",
             "message": "",
-            "created_at_ms": now_ms,
+            "created_at_ms": at_ms,
         }
         if not self._raises_on_conflict:
             self._insert.run(cursor, values)
@@ -208,11 +224,16 @@ class SqlBarrier:
             rows.pop(without, None)
         return rows.get(Slot.FORWARD), rows.get(Slot.SECOND)
 
+    def _horizon_ms(self, cursor: Any) -> int:
+        self._read_horizon.run(cursor, {})
+        row = cursor.fetchone()
+        return 0 if row is None else int(row[0])
+
 
 _BUSY = rules.Reject("BARRIER_BUSY", "the same branch is being worked on; ask again")
 
 
-def _insert(dialect_name: str) -> Insert:
+def insert_if_free(dialect_name: str) -> Insert:
     """An insert that a taken key, and nothing else, turns into no row."""
     key = [_T.gid, _T.branch_id, _T.slot]
     if dialect_name == "sqlite":

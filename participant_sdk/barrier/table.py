@@ -10,6 +10,7 @@ from sqlalchemy import (
     String,
     Table,
     inspect,
+    literal_column,
 )
 from sqlalchemy.dialects.mysql import MEDIUMBLOB, VARCHAR
 
@@ -55,6 +56,14 @@ def barrier_table(metadata: MetaData) -> Table:
 
 
 TABLE = barrier_table(MetaData())
+
+HORIZON_KEY = {"gid": "*", "branch_id": "*", "slot": 0}
+"""Of the row whose ``created_at_ms`` is the horizon; no branch can have this key."""
+IS_HORIZON = (
+    (TABLE.c.gid == literal_column("'*'"))
+    & (TABLE.c.branch_id == literal_column("'*'"))
+    & (TABLE.c.slot == literal_column("0"))
+)
 
 
 def create_barrier_table(engine: Engine) -> None:

@@ -46,11 +46,21 @@ class Rejected(Exception):
 class Job:
     """A call that was accepted, with the handler that will answer it."""
 
-    __slots__ = ("call_id", "context", "handler", "key", "known", "request", "settle")
+    __slots__ = (
+        "began_at_ms",
+        "call_id",
+        "context",
+        "handler",
+        "key",
+        "known",
+        "request",
+        "settle",
+    )
 
     def __init__(
         self, call: BranchCall, handler: Handler, phase: Phase, deliver: Deliver
     ) -> None:
+        self.began_at_ms = call.began_at_ms
         self.call_id = call.call_id
         self.handler = handler
         self.settle = deliver

@@ -182,6 +182,7 @@ class CallScope:
                 transaction.cursor,
                 job.key,
                 known_done=job.known_done,
+                began_at_ms=job.began_at_ms,
                 now_ms=transaction.now_ms,
             )
             self._read(admission.verdict)

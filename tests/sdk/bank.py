@@ -197,6 +197,7 @@ def call(
     branch_id: str = "1",
     timeout_ms: int = 0,
     output: Any = None,
+    began_at_ms: int = 0,
 ) -> BranchCall:
     """A call as it comes over the wire."""
     if data is None:
@@ -209,6 +210,7 @@ def call(
         phase=phase,
         attempt=1,
         timeout_ms=timeout_ms,
+        began_at_ms=began_at_ms,
         input=Payload(data=data, content_type="application/json"),
     )
     if output is not None:

@@ -5,6 +5,8 @@ from itertools import product
 import pytest
 
 from participant_sdk.barrier.rules import (
+    DAY_MS,
+    KEEP_MS_MIN,
     Answer,
     Bury,
     Outcome,
@@ -15,7 +17,12 @@ from participant_sdk.barrier.rules import (
     Slot,
     admit,
     first_claim,
+    horizon_of,
+    is_expired,
     is_identifier,
+    is_removable,
+    is_surely_young,
+    recorded_at,
 )
 
 ROWS = [None, *(Record(p, o) for p, o in product(Phase, Outcome))]
@@ -133,12 +140,13 @@ def test_confirm_and_cancel_exclude_each_other(asked, recorded):
 @pytest.mark.parametrize("phase", Phase)
 def test_every_combination_is_safe(phase):
     """B2 to B5 over all rows there could be, also those that never should be."""
-    for forward, second, known in product(ROWS, ROWS, [False, True]):
-        check_safe(phase, forward, second, known)
+    flags = [False, True]
+    for forward, second, known, expired in product(ROWS, ROWS, flags, flags):
+        check_safe(phase, forward, second, known, expired)
 
 
-def check_safe(phase, forward, second, known):
-    verdict = admit(phase, forward, second, known_done=known)
+def check_safe(phase, forward, second, known, expired):
+    verdict = admit(phase, forward, second, known_done=known, expired=expired)
     rows = [row for row in (forward, second) if row is not None]
     if any(row.outcome is Outcome.RUNNING for row in rows):
         assert isinstance(verdict, Reject), "a split transaction is never trusted"
@@ -147,6 +155,7 @@ def check_safe(phase, forward, second, known):
         # A side runs only when its own slot is free: at most one effect a slot.
         if phase in (Phase.TRY, Phase.ACTION):
             assert forward is None
+            assert not expired, "a late try cannot be told from a first one"
         else:
             assert second is None
             assert forward is not None
@@ -156,7 +165,8 @@ def check_safe(phase, forward, second, known):
         assert phase in BACKWARD
         assert forward is None
     if isinstance(verdict, Reject):
-        assert verdict.final is (verdict.code == "BRANCH_CANCELLED")
+        final = {"BRANCH_CANCELLED", "BRANCH_EXPIRED"}
+        assert verdict.final is (verdict.code in final)
         assert verdict.final is not verdict.alarming
 
 
@@ -181,3 +191,63 @@ def test_identifiers_of_the_alphabet_are_taken(text):
 def test_everything_else_is_no_identifier(text):
     """B7: nothing that a collation, padding or a cut could make equal."""
     assert not is_identifier(text)
+
+
+# ---- Retention ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", [Phase.TRY, Phase.ACTION])
+def test_a_forward_call_beyond_the_horizon_is_refused_for_good(phase):
+    """F-13, B3: its row may have been removed."""
+    verdict = admit(phase, None, None, expired=True)
+    assert isinstance(verdict, Reject)
+    assert (verdict.code, verdict.final) == ("BRANCH_EXPIRED", True)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_row_that_is_there_counts_however_old_it_is(phase):
+    """F-13, B4: the horizon only speaks for rows that are missing."""
+    for forward, second in product(ROWS[1:], ROWS):
+        plain = admit(phase, forward, second)
+        assert plain == admit(phase, forward, second, expired=True)
+
+
+def test_beyond_the_horizon_a_cancel_is_empty_but_a_compensation_is_loud():
+    """F-13, B2: the row of an open try is never removed, that of an action is."""
+    assert Bury() == admit(Phase.CANCEL, None, None, expired=True)
+    verdict = admit(Phase.COMPENSATION, None, None, expired=True)
+    assert isinstance(verdict, Reject)
+    assert (verdict.code, verdict.alarming) == ("BARRIER_ROW_EXPIRED", True)
+
+
+@pytest.mark.parametrize("now", [0, 10**12, 2 * 10**12])
+@pytest.mark.parametrize("began", [0, 10**12, 2 * 10**12])
+def test_what_is_removed_by_age_is_expired(began, now):
+    """F-13, B3: whichever clock is ahead, a removed row's transaction is refused."""
+    recorded = recorded_at(began, now)
+    assert is_expired(began, recorded + 1), "the horizon that lets the row go"
+
+
+def test_a_young_transaction_needs_no_look_at_the_horizon():
+    """B3: no allowed horizon lies after it, with a month for clocks that differ."""
+    now = 2 * 10**12
+    for purger_now in (now - 29 * DAY_MS, now, now + 29 * DAY_MS):
+        horizon = horizon_of(purger_now, KEEP_MS_MIN)
+        for age in (0, 1, DAY_MS, DAY_MS + 1, 40 * DAY_MS):
+            if is_surely_young(now - age, now):
+                assert not is_expired(now - age, horizon)
+    assert is_surely_young(now, now)
+    assert not is_surely_young(0, now)
+
+
+def test_rows_that_somebody_needs_are_never_removed():
+    """F-13, B3: an open try waits for its second side, a broken row for a person."""
+    for forward, second in product(ROWS[1:], ROWS):
+        rows = [row for row in (forward, second) if row is not None]
+        broken = any(row.outcome is Outcome.RUNNING for row in rows)
+        waits = (
+            second is None
+            and forward.phase is Phase.TRY
+            and forward.outcome is not Outcome.REFUSED
+        )
+        assert is_removable(forward, second) is not (broken or waits)
