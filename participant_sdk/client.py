@@ -8,8 +8,15 @@ from typing import Any, Literal, Self
 import grpc
 import grpc.aio
 
+from participant_sdk.context import current
 from participant_sdk.errors import CoordinatorFault, Refused, Unavailable
 from participant_sdk.gid import new_gid
+from participant_sdk.nested import (
+    IndependentTransaction,
+    JoinedTransaction,
+    Propagation,
+    check_can_join,
+)
 from participant_sdk.requests import Requests, error_of
 from participant_sdk.session import CHANNEL_OPTIONS, SDK_VERSION, Session
 from participant_sdk.transaction import (
@@ -111,17 +118,43 @@ class Client:
         deadline: float | None = None,
         gid: str | None = None,
         labels: Mapping[str, str] | None = None,
+        propagation: Propagation = "required",
+        check_back: str = "",
+        check_back_input: Any = None,
     ) -> TccTransaction:
         """A TCC transaction: ``async with tercet.tcc("transfer") as tx``.
+
+        Inside a try it joins the transaction around it, unless ``propagation`` is
+        ``requires_new``; see :mod:`participant_sdk.nested`.
 
         Args:
             name: of the business transaction, for people.
             deadline: seconds; undecided by then it is cancelled. ``None`` = 60.
-            gid: by default a new one.
+            gid: by default a new one. Inside a call, who gives one begins an
+                independent transaction.
             labels: to find it by.
+            propagation: what it is to the call that this code runs in, if any.
+            check_back: an action of yours, asked "commit or not?" when the deadline
+                passes undecided although all tries succeeded. Returning means commit,
+                ``Refused`` means cancel. Without one it is cancelled.
+            check_back_input: what that action is called with.
         """
         begin = begin_of(gid or new_gid(), name, deadline=deadline, labels=labels)
-        return TccTransaction(self._requests, begin)
+        if check_back:
+            begin.check_back = check_back
+            begin.input.CopyFrom(payload_of(check_back_input))
+        around = current()
+        if around is None:
+            return TccTransaction(self._requests, begin)
+        if gid is not None:
+            begin.depth = around.depth + 1
+            return TccTransaction(self._requests, begin)
+        around.nested_count += 1
+        scope = f"{around.nested_count}."
+        if propagation == "requires_new":
+            return IndependentTransaction(self._requests, begin, around, scope)
+        check_can_join(around)
+        return JoinedTransaction(self._requests, around, scope)
 
     async def submit_tcc(
         self,

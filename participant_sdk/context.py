@@ -34,6 +34,8 @@ class Context:
         attempt: from 1; counts within the phase.
         deadline: in ``time.monotonic()`` seconds; later the coordinator counts the
             outcome as unknown and asks again.
+        depth: inside how many tries and transactions it runs.
+        nested_count: transactions that this call has begun inside itself so far.
     """
 
     __slots__ = (
@@ -41,7 +43,9 @@ class Context:
         "attempt",
         "branch_id",
         "deadline",
+        "depth",
         "gid",
+        "nested_count",
         "operation",
         "phase",
     )
@@ -55,6 +59,7 @@ class Context:
         phase: Phase,
         attempt: int = 1,
         deadline: float = float("inf"),
+        depth: int = 0,
         work: LocalWork | None = None,
     ) -> None:
         self.gid = gid
@@ -63,6 +68,8 @@ class Context:
         self.phase = phase
         self.attempt = attempt
         self.deadline = deadline
+        self.depth = depth
+        self.nested_count = 0
         self._work = work
 
     @property

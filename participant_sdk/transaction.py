@@ -154,7 +154,7 @@ class TccTransaction:
     """A TCC transaction with mediated or direct tries.
 
     ``async with``: leaving normally confirms, and returns once that decision is
-    durable; raising cancels, and raises on.
+    durable; raising cancels, and raises on. After ``cancel()`` leaving does nothing.
 
     Attributes:
         gid: of the transaction.
@@ -169,6 +169,7 @@ class TccTransaction:
         self._seen: dict[str, None] = {}
         self._is_direct = False
         self._is_cancelled = False
+        self._is_given_up = False
 
     async def __aenter__(self) -> Self:
         transaction = await self._requests.ask(Request(begin=self._begin))
@@ -187,7 +188,8 @@ class TccTransaction:
         traceback: TracebackType | None,
     ) -> None:
         if error is None:
-            await self.confirm()
+            if not self._is_given_up:
+                await self.confirm()
         elif not self._is_cancelled:
             await self._cancel_because(error)
 
@@ -298,7 +300,7 @@ class TccTransaction:
         """Decide against it; with ``wait`` return when all is cancelled."""
         cancel = CancelRequest(gid=self.gid, reason=reason, wait=wait)
         transaction = await self._requests.ask(Request(cancel=cancel), wait=wait)
-        self._is_cancelled = True
+        self._is_cancelled = self._is_given_up = True
         return result_of(transaction)
 
     def _spec(self, call: Call) -> BranchSpec:
