@@ -47,7 +47,7 @@ class Catalogue:
             raise InvalidRequest(
                 f"{field}: expected an operation of kind {kind}, but {name} is of "
                 f"kind {operation.kind}. A TCC branch needs try, confirm and cancel; "
-                "an action belongs into a saga.",
+                "a step of a saga or a check-back needs an action.",
                 field=field,
                 reason=WRONG_OPERATION_KIND,
             )

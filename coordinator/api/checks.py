@@ -72,7 +72,7 @@ def between(value: int, low: int, high: int, field: str, *, unset: int) -> int:
     if value == 0:
         return unset
     raise InvalidRequest(
-        f"{field}: expected {low} to {high}, or 0 for {unset}; got {value}. "
+        f"{field}: expected {low} to {high}, or 0 for {unset or 'none'}; got {value}. "
         "Choose a value in that range.",
         field=field,
     )

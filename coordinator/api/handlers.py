@@ -27,8 +27,8 @@ from coordinator.core.model import (
     Key,
     OperationKind,
 )
-from coordinator.ports import AuditEntry, Clock, Queries
-from protos.v1 import admin_pb2, coordinator_pb2
+from coordinator.ports import Queries
+from protos.v1 import coordinator_pb2
 from protos.v1.types_pb2 import Error
 
 
@@ -72,7 +72,6 @@ class Handlers:
         catalogue: Catalogue,
         sagas: PublishedSagas,
         reader: RequestReader,
-        clock: Clock,
         limits: Limits,
     ) -> None:
         self._engine = engine
@@ -80,7 +79,6 @@ class Handlers:
         self._catalogue = catalogue
         self._sagas = sagas
         self._reader = reader
-        self._clock = clock
         self._limits = limits
         self._tasks: set[asyncio.Task[None]] = set()
         self._by_type: dict[type[Message], Callable[[Any, Reply], Ticket]] = {
@@ -93,7 +91,6 @@ class Handlers:
             coordinator_pb2.GetRequest: self._get,
             coordinator_pb2.CompleteBranchRequest: self._complete_branch,
             coordinator_pb2.ListRequest: self._list,
-            admin_pb2.OperatorRequest: self._retry,
         }
 
     def handle(self, request: Message, reply: Reply) -> Ticket:
@@ -113,6 +110,8 @@ class Handlers:
     def _begin(self, request: coordinator_pb2.BeginRequest, reply: Reply) -> Ticket:
         wish = self._reader.begin(request)
         self._require_tcc(wish.what.tries, "tries")
+        if check_back := wish.what.request.check_back:
+            self._catalogue.require(check_back, OperationKind.ACTION, "check_back")
         return self._submit(wish, reply)
 
     def _try(self, request: coordinator_pb2.TryRequest, reply: Reply) -> Ticket:
@@ -174,17 +173,6 @@ class Handlers:
         self, request: coordinator_pb2.CompleteBranchRequest, reply: Reply
     ) -> Ticket:
         return self._submit(self._reader.complete_branch(request), reply)
-
-    def _retry(self, request: admin_pb2.OperatorRequest, reply: Reply) -> Ticket:
-        wish = self._reader.retry(request)
-        audit = AuditEntry(
-            actor=wish.what.actor,
-            action="RETRY_TRANSACTION",
-            reason=wish.what.reason,
-            at=self._clock.now(),
-        )
-        show = partial(self._show, reply, _no_branches)
-        return self._engine.submit(wish.key, wish.what, show, audit=audit)
 
     def _list(self, request: coordinator_pb2.ListRequest, reply: Reply) -> Ticket:
         return self._in_task(partial(self._list_and_reply, request, reply), reply)

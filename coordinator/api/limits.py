@@ -24,6 +24,7 @@ class Limits:
         timeout_ms_max: one attempt; longer work answers "pending" instead.
         attempts_default: forward attempts at a branch that names none.
         attempts_max: forward attempts at a branch.
+        pending_ms_max: how long a try may stay pending; as long as any transaction.
         text_chars_max: reasons and error texts; participants' longer ones are cut.
         page_default: transactions in a listing that names no limit.
         page_max: transactions in one listing.
@@ -49,6 +50,7 @@ class Limits:
     timeout_ms_max: int = HOUR_MS
     attempts_default: int = 5
     attempts_max: int = 100
+    pending_ms_max: int = 30 * DAY_MS
     text_chars_max: int = 1_000
     page_default: int = 50
     page_max: int = 1_000

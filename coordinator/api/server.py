@@ -12,6 +12,7 @@ from coordinator.api.engine_port import Dispatcher, Engine
 from coordinator.api.gid import GidSource
 from coordinator.api.handlers import Handlers
 from coordinator.api.limits import KIB, Limits
+from coordinator.api.operators import Operators
 from coordinator.api.policy import PolicyInterceptor
 from coordinator.api.services import Services
 from coordinator.api.session import Session
@@ -112,9 +113,9 @@ def build_server(
         catalogue=catalogue,
         sagas=sagas,
         reader=reader,
-        clock=clock,
         limits=limits,
     )
+    operators = Operators(engine=engine, queries=queries, reader=reader, clock=clock)
     services = Services(
         engine=engine,
         dispatcher=dispatcher,
@@ -122,6 +123,7 @@ def build_server(
         catalogue=catalogue,
         sagas=sagas,
         handlers=handlers,
+        operators=operators,
         reader=reader,
         new_session=partial(
             Session,

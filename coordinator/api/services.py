@@ -18,6 +18,7 @@ from coordinator.api.convert.requests import LATEST, RequestReader
 from coordinator.api.definitions import PublishedSagas
 from coordinator.api.engine_port import Dispatcher, Engine, Result
 from coordinator.api.handlers import Answer, Handlers, ListAnswer, TransactionAnswer
+from coordinator.api.operators import Act, Operators
 from coordinator.api.session import Session
 from coordinator.api.status_codes import abort, error_of
 from coordinator.core.errors import CoordinatorError, InvalidRequest, NotFound
@@ -28,7 +29,6 @@ from protos.v1 import admin_pb2, coordinator_pb2
 from protos.v1.types_pb2 import Error
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-Act: TypeAlias = Callable[[Any], Awaitable[Message | Error]]
 
 WATCHED_STATES_MAX = 64
 """States that wait for a watcher that reads slowly; the oldest are dropped first, so
@@ -47,6 +47,7 @@ class Services:
         catalogue: Catalogue,
         sagas: PublishedSagas,
         handlers: Handlers,
+        operators: Operators,
         reader: RequestReader,
         new_session: Callable[[], Session],
     ) -> None:
@@ -65,6 +66,7 @@ class Services:
             "Definitions.ListSagas": self._list_sagas,
             "Catalogue.ListOperations": self._list_operations,
             "Admin.GetJournal": self._get_journal,
+            **operators.acts,
         }
 
     def generic_handlers(self) -> Iterator[grpc.GenericRpcHandler]:

@@ -109,7 +109,7 @@ class OperateManyRequest(_message.Message):
     def __init__(self, action: _Optional[_Union[OperatorAction, str]] = ..., filter: _Optional[_Union[_coordinator_pb2.ListRequest, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class OperateManyReply(_message.Message):
-    __slots__ = ("items", "more")
+    __slots__ = ("items", "more", "next_page_token")
     class Item(_message.Message):
         __slots__ = ("gid", "status", "error")
         GID_FIELD_NUMBER: _ClassVar[int]
@@ -121,9 +121,11 @@ class OperateManyReply(_message.Message):
         def __init__(self, gid: _Optional[str] = ..., status: _Optional[_Union[_types_pb2.TransactionStatus, str]] = ..., error: _Optional[_Union[_types_pb2.Error, _Mapping]] = ...) -> None: ...
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     items: _containers.RepeatedCompositeFieldContainer[OperateManyReply.Item]
     more: bool
-    def __init__(self, items: _Optional[_Iterable[_Union[OperateManyReply.Item, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, items: _Optional[_Iterable[_Union[OperateManyReply.Item, _Mapping]]] = ..., more: _Optional[bool] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class GetJournalRequest(_message.Message):
     __slots__ = ("gid",)

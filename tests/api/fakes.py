@@ -278,6 +278,7 @@ def make_call(branch_id: str = "b1", **changes: Any) -> CallBranch:
         output=Payload(),
         timeout_ms=3_000,
         began_at=1_700_000_000_000,
+        depth=2,
     )
     return replace(call, **changes)
 
@@ -314,7 +315,6 @@ class World:
             catalogue=self.catalogue,
             sagas=self.sagas,
             reader=self.reader(),
-            clock=self.clock,
             limits=self.limits,
         )
         return Session(

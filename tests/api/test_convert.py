@@ -131,7 +131,7 @@ def test_long_texts_of_participants_are_cut():
 
 def test_a_transaction_is_shown_with_all_that_is_known(world):
     """Every field of the message is filled from the state."""
-    spec = BranchSpec("b1", "accounts.debit", Payload(b"in"), 3_000, 5)
+    spec = BranchSpec("b1", "accounts.debit", Payload(b"in"), 3_000, 5, 0, "b0")
     branch = Branch(
         spec,
         BranchStatus.REFUSED,
@@ -158,6 +158,7 @@ def test_a_transaction_is_shown_with_all_that_is_known(world):
         reason_code="NO",
         reason_text="no",
         output=Payload(b"out", "a/b"),
+        paused_at=13,
         attention_since=14,
         attention_reason="r",
         updated_at=15,

@@ -21,7 +21,7 @@ from coordinator.core.model import (
     Status,
 )
 from coordinator.ports import TransactionFilter
-from protos.v1 import admin_pb2, coordinator_pb2, types_pb2
+from protos.v1 import coordinator_pb2, types_pb2
 
 LIMITS = Limits()
 SPEC = {"branch_id": "b1", "operation": "accounts.debit"}
@@ -49,13 +49,15 @@ def begin(**fields) -> coordinator_pb2.BeginRequest:
 
 
 def test_begin_fills_in_the_documented_defaults(reader, world):
-    """60 s, 3 s an attempt, 5 attempts."""
+    """60 s, 3 s an attempt, 5 attempts, pending without an end of its own."""
     wish = reader.begin(begin())
 
     request, (spec,) = wish.what.request, wish.what.tries
     assert request.created_at == world.clock.now()
     assert request.deadline_at == world.clock.now() + 60_000
     assert (spec.timeout_ms, spec.attempt_max) == (3_000, 5)
+    assert (spec.pending_timeout_ms, spec.parent_branch_id) == (0, "")
+    assert (request.check_back, request.input, request.depth) == ("", Payload(), 0)
     assert spec.input == Payload()
     assert not request.declared
     assert not wish.then_wait
@@ -69,7 +71,19 @@ def test_begin_keeps_what_was_asked_for(reader):
             name="transfer",
             deadline_ms=5_000,
             labels={"z": "1", "a": "2"},
-            tries=[{**SPEC, "input": payload, "timeout_ms": 7, "attempt_max": 100}],
+            tries=[
+                {
+                    **SPEC,
+                    "input": payload,
+                    "timeout_ms": 7,
+                    "attempt_max": 100,
+                    "pending_timeout_ms": 8,
+                    "parent_branch_id": "b0",
+                }
+            ],
+            check_back="ledger.post",
+            input={"data": b"asked", "content_type": "a/b"},
+            depth=8,
             auto_confirm=True,
             wait=True,
         )
@@ -79,8 +93,12 @@ def test_begin_keeps_what_was_asked_for(reader):
     assert wish.then_wait
     assert wish.what.request.declared
     assert wish.what.request.labels == (("a", "2"), ("z", "1"))
+    assert wish.what.request.check_back == "ledger.post"
+    assert wish.what.request.input == Payload(b"asked", "a/b")
+    assert wish.what.request.depth == 8
+    held = Payload(b"{}", "application/json")
     assert wish.what.tries == (
-        BranchSpec("b1", "accounts.debit", Payload(b"{}", "application/json"), 7, 100),
+        BranchSpec("b1", "accounts.debit", held, 7, 100, 8, "b0"),
     )
 
 
@@ -116,6 +134,11 @@ def test_the_digest_is_of_the_body_alone(reader, world):
         {"tries": [{**SPEC, "input": {"content_type": "a/b"}}]},
         {"tries": [{**SPEC, "timeout_ms": 1}]},
         {"tries": [{**SPEC, "attempt_max": 1}]},
+        {"tries": [{**SPEC, "pending_timeout_ms": 1}]},
+        {"tries": [{**SPEC, "parent_branch_id": "b0"}]},
+        {"check_back": "ledger.post"},
+        {"input": {"data": b"1"}},
+        {"depth": 1},
     ],
 )
 def test_every_field_of_the_body_is_in_the_digest(reader, other):
@@ -145,6 +168,17 @@ def test_every_field_of_the_body_is_in_the_digest(reader, other):
         ({"tries": [{**SPEC, "timeout_ms": 3_600_001}]}, "tries[0].timeout_ms"),
         ({"tries": [{**SPEC, "attempt_max": 101}]}, "tries[0].attempt_max"),
         (
+            {"tries": [{**SPEC, "pending_timeout_ms": 30 * 86_400_000 + 1}]},
+            "tries[0].pending_timeout_ms",
+        ),
+        (
+            {"tries": [{**SPEC, "parent_branch_id": "a b"}]},
+            "tries[0].parent_branch_id",
+        ),
+        ({"check_back": "a b"}, "check_back"),
+        ({"input": {"data": b"x" * (256 * 1024 + 1)}}, "input.data"),
+        ({"depth": 9}, "depth"),
+        (
             {"tries": [{**SPEC, "input": {"data": b"x" * (256 * 1024 + 1)}}]},
             "tries[0].input.data",
         ),
@@ -170,6 +204,14 @@ def test_a_wrong_begin_names_its_field(reader, fields, field):
     assert "expected" in str(caught.value)
 
 
+def test_too_deep_a_nesting_has_a_reason_of_its_own(reader):
+    """T12: who meets a loop can tell it from a typing error."""
+    with pytest.raises(InvalidRequest) as caught:
+        reader.begin(begin(depth=9))
+
+    assert caught.value.detail_reason == "NESTED_TOO_DEEP"
+
+
 def test_no_error_repeats_the_value(reader):
     """A secret in the wrong field does not come back in an error text."""
     for fields in ({"gid": "s3cr3t token"}, {"labels": {"a": "s3cr3t\n"}}):
@@ -190,6 +232,7 @@ def test_limits_are_reached_and_not_passed(reader):
                     "operation": "a.b",
                     "timeout_ms": 3_600_000,
                     "attempt_max": 100,
+                    "pending_timeout_ms": 30 * 86_400_000,
                 }
                 for i in range(1_000)
             ],
@@ -289,18 +332,6 @@ def test_a_completion_is_an_answer_without_an_attempt(reader):
     )
 
     assert (wish.what.attempt, wish.what.outcome) == (0, Refused("NO", "no"))
-
-
-@pytest.mark.parametrize("field", ["actor", "reason"])
-@pytest.mark.parametrize("value", ["", "  ", "a\nb", "x" * 1_001])
-def test_an_operator_says_who_and_why(reader, field, value):
-    """Both are required, on one line, and bounded."""
-    request = {"gid": "g1", "actor": "ann", "reason": "because", field: value}
-
-    with pytest.raises(InvalidRequest) as caught:
-        reader.retry(admin_pb2.OperatorRequest(**request))
-
-    assert caught.value.field == field
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from coordinator.core.model import (
     NO_PAYLOAD,
     Branch,
     GlobalTransaction,
+    Instant,
     Operation,
     Payload,
 )
@@ -91,6 +92,8 @@ def _transaction_head(tx: GlobalTransaction) -> Fields:
     if tx.reason_code:
         fields["reason_code"] = tx.reason_code
         fields["reason_text"] = tx.reason_text
+    if tx.paused_at is not None:
+        fields["paused_at_ms"] = tx.paused_at
     if tx.attention_since is not None:
         fields["attention_since_ms"] = tx.attention_since
         fields["attention_reason"] = tx.attention_reason
@@ -114,6 +117,9 @@ def _branch_fields(branch: Branch) -> Fields:
         fields["due_at_ms"] = branch.due_at
     if branch.pending_since is not None:
         fields["pending"] = True
+        fields["pending_since_ms"] = branch.pending_since
+    if branch.spec.parent_branch_id:
+        fields["parent_branch_id"] = branch.spec.parent_branch_id
     if branch.output != NO_PAYLOAD:
         fields["output"] = _payload_fields(branch.output)
     if branch.error_code:
@@ -143,9 +149,13 @@ def list_fields(
     reply: Fields = {"transactions": shown}
     if shown and (len(shown) == what.limit or len(shown) < len(transactions)):
         last = shown[-1]
-        place = f"{last['created_at_ms']} {last['gid']}"
-        reply["next_page_token"] = urlsafe_b64encode(place.encode()).decode()
+        reply["next_page_token"] = page_token(last["created_at_ms"], last["gid"])
     return reply
+
+
+def page_token(created_at: Instant, gid: str) -> str:
+    """What continues a listing behind this transaction."""
+    return urlsafe_b64encode(f"{created_at} {gid}".encode()).decode()
 
 
 def call_fields(call_id: int, call: CallBranch) -> Fields:
@@ -160,6 +170,7 @@ def call_fields(call_id: int, call: CallBranch) -> Fields:
         "attempt": call.attempt,
         "timeout_ms": call.timeout_ms,
         "began_at_ms": call.began_at,
+        "depth": call.depth,
     }
     if call.input != NO_PAYLOAD:
         fields["input"] = _payload_fields(call.input)

@@ -30,7 +30,6 @@ from coordinator.core.inputs import (
     Outcome,
     Refused,
     Register,
-    RetryNow,
     Submit,
     Succeeded,
     Try,
@@ -47,9 +46,10 @@ from coordinator.core.model import (
     Phase,
     TransactionRequest,
 )
+from coordinator.core.tcc import NESTING_DEPTH_MAX
 from coordinator.ports import Clock, TransactionFilter
 from coordinator.saga_yaml import find_input_problems
-from protos.v1 import admin_pb2, coordinator_pb2, types_pb2
+from protos.v1 import coordinator_pb2, types_pb2
 
 _FORWARD = frozenset({Phase.TRY, Phase.ACTION})
 
@@ -121,6 +121,7 @@ class RequestReader:
                 "the transaction. Set auto_confirm, or wait in Confirm or Get.",
                 field="wait",
             )
+        check_back, payload, depth = self._surroundings(request)
         now = self._clock.now()
         sent = _digest(
             "begin",
@@ -128,6 +129,9 @@ class RequestReader:
             request.deadline_ms,
             declared,
             labels,
+            check_back,
+            payload,
+            depth,
             _raw(request.tries, specs),
         )
         wanted = TransactionRequest(
@@ -138,6 +142,9 @@ class RequestReader:
             created_at=now,
             deadline_at=now + deadline_ms,
             declared=declared,
+            input=payload,
+            check_back=check_back,
+            depth=depth,
             labels=labels,
         )
         return Wish(key, Begin(wanted, specs), request.wait)
@@ -247,18 +254,6 @@ class RequestReader:
                 )
         return Wish(key, BranchReplied(branch_id, phase, 0, outcome))
 
-    def retry(self, request: admin_pb2.OperatorRequest) -> Wish[RetryNow]:
-        """An operator's wish; who and why are required."""
-        key = self.key(request.gid)
-        actor = checks.text(request.actor, "actor", chars_max=128, required=True)
-        reason = checks.text(
-            request.reason,
-            "reason",
-            chars_max=self.limits.text_chars_max,
-            required=True,
-        )
-        return Wish(key, RetryNow(actor=actor, reason=reason))
-
     def list_(self, request: coordinator_pb2.ListRequest) -> TransactionFilter:
         """Which transactions are asked for."""
         statuses = set()
@@ -290,6 +285,25 @@ class RequestReader:
     def _new_key(self, gid: str) -> Key:
         return self.key(gid) if gid else Key(self._namespace, self._gids.make())
 
+    def _surroundings(
+        self, request: coordinator_pb2.BeginRequest
+    ) -> tuple[str, Payload, int]:
+        """Check-back, its input, and inside how many transactions it begins."""
+        if request.depth > NESTING_DEPTH_MAX:
+            raise InvalidRequest(
+                f"depth: expected 0 to {NESTING_DEPTH_MAX}, got {request.depth}. "
+                "Transactions that begin one another this deep are most often a loop: "
+                "look for it.",
+                field="depth",
+                reason="NESTED_TOO_DEEP",
+            )
+        name = request.check_back
+        return (
+            checks.identifier(name, "check_back") if name else "",
+            self._payload(request.input, "input"),
+            request.depth,
+        )
+
     def _some_specs(
         self, specs: Sequence[coordinator_pb2.BranchSpec], field: str
     ) -> tuple[BranchSpec, ...]:
@@ -319,6 +333,7 @@ class RequestReader:
 
     def _spec(self, spec: coordinator_pb2.BranchSpec) -> BranchSpec:
         limits = self.limits
+        parent = spec.parent_branch_id
         return BranchSpec(
             checks.identifier(spec.branch_id, "branch_id"),
             checks.identifier(spec.operation, "operation"),
@@ -337,6 +352,14 @@ class RequestReader:
                 "attempt_max",
                 unset=limits.attempts_default,
             ),
+            checks.between(
+                spec.pending_timeout_ms,
+                1,
+                limits.pending_ms_max,
+                "pending_timeout_ms",
+                unset=0,
+            ),
+            checks.identifier(parent, "parent_branch_id") if parent else "",
         )
 
     def _count(self, items: Sequence[object], field: str) -> None:
@@ -432,6 +455,8 @@ def _raw(
             spec.input,
             sent.timeout_ms,
             sent.attempt_max,
+            sent.pending_timeout_ms,
+            sent.parent_branch_id,
         )
         for sent, spec in zip(specs, read, strict=True)
     ]
