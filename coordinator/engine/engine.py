@@ -207,11 +207,11 @@ class Engine:
         touched: dict[Key, Resident] = {}
         missing: list[Resident] = []
         for key, delivery in inbox:
+            if stopped := self._stopped.get(key):
+                delivery.ticket.answer(stopped)
+                continue
             resident = self._residents.get(key)
             if resident is None:
-                if stopped := self._stopped.get(key):
-                    delivery.ticket.answer(stopped)
-                    continue
                 resident = self._residents[key] = Resident(key)
                 if not isinstance(delivery.what, Begin | Submit):
                     resident.busy = True
@@ -259,8 +259,8 @@ class Engine:
         changes: list[Change] = []
         calls: list[CallBranch] = []
         for resident in touched:
-            if self._residents.get(resident.key) is not resident:
-                continue  # stopped meanwhile
+            if resident.key in self._stopped:
+                continue
             self._decide_deferred(resident)
             if resident.tx is None:
                 self._evict(resident)
@@ -304,6 +304,9 @@ class Engine:
         conflicted: list[Resident] = []
         for change in changes:
             resident = self._residents[change.key]
+            if change.key in self._stopped:
+                del self._residents[change.key]
+                continue
             if change.key in conflicts:
                 resident.take_back()
                 conflicted.append(resident)
@@ -370,10 +373,10 @@ class Engine:
         """Absorb the backlog; whether there was any."""
         backlog, resident.backlog = resident.backlog, deque()
         for delivery in backlog:
-            if self._residents.get(resident.key) is resident:
-                self._absorb(resident, delivery)
+            if stopped := self._stopped.get(resident.key):
+                delivery.ticket.answer(stopped)
             else:
-                delivery.ticket.answer(self._stopped[resident.key])
+                self._absorb(resident, delivery)
         return bool(backlog)
 
     # ---- Acting -------------------------------------------------------------------
@@ -460,7 +463,11 @@ class Engine:
             delivery.ticket.answer(why)
 
     def _stop(self, resident: Resident, why: CoordinatorError) -> None:
-        """Never touch this transaction again on this node; the others go on."""
+        """Never touch this transaction again on this node; the others go on.
+
+        What is stored of it stays as it is, but for the attention that calls a
+        person.
+        """
         _log.error(
             telemetry.TRANSACTION_STOPPED,
             gid=resident.key.gid,
@@ -468,7 +475,14 @@ class Engine:
             error=str(why),
         )
         self._stopped[resident.key] = why
+        stored = resident.stored
         self._forget(resident, why)
+        if stored is not None and stored.owner == self._node_id:
+            event = AttentionRaised(f"{why.reason}: {why}", self._clock.now())
+            note = Resident(resident.key, stored, machine.evolve(stored, event))
+            note.unstored.append(event)
+            self._residents[note.key] = note
+            self._committer.put([self._change(note, machine.evolve(stored, event))])
 
 
 def _log_attention(change: Change) -> None:

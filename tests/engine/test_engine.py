@@ -27,7 +27,7 @@ from coordinator.core.inputs import (
 )
 from coordinator.core.model import Decision, Key, Phase, Status
 from coordinator.engine.engine import FOREIGN_POLL_MS, EngineLimits
-from coordinator.ports import AuditEntry
+from coordinator.ports import AuditEntry, TransactionFilter
 from tests.core.world import (
     DEADLINE,
     definition,
@@ -411,6 +411,7 @@ async def test_broken_invariant_stops_one_transaction(
         return real(tx, what, now)
 
     await world.asked(Begin(tcc_request()))
+    await world.asked(Try((spec("a"),)))
     monkeypatch.setattr(machine, "step", broken)
     cancel = await world.asked(Cancel())
     later = await world.asked(Observe())
@@ -420,6 +421,12 @@ async def test_broken_invariant_stops_one_transaction(
     assert isinstance(cancel.answer, InvariantViolated)
     assert isinstance(later.answer, InvariantViolated)
     assert other.tx.status is Status.TRYING
+    await world.answer_all()
+    wanted = TransactionFilter("default", attention=True)
+    (shown,) = await world.store.list_transactions(wanted)
+    assert shown.key == GID
+    assert shown.status is Status.TRYING
+    assert shown.attention_reason == "INVARIANT_VIOLATED: T0: planted"
 
 
 async def test_retry_now_is_audited_with_its_effect(world: World) -> None:
