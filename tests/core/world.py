@@ -40,7 +40,9 @@ def spec(branch_id: str, *, attempt_max: int = 3, data: bytes = b"{}") -> Branch
     return BranchSpec(branch_id, "bank.move", Payload(data, JSON), 3_000, attempt_max)
 
 
-def tcc_request(*, declared: bool = False, digest: str = "d1") -> TransactionRequest:
+def tcc_request(
+    *, declared: bool = False, digest: str = "d1", check_back: str = ""
+) -> TransactionRequest:
     return TransactionRequest(
         key=Key("default", "g-1"),
         mode=Mode.TCC,
@@ -49,6 +51,7 @@ def tcc_request(*, declared: bool = False, digest: str = "d1") -> TransactionReq
         created_at=0,
         deadline_at=DEADLINE,
         declared=declared,
+        check_back=check_back,
     )
 
 

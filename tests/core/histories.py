@@ -1,0 +1,443 @@
+"""Histories of one transaction: anything that may be heard, in any order."""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from coordinator.core import machine
+from coordinator.core.definition import (
+    Constant,
+    Reference,
+    SagaDefinition,
+    Template,
+    TemplateMap,
+)
+from coordinator.core.errors import Refusal
+from coordinator.core.events import (
+    BranchResolved,
+    BranchSucceeded,
+    CompensationStarted,
+    Decided,
+    Event,
+    Finished,
+    StepStarted,
+)
+from coordinator.core.inputs import (
+    Begin,
+    BranchReplied,
+    Cancel,
+    CancelByOperator,
+    Confirm,
+    Input,
+    Observe,
+    Outcome,
+    Pause,
+    Pending,
+    Refused,
+    Register,
+    Resolve,
+    Resume,
+    RetryNow,
+    Submit,
+    Succeeded,
+    Try,
+    Unknown,
+    Woken,
+)
+from coordinator.core.model import (
+    NO_PAYLOAD,
+    UNDER_WAY,
+    BranchSpec,
+    BranchStatus,
+    Decision,
+    GlobalTransaction,
+    Payload,
+    Phase,
+)
+from coordinator.core.saga import OUTPUT_NEEDED
+from coordinator.core.tcc import CHECK_BACK_ID
+from tests.core.world import (
+    DEADLINE,
+    JSON,
+    definition,
+    saga_request,
+    step,
+    tcc_request,
+)
+
+FACTOR = int(os.environ.get("TERCET_EXAMPLES", "1"))
+"""How many times more examples than continuous integration; above 1 they are new
+each time."""
+
+
+def examples(count: int) -> settings:
+    """The same examples on every machine, unless more were asked for."""
+    return settings(
+        max_examples=count * FACTOR,
+        derandomize=FACTOR == 1,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+# ---- What may be heard ------------------------------------------------------------
+
+NAMES = ("a", "b", "c", "d", "e")
+PAYLOADS = st.sampled_from(
+    [
+        NO_PAYLOAD,
+        Payload(b'{"id":1}', JSON),
+        Payload(b"{}", JSON),
+        Payload(b"\0", "image/png"),
+    ]
+)
+WAITS = st.sampled_from([None, 1, 500, 90_000])
+
+OUTCOMES: st.SearchStrategy[Outcome] = st.one_of(
+    st.builds(Succeeded, PAYLOADS),
+    st.builds(Succeeded, PAYLOADS),
+    st.builds(Refused, st.just("NO"), st.just("text")),
+    st.builds(Pending, WAITS),
+    st.builds(
+        Unknown,
+        st.sampled_from(["TIMEOUT", OUTPUT_NEEDED, "FATAL"]),
+        st.just("text"),
+        WAITS,
+        PAYLOADS,
+    ),
+)
+
+SPECS = st.builds(
+    BranchSpec,
+    branch_id=st.sampled_from([*NAMES[:3], CHECK_BACK_ID]),
+    operation=st.just("bank.move"),
+    input=st.sampled_from([NO_PAYLOAD, Payload(b"1", JSON)]),
+    timeout_ms=st.just(3_000),
+    attempt_max=st.integers(1, 3),
+    pending_timeout_ms=st.sampled_from([0, 0, 700]),
+    parent_branch_id=st.sampled_from(["", "", "a", "b"]),
+)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The call that is out to a branch is answered, whatever its phase is."""
+
+    branch: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Passed:
+    """Time passed; backwards, too, as clocks do."""
+
+    ms: int | None
+    """``None``: until the next thing is due."""
+
+
+Move = Input | Answered | Passed
+
+FOREIGN = st.builds(
+    BranchReplied,
+    st.sampled_from([*NAMES, "ghost", CHECK_BACK_ID]),
+    st.sampled_from(Phase),
+    st.integers(0, 3),
+    OUTCOMES,
+)
+OPERATORS = st.one_of(
+    st.just(RetryNow("eve", "now")),
+    st.just(CancelByOperator("eve", "no")),
+    st.just(Pause("eve", "wait")),
+    st.just(Resume("eve", "go")),
+    st.builds(
+        Resolve, st.sampled_from([*NAMES, "ghost"]), st.just("eve"), st.just("hand")
+    ),
+)
+PROGRESS: st.SearchStrategy[Move] = st.one_of(
+    st.builds(Answered, st.integers(0, 4), OUTCOMES),
+    st.builds(Answered, st.integers(0, 4), OUTCOMES),
+    st.builds(Passed, st.sampled_from([None, None, 1, 600, DEADLINE, -2_000])),
+    st.just(Woken()),
+)
+COMMON = st.one_of(
+    PROGRESS,
+    PROGRESS,
+    PROGRESS,
+    FOREIGN,
+    OPERATORS,
+    st.builds(Cancel, wait=st.booleans()),
+    st.builds(Observe, wait=st.booleans()),
+)
+
+TCC_BEGINS = st.builds(
+    lambda declared, check_back, tries: Begin(
+        tcc_request(declared=declared, check_back=check_back), tuple(tries)
+    ),
+    st.booleans(),
+    st.sampled_from(["", "shop.ask"]),
+    st.lists(SPECS, max_size=3),
+)
+TCC_MOVES: st.SearchStrategy[Move] = st.one_of(
+    COMMON,
+    COMMON,
+    st.lists(SPECS, min_size=1, max_size=2).map(lambda specs: Try(tuple(specs))),
+    st.lists(SPECS, min_size=1, max_size=2).map(lambda specs: Register(tuple(specs))),
+    st.builds(
+        Confirm,
+        st.none() | st.frozensets(st.sampled_from(NAMES[:3]), max_size=3),
+        st.booleans(),
+    ),
+    st.just(Begin(tcc_request())),
+    st.just(Begin(tcc_request(digest="other"))),
+)
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> SagaDefinition:
+    """Up to five steps, each needing any of those before it."""
+    steps = []
+    for number, name in enumerate(NAMES[: draw(st.integers(1, 5))]):
+        before = NAMES[:number]
+        needs = tuple(n for n in before if draw(st.booleans()))
+        reads = Reference(("steps", needs[0], "output"), "s") if needs else Constant(1)
+        deep = Reference(("steps", name, "output", "id"), "own id")
+        steps.append(
+            step(
+                name,
+                *needs,
+                input=draw(st.sampled_from([Constant({}), reads])),
+                undo=draw(st.sampled_from([True, True, False])),
+                undo_input=draw(st.sampled_from([None, deep])),
+            )
+        )
+    output: Template | None = draw(
+        st.sampled_from([None, TemplateMap((("x", Reference(("input", "x"), "x")),))])
+    )
+    return definition(*steps, output=output)
+
+
+SAGA_BEGINS = graphs().map(lambda graph: Submit(saga_request(), graph))
+SAGA_MOVES: st.SearchStrategy[Move] = st.one_of(
+    COMMON,
+    COMMON,
+    st.just(Begin(tcc_request(digest="other"))),
+    st.just(Confirm()),
+    st.builds(lambda spec: Try((spec,)), SPECS),
+)
+
+
+# ---- A history, and what is checked at each step ----------------------------------
+
+PHASES = {
+    Decision.NONE: {Phase.TRY, Phase.ACTION},
+    Decision.COMMIT: {Phase.CONFIRM},
+    Decision.ABORT: {Phase.CANCEL, Phase.COMPENSATION},
+}
+"""What may be asked, by the decision."""
+
+
+@dataclass
+class History:
+    """One transaction and everything that became a fact, looked at after each step."""
+
+    tx: GlobalTransaction
+    facts: list[Event]
+    now: int = 0
+    refusals: set[str] = field(default_factory=set)
+    asked: set[tuple[str, Phase]] = field(default_factory=set)
+
+    @classmethod
+    def begin(cls, what: Begin | Submit) -> "History | None":
+        """``None`` when it was refused to begin."""
+        try:
+            tx, events = machine.step(None, what, 0)
+        except Refusal:
+            return None
+        history = cls(tx, [], 0)
+        history.look(events)
+        return history
+
+    def play(self, move: Move) -> None:
+        """Let something happen, twice; anything but a refusal is an error."""
+        what = self.meant(move)
+        if what is None:
+            return
+        before = self.tx
+        try:
+            self.tx, events = machine.step(before, what, self.now)
+        except Refusal as refusal:
+            self.refusals.add(refusal.detail_reason)
+            return
+        if not events:
+            assert self.tx is before, "no fact, no change"
+        self.look(events)
+        machine.check(before, self.tx)
+        if is_repeatable(what):
+            self.repeat(what)
+
+    def meant(self, move: Move) -> Input | None:
+        """A move in the present state; ``None`` when it is only time that passed."""
+        match move:
+            case Passed(None):
+                self.now = max(self.now, machine.due_at(self.tx) or 0)
+                return None
+            case Passed(ms):
+                self.now = max(0, self.now + ms)
+                return None
+            case Answered(number, outcome):
+                branches = list(self.tx.branches.values())
+                if not branches:
+                    return None
+                branch = branches[number % len(branches)]
+                phase = UNDER_WAY.get(branch.status, Phase.TRY)
+                name = branch.spec.branch_id
+                return BranchReplied(name, phase, branch.attempts + 1, outcome)
+            case _:
+                return move
+
+    def repeat(self, what: Input) -> None:
+        """T10: the same again means nothing, or is refused; never a second effect."""
+        with suppress(Refusal):
+            assert machine.decide(self.tx, what, self.now) == ()
+
+    def look(self, events: tuple[Event, ...]) -> None:
+        """All rules that can be told from outside, after each step."""
+        for event in events:
+            check_fact(self, event)
+            self.facts.append(event)
+        assert machine.fold(tuple(self.facts)) == self.tx, "T11"
+        calls = machine.due(self.tx, self.now)
+        for call in calls:
+            assert call.phase in PHASES[self.tx.decision], "T4, T5, S4"
+            self.asked.add((call.branch_id, call.phase))
+        assert not self.tx.status.is_final or not calls
+        due_at = machine.due_at(self.tx)
+        assert (due_at is not None) or self.is_at_rest(), "somebody must come back"
+        for wish in (Confirm(wait=True), Observe(wait=True)):
+            assert machine.answerable(wish, self.tx) is self.tx.status.is_final
+
+    def is_at_rest(self) -> bool:
+        """It has ended, or an operator holds it."""
+        return self.tx.status.is_final or self.tx.paused_at is not None
+
+    def heal(self) -> None:
+        """V1: everybody answers from now on, and it ends within its bound."""
+        if self.tx.paused_at is not None:
+            self.play(Resume("eve", "go"))
+        due = [b.due_at or 0 for b in self.tx.branches.values()]
+        latest = max(self.now, self.tx.request.deadline_at, *due, 0)
+        for _ in range(3 * (len(self.tx.branches) + len(NAMES)) + 6):
+            if self.tx.status.is_final:
+                break
+            self.play(Passed(None))
+            self.play(Woken())
+            for call in machine.due(self.tx, self.now):
+                self.play(
+                    BranchReplied(call.branch_id, call.phase, call.attempt, Succeeded())
+                )
+        assert self.tx.status.is_final, "V1"
+        assert self.now <= latest, "V1"
+
+
+def is_repeatable(what: Input) -> bool:
+    """Whether hearing it again must mean nothing.
+
+    Asked again by hand, pending again, or a failure told by nobody in particular
+    are news each time they are heard.
+    """
+    match what:
+        case RetryNow():
+            return False
+        case BranchReplied(outcome=Pending()):
+            return False
+        case BranchReplied(outcome=Succeeded()):
+            return True
+        case BranchReplied(attempt=0) | BranchReplied(outcome=Unknown()):
+            return False
+        case _:
+            return True
+
+
+def check_fact(history: History, event: Event) -> None:
+    """T1 to T8 and S1 to S4, from the facts before this one."""
+    before = history.facts
+    done = {(e.branch_id, e.phase) for e in before if isinstance(e, BranchSucceeded)}
+    decisions = [e.decision for e in before if isinstance(e, Decided)]
+    match event:
+        case Decided():
+            assert not decisions, "T1"
+        case StepStarted(spec):
+            assert not decisions, "S4"
+            needs = history_definition(before).by_id[spec.branch_id].needs
+            assert all((need, Phase.ACTION) in done for need in needs), "S1"
+        case CompensationStarted(branch_id):
+            assert decisions == [Decision.ABORT]
+            check_reverse_order(before, branch_id)
+        case BranchSucceeded(branch_id, Phase.CONFIRM):
+            assert decisions == [Decision.COMMIT], "T5"
+            assert (branch_id, Phase.CONFIRM) not in done, "T6"
+        case BranchSucceeded(branch_id, Phase.CANCEL):
+            assert decisions == [Decision.ABORT], "T5"
+            assert (branch_id, Phase.CANCEL) not in done, "T6"
+        case Finished():
+            check_end(history, event, done)
+        case _:
+            pass
+
+
+def history_definition(facts: list[Event]) -> SagaDefinition:
+    """The saga that these facts are of."""
+    graph = machine.fold((facts[0],)).definition
+    assert graph is not None
+    return graph
+
+
+def check_reverse_order(facts: list[Event], step_id: str) -> None:
+    """S2: whatever needs this step was never sent, or is done with."""
+    state = machine.fold(tuple(facts))
+    graph = history_definition(facts)
+    todo = list(graph.successors[step_id])
+    while todo:
+        branch = state.branches.get(name := todo.pop())
+        todo += graph.successors[name]
+        if branch is None or graph.by_id[name].compensation is None:
+            continue
+        assert branch.status in (
+            BranchStatus.COMPENSATED,
+            BranchStatus.REFUSED,
+            BranchStatus.RESOLVED,
+        ), "S2"
+
+
+def check_end(history: History, end: Finished, done: set[tuple[str, Phase]]) -> None:
+    """T8: an end rests on the answers of all its branches, or on a person."""
+    facts = history.facts
+    state = machine.fold(tuple(facts))
+    by_hand = {e.branch_id for e in facts if isinstance(e, BranchResolved)}
+    assert bool(by_hand) is (end.status == "RESOLVED"), "T8"
+    for name, branch in state.branches.items():
+        if name == CHECK_BACK_ID or name in by_hand:
+            continue
+        match end.status:
+            case "CONFIRMED":
+                assert (name, Phase.CONFIRM) in done, "T8"
+            case "COMPLETED":
+                assert (name, Phase.ACTION) in done, "T8"
+            case "CANCELLED":
+                refused = branch.status is BranchStatus.REFUSED
+                assert refused or (name, Phase.CANCEL) in done, "T8"
+            case "COMPENSATED":
+                check_undone(history, name, done)
+
+
+def check_undone(history: History, name: str, done: set[tuple[str, Phase]]) -> None:
+    """S3: what took effect, or may have, is undone; what was refused is not."""
+    state = machine.fold(tuple(history.facts))
+    if history_definition(history.facts).by_id[name].compensation is None:
+        return
+    refused = state.branches[name].status is BranchStatus.REFUSED
+    assert ((name, Phase.COMPENSATION) in done) is not refused, "S3"

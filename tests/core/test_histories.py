@@ -1,0 +1,103 @@
+"""Any history of a transaction is legal, or refused by name, and comes to an end."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coordinator.core.inputs import Begin, Submit
+from tests.core.histories import (
+    SAGA_BEGINS,
+    SAGA_MOVES,
+    TCC_BEGINS,
+    TCC_MOVES,
+    History,
+    Move,
+    examples,
+)
+
+EXAMPLES = 1_000
+
+
+@dataclass
+class Seen:
+    """What all histories together came to: a check that never ran proves nothing."""
+
+    ends: set[str] = field(default_factory=set)
+    facts: set[str] = field(default_factory=set)
+    refusals: set[str] = field(default_factory=set)
+
+    def play(self, begin: Begin | Submit, moves: list[Move]) -> None:
+        history = History.begin(begin)
+        if history is None:
+            return
+        for move in moves:
+            history.play(move)
+        history.heal()
+        self.ends.add(history.tx.status.value)
+        self.facts |= {type(fact).__name__ for fact in history.facts}
+        self.refusals |= history.refusals
+
+
+FACTS_OF_BOTH = {
+    "Began",
+    "BranchSucceeded",
+    "BranchRefused",
+    "AttemptFailed",
+    "BranchPending",
+    "Decided",
+    "RetryRequested",
+    "Paused",
+    "Resumed",
+    "BranchResolved",
+    "Finished",
+}
+REFUSALS_OF_BOTH = {
+    "GID_EXISTS",
+    "TRANSACTION_ENDED",
+    "TRANSACTION_DECIDED",
+    "BRANCH_NOT_OPEN",
+    "NOT_FOUND",
+}
+
+
+def test_any_tcc_history_keeps_the_rules_and_ends() -> None:
+    """Late, repeated and foreign inputs, any clock: T1, T4 to T6, T8, T10, T11, V1."""
+    seen = Seen()
+
+    @examples(EXAMPLES)
+    @given(TCC_BEGINS, st.lists(TCC_MOVES, max_size=25))
+    def play_any(begin: Begin, moves: list[Move]) -> None:
+        seen.play(begin, moves)
+
+    play_any()
+    assert seen.ends == {"CONFIRMED", "CANCELLED", "RESOLVED"}
+    assert seen.facts >= FACTS_OF_BOTH | {"BranchRegistered", "CheckBackStarted"}
+    assert seen.refusals >= REFUSALS_OF_BOTH | {
+        "BRANCH_EXISTS",
+        "BRANCH_ID_RESERVED",
+        "BRANCH_LIST_DIFFERS",
+        "BRANCH_LIST_REQUIRED",
+        "PARENT_NOT_OPEN",
+    }
+
+
+def test_any_saga_history_keeps_the_rules_and_ends() -> None:
+    """Any graph of five steps and any answers: T1, T8, T10, T11, S1 to S4, V1."""
+    seen = Seen()
+
+    @examples(EXAMPLES)
+    @given(SAGA_BEGINS, st.lists(SAGA_MOVES, max_size=25))
+    def play_any(begin: Submit, moves: list[Move]) -> None:
+        seen.play(begin, moves)
+
+    play_any()
+    assert seen.ends == {"COMPLETED", "COMPENSATED", "RESOLVED"}
+    assert seen.facts >= FACTS_OF_BOTH | {
+        "StepStarted",
+        "BranchAbandoned",
+        "CompensationStarted",
+        "OutputLearned",
+        "AttentionRaised",
+    }
+    assert seen.refusals >= REFUSALS_OF_BOTH
