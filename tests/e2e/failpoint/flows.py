@@ -1,0 +1,462 @@
+"""The transactions that are sent into the points, and what each must come to."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import grpc
+import grpc.aio
+
+from coordinator.core import tcc
+from participant_sdk import Call, Client, Refused, TransactionCancelled
+from participant_sdk.session import CHANNEL_OPTIONS
+from participant_sdk.transaction import TccTransaction
+from protos.v1 import admin_pb2
+from protos.v1.coordinator_pb2 import TransactionReply
+from tests.e2e.failpoint.shop import Script
+
+ATTEMPT_MAX = 20
+"""A try is asked again until it is answered, however often a process dies."""
+
+DEADLINE_SECONDS = 60
+SHORT_DEADLINE_SECONDS = 0.2
+FOR_EVER = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Initiator:
+    """Who plays: a session that outlives the coordinator, and where that listens."""
+
+    client: Client
+    target: str
+
+    async def operate(self, gid: str) -> None:
+        """Ask for the next attempts at once, as an operator, until it is done."""
+        request = admin_pb2.OperatorRequest(gid=gid, actor="walk", reason="because")
+        while True:
+            async with grpc.aio.insecure_channel(
+                self.target, options=CHANNEL_OPTIONS
+            ) as channel:
+                retry = channel.unary_unary(
+                    "/tercet.v1.Admin/RetryTransaction",
+                    request_serializer=admin_pb2.OperatorRequest.SerializeToString,
+                    response_deserializer=TransactionReply.FromString,
+                )
+                try:
+                    await retry(request, wait_for_ready=True)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                        raise
+                else:
+                    return
+
+
+Play = Callable[[Initiator, str], Coroutine[None, None, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One kind of transaction.
+
+    Attributes:
+        play: the initiator with a gid: the end that it was told of, whatever died
+            meanwhile.
+        end: the status that the transaction must come to.
+        effects: by branch, the phases that must have taken effect, once each.
+        points: of the coordinator; all are reached, whatever the timing.
+        local: of the participant, likewise.
+        saga: the definition to publish first.
+    """
+
+    name: str
+    play: Play
+    end: str
+    effects: Mapping[str, frozenset[str]]
+    points: tuple[str, ...]
+    local: tuple[str, ...] = ()
+    saga: str = field(default="", repr=False)
+
+
+NOTHING = frozenset[str]()
+TRIED = frozenset({"TRY"})
+CONFIRMED = frozenset({"TRY", "CONFIRM"})
+CANCELLED = frozenset({"TRY", "CANCEL"})
+DONE = frozenset({"ACTION"})
+UNDONE = frozenset({"ACTION", "COMPENSATION"})
+
+# ---- TCC --------------------------------------------------------------------------
+
+
+def calls(*scripts: Script) -> list[Call]:
+    """Branches ``1``, ``2``, ... that do as their scripts say."""
+    operations = ("shop.reserve", "shop.charge")
+    return [
+        Call(operations[n % 2], script, branch_id=str(n + 1), attempt_max=ATTEMPT_MAX)
+        for n, script in enumerate(scripts)
+    ]
+
+
+async def try_one(tx: TccTransaction, call: Call) -> None:
+    """Ask for one branch."""
+    await tx.call(
+        call.operation,
+        call.request,
+        branch_id=call.branch_id,
+        attempt_max=call.attempt_max,
+    )
+
+
+def confirm(*scripts: Script, operated: bool = False) -> Play:
+    """Try one branch after the other, then confirm."""
+
+    async def play(initiator: Initiator, gid: str) -> str:
+        walk = initiator.client.tcc("walk", deadline=DEADLINE_SECONDS, gid=gid)
+        try:
+            async with walk as tx:
+                for call in calls(*scripts):
+                    await try_one(tx, call)
+                if operated:
+                    await initiator.operate(gid)
+                return (await tx.confirm(wait=True)).status
+        except Refused:
+            # The answer came with the decision; what is left is told at the end.
+            return (await initiator.client.get(gid, wait=True)).status
+
+    return play
+
+
+def cancel(*scripts: Script) -> Play:
+    """Try all branches at once, then cancel."""
+
+    async def play(initiator: Initiator, gid: str) -> str:
+        told = ""
+        walk = initiator.client.tcc("walk", deadline=DEADLINE_SECONDS, gid=gid)
+        try:
+            async with walk as tx:
+                await tx.call_all(calls(*scripts))
+                told = (await tx.cancel("CHANGED_MIND", wait=True)).status
+        except TransactionCancelled:
+            pass  # what leaving the block says of a transaction that is cancelled
+        return told
+
+    return play
+
+
+class ChangedMind(Exception):
+    """What an initiator raises to cancel."""
+
+
+async def register_and_cancel(initiator: Initiator, gid: str) -> str:
+    """Register branches whose tries are then never sent, and cancel."""
+    walk = initiator.client.tcc("walk", deadline=DEADLINE_SECONDS, gid=gid)
+    try:
+        async with walk as tx:
+            for call in calls(Script(), Script()):
+                await tx.register(
+                    call.operation, call.request, branch_id=call.branch_id
+                )
+            change_mind()
+    except ChangedMind:
+        pass
+    return (await initiator.client.get(gid, wait=True)).status
+
+
+def change_mind() -> NoReturn:
+    """Cancel the transaction whose block this is called in."""
+    raise ChangedMind
+
+
+def declare(*scripts: Script, deadline: float = DEADLINE_SECONDS) -> Play:
+    """Submit all tries in one request; the coordinator does the rest."""
+
+    async def play(initiator: Initiator, gid: str) -> str:
+        result = await initiator.client.submit_tcc(
+            "walk", calls(*scripts), deadline=deadline, gid=gid
+        )
+        return result.status
+
+    return play
+
+
+COMMIT_POINTS = (
+    "tcc.began",
+    "tcc.branch-registered",
+    "tcc.try-succeeded",
+    "tcc.decided-commit",
+    "tcc.confirm-succeeded",
+    "tcc.finished-confirmed",
+)
+CANCEL_POINTS = (
+    "tcc.began",
+    "tcc.branch-registered",
+    "tcc.decided-abort",
+    "tcc.cancel-succeeded",
+    "tcc.finished-cancelled",
+)
+
+TCC_FLOWS = (
+    Flow(
+        "tcc-commit",
+        confirm(Script(), Script()),
+        "CONFIRMED",
+        {"1": CONFIRMED, "2": CONFIRMED},
+        COMMIT_POINTS,
+        ("participant.try", "participant.confirm"),
+    ),
+    Flow(
+        "tcc-cancel",
+        cancel(Script(), Script()),
+        "CANCELLED",
+        {"1": CANCELLED, "2": CANCELLED},
+        (*CANCEL_POINTS, "tcc.try-succeeded"),
+        ("participant.try", "participant.cancel"),
+    ),
+    Flow(
+        "tcc-refused",
+        confirm(Script(), Script(refused=True)),
+        "CANCELLED",
+        {"1": CANCELLED, "2": NOTHING},
+        (*CANCEL_POINTS, "tcc.try-succeeded", "tcc.try-refused"),
+        ("participant.try", "participant.cancel"),
+    ),
+    Flow(
+        "tcc-declared",
+        declare(Script(), Script()),
+        "CONFIRMED",
+        {"1": CONFIRMED, "2": CONFIRMED},
+        COMMIT_POINTS,
+        ("participant.try", "participant.confirm"),
+    ),
+    Flow(
+        "tcc-direct",
+        register_and_cancel,
+        "CANCELLED",
+        {"1": NOTHING, "2": NOTHING},
+        (
+            "tcc.began",
+            "tcc.branch-registered-direct",
+            "tcc.decided-abort",
+            "tcc.cancel-succeeded",
+            "tcc.finished-cancelled",
+        ),
+        ("participant.cancel",),
+    ),
+    Flow(
+        "tcc-deadline",
+        declare(Script(pendings={"TRY": FOR_EVER}), deadline=SHORT_DEADLINE_SECONDS),
+        "CANCELLED",
+        {"1": NOTHING},
+        CANCEL_POINTS,
+        ("participant.cancel",),
+    ),
+    Flow(
+        "tcc-commit-troubled",
+        confirm(
+            Script(
+                failures={"TRY": 1, "CONFIRM": 1}, pendings={"TRY": 1, "CONFIRM": 1}
+            ),
+            operated=True,
+        ),
+        "CONFIRMED",
+        {"1": CONFIRMED},
+        (
+            "tcc.try-failed",
+            "tcc.try-pending",
+            "tcc.retry-requested",
+            "tcc.confirm-failed",
+            "tcc.confirm-pending",
+        ),
+    ),
+    Flow(
+        "tcc-attention",
+        declare(Script(failures={"CONFIRM": tcc.ATTENTION_AFTER})),
+        "CONFIRMED",
+        {"1": CONFIRMED},
+        ("tcc.attention-raised",),
+    ),
+    Flow(
+        "tcc-cancel-troubled",
+        cancel(Script(failures={"CANCEL": 1}, pendings={"CANCEL": 1})),
+        "CANCELLED",
+        {"1": CANCELLED},
+        ("tcc.cancel-failed", "tcc.cancel-pending"),
+    ),
+)
+
+
+# ---- Sagas ------------------------------------------------------------------------
+
+
+async def complete(initiator: Initiator, gid: str) -> str:
+    """Submit the saga that the gid begins with, and wait for its end."""
+    return (await initiator.client.saga(saga_of(gid), {}, gid=gid).wait()).status
+
+
+async def operate_and_cancel(initiator: Initiator, gid: str) -> str:
+    """Submit it, let an operator ask for a retry, and cancel it."""
+    await initiator.client.saga(saga_of(gid), {}, gid=gid).submit()
+    await initiator.operate(gid)
+    return (await initiator.client.cancel(gid, "CHANGED_MIND", wait=True)).status
+
+
+def saga_of(gid: str) -> str:
+    """The definition's name: a flow's gids begin with its own."""
+    return gid.partition(":")[0]
+
+
+def definition(name: str, steps: str, *, attention_after: int = 10) -> str:
+    """A saga with these steps."""
+    return f"""
+apiVersion: tercet/v1
+kind: Saga
+metadata: {{name: {name}, version: 1.0.0}}
+timeout: 1m
+defaults:
+  retry: {{maxAttempts: {ATTEMPT_MAX}, initialInterval: 20ms}}
+  timeout: 10s
+  compensation: {{attentionAfter: {attention_after}}}
+steps:
+{steps}
+"""
+
+
+FORWARD = """
+- {id: pack, call: shop.pack, input: {}, compensate: {call: shop.pack}}
+- {id: ship, call: shop.ship, input: {}, compensate: {call: shop.ship}}
+"""
+BACK = """
+- {id: pack, call: shop.pack, input: {}, compensate: {call: shop.pack}}
+- {id: ship, call: shop.ship, input: {}, compensate: {call: shop.ship}}
+- id: bill
+  call: shop.bill
+  input: {refused: true}
+  compensate: none
+"""
+TROUBLED = """
+- id: pack
+  call: shop.pack
+  input:
+    failures: {ACTION: 1, COMPENSATION: 1}
+    pendings: {ACTION: 1, COMPENSATION: 1}
+  compensate: {call: shop.pack}
+- {id: bill, call: shop.bill, input: {refused: true}, compensate: none}
+"""
+NOTICED = """
+- id: pack
+  call: shop.pack
+  input: {failures: {COMPENSATION: 2}}
+  compensate: {call: shop.pack}
+- {id: bill, call: shop.bill, input: {refused: true}, compensate: none}
+"""
+LOST = """
+- id: pack
+  call: shop.pack
+  input: {lost: {ACTION: 1}}
+  retry: {maxAttempts: 1}
+  compensate:
+    call: shop.pack
+    input: {note: "${steps.pack.output.branch}"}
+- {id: bill, call: shop.bill, input: {refused: true}, compensate: none}
+"""
+ABANDONED = """
+- id: bill
+  call: shop.bill
+  needs: []
+  input: {pendings: {ACTION: 1000000}}
+  compensate: none
+- id: ship
+  call: shop.ship
+  needs: []
+  input: {refused: true}
+  compensate: none
+"""
+WAITING = """
+- id: pack
+  call: shop.pack
+  input: {pendings: {ACTION: 1000000}}
+  compensate: {call: shop.pack}
+"""
+
+BACK_POINTS = (
+    "saga.began",
+    "saga.step-started",
+    "saga.action-succeeded",
+    "saga.action-refused",
+    "saga.decided-abort",
+    "saga.compensation-started",
+    "saga.compensation-succeeded",
+    "saga.finished-compensated",
+)
+
+SAGA_FLOWS = (
+    Flow(
+        "saga-forward",
+        complete,
+        "COMPLETED",
+        {"pack": DONE, "ship": DONE},
+        (
+            "saga.began",
+            "saga.step-started",
+            "saga.action-succeeded",
+            "saga.finished-completed",
+        ),
+        ("participant.action",),
+        definition("saga-forward", FORWARD),
+    ),
+    Flow(
+        "saga-compensate",
+        complete,
+        "COMPENSATED",
+        {"pack": UNDONE, "ship": UNDONE, "bill": NOTHING},
+        BACK_POINTS,
+        ("participant.action", "participant.compensation"),
+        definition("saga-compensate", BACK),
+    ),
+    Flow(
+        "saga-troubled",
+        complete,
+        "COMPENSATED",
+        {"pack": UNDONE, "bill": NOTHING},
+        (
+            "saga.action-failed",
+            "saga.action-pending",
+            "saga.compensation-failed",
+            "saga.compensation-pending",
+        ),
+        saga=definition("saga-troubled", TROUBLED),
+    ),
+    Flow(
+        "saga-attention",
+        complete,
+        "COMPENSATED",
+        {"pack": UNDONE, "bill": NOTHING},
+        ("saga.attention-raised",),
+        saga=definition("saga-attention", NOTICED, attention_after=2),
+    ),
+    Flow(
+        "saga-lost",
+        complete,
+        "COMPENSATED",
+        {"pack": UNDONE},
+        ("saga.output-learned",),
+        saga=definition("saga-lost", LOST),
+    ),
+    Flow(
+        "saga-abandoned",
+        complete,
+        "COMPENSATED",
+        {"bill": NOTHING, "ship": NOTHING},
+        ("saga.step-abandoned",),
+        saga=definition("saga-abandoned", ABANDONED),
+    ),
+    Flow(
+        "saga-operated",
+        operate_and_cancel,
+        "COMPENSATED",
+        {"pack": NOTHING},
+        ("saga.retry-requested", "saga.decided-abort"),
+        saga=definition("saga-operated", WAITING),
+    ),
+)
+
+FLOWS = (*TCC_FLOWS, *SAGA_FLOWS)

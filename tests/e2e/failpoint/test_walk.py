@@ -1,0 +1,116 @@
+"""Every persisted step, both sides of its commit: SIGKILL, restart, the right end."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from participant_sdk import connect
+from tests.e2e.failpoint.flows import FLOWS, Flow, Initiator
+from tests.e2e.failpoint.points import Armed, Moment
+from tests.e2e.failpoint.trigger import Dying
+from tests.e2e.failpoint.world import Child, World
+
+STEP_SECONDS_MAX = 60
+"""A transaction that has not ended by then never will: no test waits for ever."""
+
+
+class Walk:
+    """One flow, sent into points again and again."""
+
+    def __init__(self, world: World, initiator: Initiator, flow: Flow) -> None:
+        self._world = world
+        self._initiator = initiator
+        self._flow = flow
+
+    async def undisturbed(self) -> None:
+        """Play the flow without any death; it reaches all its points."""
+        gid = f"{self._flow.name}:undisturbed"
+        told = await self._flow.play(self._initiator, gid)
+        await self._check_end(gid, told)
+        missed = {*self._flow.points, *self._flow.local} - self._world.reached
+        assert not missed
+
+    async def kill_coordinator(self, moment: Moment) -> None:
+        """Die at every commit that carries a point of the flow.
+
+        Points that one commit carries are walked by one death.
+        """
+        left = dict.fromkeys(self._flow.points)
+        while left:
+            armed = self._armed(next(iter(left)), moment)
+            coordinator = self._world.coordinator
+            playing = await self._play(coordinator, armed)
+            died = await self._killed(coordinator, playing)
+            self._check_stored(armed, died)
+            self._world.start_coordinator()
+            await self._check_end(armed.gid, await playing)
+            for point in died.points:
+                left.pop(point, None)
+
+    async def kill_participant(self, moment: Moment) -> None:
+        """Die at the first local commit of every phase of the flow."""
+        for point in self._flow.local:
+            armed = self._armed(point, moment)
+            participant = self._world.participant
+            playing = await self._play(participant, armed)
+            await self._killed(participant, playing)
+            self._world.start_participant()
+            await self._check_end(armed.gid, await playing)
+
+    def _armed(self, point: str, moment: Moment) -> Armed:
+        return Armed(point, moment, f"{self._flow.name}:{point}:{moment}")
+
+    async def _play(self, child: Child, armed: Armed) -> "asyncio.Task[str]":
+        await child.arm(armed)
+        return asyncio.create_task(self._flow.play(self._initiator, armed.gid))
+
+    async def _killed(self, child: Child, playing: "asyncio.Task[str]") -> Dying:
+        dying = asyncio.create_task(child.killed())
+        await asyncio.wait({dying, playing}, return_when=asyncio.FIRST_COMPLETED)
+        if not dying.done():
+            dying.cancel()
+            pytest.fail(f"never hit: the flow ended with {await playing}")
+        self._world.kills += 1
+        return await dying
+
+    def _check_stored(self, armed: Armed, died: Dying) -> None:
+        """It died on the side of the commit where it should."""
+        made = died.revisions[armed.gid]
+        expected = made if armed.moment is Moment.AFTER else made - 1
+        assert self._world.revision(armed.gid) == expected
+
+    async def _check_end(self, gid: str, told: str) -> None:
+        """Told = stored = due; each effect once (T6, S3); no gap (T11)."""
+        end = await self._initiator.client.get(gid, wait=True)
+        assert end.status == self._flow.end
+        assert told == self._flow.end
+        assert self._world.status(gid) == self._flow.end
+        assert self._world.effects(gid) == Counter(
+            (branch_id, phase)
+            for branch_id, phases in self._flow.effects.items()
+            for phase in phases
+        )
+        numbers = self._world.journal_numbers(gid)
+        assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+async def test_death_at_any_step_changes_no_end(flow: Flow, tmp_path: Path) -> None:
+    """The coordinator dies before and after every commit of the flow, the participant
+    around every local commit: the transaction ends as if nobody had died, its
+    initiator is told so, and every effect is there once (T5, T6, T7, T11, S3, B1).
+    """
+    async with World(tmp_path) as world:
+        world.start_participant()
+        await world.start_coordinator().has_reached("store.operations-saved")
+        async with connect(world.target) as client:
+            if flow.saga:
+                await client.publish_saga(flow.saga)
+            walk = Walk(world, Initiator(client, world.target), flow)
+            async with asyncio.timeout(STEP_SECONDS_MAX):
+                await walk.undisturbed()
+                for moment in Moment:
+                    await walk.kill_coordinator(moment)
+                    await walk.kill_participant(moment)

@@ -1,0 +1,227 @@
+"""The processes of a walk, started and killed from a test, and their databases.
+
+Each process is forked from one that has imported everything and has run nothing, so a
+start costs milliseconds. It is a process of its own in every other way.
+"""
+
+import asyncio
+import multiprocessing
+import signal
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from examples.fleet import find_free_port
+from tests.e2e.failpoint import node, shop
+from tests.e2e.failpoint.points import Armed
+from tests.e2e.failpoint.trigger import (
+    Dying,
+    IsArmed,
+    Reached,
+    Ready,
+    Refused,
+    Word,
+)
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["__main__", node.__name__, shop.__name__])
+
+Entry = Callable[[Connection, Armed | None, Path, str, Path], None]
+
+
+class Child:
+    """One process, as whoever started it sees it."""
+
+    def __init__(
+        self,
+        entry: Entry,
+        armed: Armed | None,
+        database: Path,
+        address: str,
+        reached: set[str],
+    ) -> None:
+        self.last_words: Dying | None = None
+        self._log = database.with_suffix(".log")
+        self._reached = reached
+        self._is_ready = asyncio.Event()
+        self._is_armed = asyncio.Event()
+        self._is_gone = asyncio.Event()
+        self._refused = ""
+        self._progress = asyncio.Event()
+        self._control, theirs = _processes.Pipe()
+        self._process = _processes.Process(
+            target=entry, args=(theirs, armed, database, address, self._log)
+        )
+        self._process.start()
+        theirs.close()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._control.fileno(), self._listen)
+
+    async def ready(self) -> None:
+        """Return when it serves."""
+        await self._or_gone(self._is_ready)
+
+    async def arm(self, armed: Armed) -> None:
+        """Return when it will kill itself there."""
+        self._is_armed.clear()
+        self._control.send(armed)
+        await self._or_gone(self._is_armed)
+
+    async def has_reached(self, point: str) -> None:
+        """Return when the process has passed this point."""
+        while point not in self._reached:
+            self._progress.clear()
+            await self._or_gone(self._progress)
+
+    async def killed(self) -> Dying:
+        """Return when it has killed itself where it was armed."""
+        await self._is_gone.wait()
+        await asyncio.to_thread(self._process.join)
+        words, code = self.last_words, self._process.exitcode
+        self.close()
+        if words is None or code != -signal.SIGKILL:
+            raise AssertionError(self._why(f"ended with {code}"))
+        return words
+
+    async def ended(self) -> None:
+        """Ask it to stop; return when it did, in peace."""
+        self.terminate()
+        await self._is_gone.wait()
+        await asyncio.to_thread(self._process.join)
+        code = self._process.exitcode
+        self.close()
+        if code:
+            raise AssertionError(self._why(f"ended with {code}"))
+
+    def terminate(self) -> None:
+        """Ask it to stop."""
+        self._process.terminate()
+
+    def close(self) -> None:
+        """Kill it if it still runs, and let go of it. May be called again."""
+        if not self._control.closed:
+            if not self._is_gone.is_set():
+                self._hang_up()
+            self._control.close()
+            self._process.kill()
+            self._process.join()
+            self._process.close()
+
+    async def _or_gone(self, event: asyncio.Event) -> None:
+        waits = [asyncio.ensure_future(e.wait()) for e in (event, self._is_gone)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if not event.is_set():
+            raise AssertionError(self._why("is gone"))
+
+    def _listen(self) -> None:
+        try:
+            self._heard(self._control.recv())
+        except (EOFError, OSError):
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._control.fileno())
+        self._is_gone.set()
+
+    def _heard(self, word: Word) -> None:
+        match word:
+            case Ready():
+                self._is_ready.set()
+            case IsArmed():
+                self._is_armed.set()
+            case Reached(points):
+                self._reached |= points
+                self._progress.set()
+            case Dying():
+                self.last_words = word
+            case Refused(what):
+                self._refused = what
+
+    def _why(self, how: str) -> str:
+        refused = f"; no point for {self._refused}" if self._refused else ""
+        return f"{self._log.stem} {how}{refused}; see {self._log}"
+
+
+class World:
+    """One coordinator and one participant on databases of their own.
+
+    Attributes:
+        reached: all points that were passed, on both sides of their commits.
+        kills: processes that killed themselves.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.target = f"127.0.0.1:{find_free_port()}"
+        self.reached: set[str] = set()
+        self.kills = 0
+        self.coordinator: Child
+        self.participant: Child
+        self._node_database = directory / "coordinator.sqlite"
+        self._shop_database = directory / "shop.sqlite"
+        self._children: list[Child] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for child in self._children:
+            child.close()
+
+    def start_coordinator(self, armed: Armed | None = None) -> Child:
+        """Start it on its database and port, after the last one's death."""
+        self.coordinator = self._start(node.run, armed, self._node_database)
+        return self.coordinator
+
+    def start_participant(self, armed: Armed | None = None) -> Child:
+        """Start it on its database, after the last one's death."""
+        self.participant = self._start(shop.run, armed, self._shop_database)
+        return self.participant
+
+    def _start(self, entry: Entry, armed: Armed | None, database: Path) -> Child:
+        child = Child(entry, armed, database, self.target, self.reached)
+        self._children.append(child)
+        return child
+
+    # ---- What is stored ------------------------------------------------------------
+
+    def revision(self, gid: str) -> int:
+        """Of the stored transaction; 0 when there is none."""
+        query = "SELECT revision FROM global_transactions WHERE gid = ?"
+        rows = _read(self._node_database, query, gid)
+        return int(rows[0][0]) if rows else 0
+
+    def status(self, gid: str) -> str:
+        """Of the stored transaction."""
+        query = "SELECT status FROM global_transactions WHERE gid = ?"
+        return str(_read(self._node_database, query, gid)[0][0])
+
+    def journal_numbers(self, gid: str) -> list[int]:
+        """Of the transaction's journal entries, in order."""
+        query = "SELECT seq FROM journal WHERE gid = ? ORDER BY seq"
+        return [row[0] for row in _read(self._node_database, query, gid)]
+
+    def effects(self, gid: str) -> Counter[tuple[str, str]]:
+        """How often each phase of each branch took effect at the participant."""
+        query = "SELECT branch_id, phase FROM effects WHERE gid = ?"
+        return Counter(_read(self._shop_database, query, gid))
+
+
+def _read(database: Path, query: str, gid: str) -> list[Any]:
+    # Read-only, so that nothing here ever moves a dead process's log.
+    uri = f"{database.as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True, timeout=10)) as connection:
+        return connection.execute(query, (gid,)).fetchall()
