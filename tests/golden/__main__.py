@@ -7,6 +7,8 @@ script tells another story than the code.
 import argparse
 import difflib
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.golden.run import HERE, play, scripts
 
@@ -21,7 +23,8 @@ def main() -> int:
         name = str(path.relative_to(HERE))
         if arguments.names and not any(part in name for part in arguments.names):
             continue
-        expected, actual = path.read_text(), play(path)
+        with TemporaryDirectory() as folder:
+            expected, actual = path.read_text(), play(path, Path(folder))
         if expected == actual:
             continue
         differing += 1

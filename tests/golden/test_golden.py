@@ -20,9 +20,9 @@ def name_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", scripts(), ids=name_of)
-def test_transcript_is_what_happens(path: Path) -> None:
+def test_transcript_is_what_happens(path: Path, tmp_path: Path) -> None:
     """The committed trace below each command is the one that the code leaves."""
-    expected, actual = path.read_text(), play(path)
+    expected, actual = path.read_text(), play(path, tmp_path)
     difference = difflib.unified_diff(
         expected.splitlines(), actual.splitlines(), name_of(path), "today", lineterm=""
     )

@@ -1,0 +1,317 @@
+"""The stage of barrier scripts: a participant's real executor on a real SQLite file.
+
+Calls come in as they come over the wire, without a coordinator. What is told of each:
+its answer, the barrier's rows, the business effects and the money that changed.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import create_engine
+from sqlalchemy import text as sql
+from structlog.typing import EventDict
+
+from participant_sdk import Context, Participant
+from participant_sdk.barrier.rules import Slot
+from participant_sdk.executor.executor import Executor
+from protos.v1.participant_pb2 import BranchCall, BranchReply
+from tests.golden.script import ScriptError
+from tests.sdk import bank as wire
+from tests.sdk.bank import Bank, ask
+
+Request = dict[str, int]
+
+PHASES = {
+    "try": wire.TRY,
+    "confirm": wire.CONFIRM,
+    "cancel": wire.CANCEL,
+    "action": wire.ACTION,
+    "compensate": wire.COMPENSATION,
+}
+
+_DIES = """
+import asyncio, os, signal, sys
+from tests.golden.branch_calls import calls_of
+from tests.sdk.bank import ask, open_bank
+
+async def die(path, command):
+    bank = open_bank(path)
+    bank.before = lambda ctx: os.kill(os.getpid(), signal.SIGKILL)
+    await ask(bank.executor(), *calls_of(command))
+
+asyncio.run(die(sys.argv[1], sys.argv[2]))
+"""
+"""A participant that is killed in the middle of its handler: the barrier's row and the
+business change are written, and nothing is committed."""
+
+
+class Seen(NamedTuple):
+    """Everything in the participant's database, as lines."""
+
+    rows: tuple[str, ...]
+    effects: tuple[str, ...]
+    money: str
+
+
+def calls_of(text: str) -> list[BranchCall]:
+    """``try g-1 + cancel g-1 amount=5``: calls that arrive together."""
+    calls = []
+    for one in text.split(" + "):
+        verb, gid, *rest = one.split()
+        if verb not in PHASES:
+            raise ScriptError(f"no call is named {verb!r}")
+        options = dict(word.split("=", 1) for word in rest)
+        default = "bank.debit" if PHASES[verb] in _TCC else "bank.post"
+        amount = int(options.get("amount", "10"))
+        body = json.loads(options["body"]) if "body" in options else {"amount": amount}
+        call = wire.call(
+            PHASES[verb],
+            gid,
+            operation=options.get("operation", default),
+            body=body,
+            branch_id=options.get("branch", "1"),
+            output=json.loads(options["output"]) if "output" in options else None,
+        )
+        if options.get("input") == "none":
+            call.ClearField("input")
+        calls.append(call)
+    return calls
+
+
+_TCC = (wire.TRY, wire.CONFIRM, wire.CANCEL)
+
+
+class HeldBank(Bank):
+    """A bank whose slow handlers wait in the middle while they are held."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(create_engine(f"sqlite:///{path}"))
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+        self.entered = asyncio.Event()
+
+    async def gate(self, ctx: Context) -> None:
+        """What the slow try awaits after its effect."""
+        self.entered.set()
+        await self.may_go_on.wait()
+
+
+class BranchCalls:
+    """One participant, its database, and what happened outside of it."""
+
+    def __init__(self, path: Path, logs: Sequence[EventDict]) -> None:
+        self._path = path
+        self._logs = logs
+        self._logs_told = 0
+        self._bank = HeldBank(path)
+        self._executor = self._bank.executor()
+        self._outside: list[str] = []
+        self._failures: list[str] = []
+        self._writes_outside = False
+        self._bank.before = self._before
+        self._under_way: list[tuple[str, asyncio.Task[list[BranchReply]]]] = []
+        self._others: list[Executor] = []
+
+    async def do(self, command: str, body: str) -> list[str]:
+        """Carry out one command; its answers, and what changed."""
+        before, outside_before = self._look(), len(self._outside)
+        told = await self._carry_out(command)
+        after = self._look()
+        told += [f"row {row}" for row in after.rows if row not in before.rows]
+        told += [f"no row {row}" for row in before.rows if row not in after.rows]
+        told += [f"effect {effect}" for effect in after.effects[len(before.effects) :]]
+        told += [f"outside {effect}" for effect in self._outside[outside_before:]]
+        if after.money != before.money:
+            told.append(after.money)
+        told += [
+            f"logged {entry['log_level']} {entry['event']} {entry.get('code', '')}"
+            for entry in self._logs[self._logs_told :]
+        ]
+        self._logs_told = len(self._logs)
+        return told
+
+    async def close(self) -> None:
+        """End the participant."""
+        self._bank.may_go_on.set()
+        for _, task in self._under_way:
+            await task
+        for executor in (self._executor, *self._others):
+            await executor.close()
+        self._bank.engine.dispose()
+
+    async def _carry_out(self, command: str) -> list[str]:
+        verb, _, rest = command.partition(" ")
+        match verb:
+            case "fail":
+                self._failures += rest.split()
+                return []
+            case "outside":
+                self._writes_outside = True
+                return []
+            case "restart":
+                await self._executor.close()
+                self._executor = self._bank.executor()
+                return []
+            case "killed":
+                return self._kill(rest)
+            case "twice-at-once":
+                return await self._twice(rest)
+            case "hold":
+                self._bank.may_go_on.clear()
+                return []
+            case "begin":
+                await self._begin(rest)
+                return []
+            case "release":
+                return await self._release()
+            case "without-database":
+                return await self._without_database(rest)
+            case _:
+                return _told(command, await ask(self._executor, *calls_of(command)))
+
+    # ---- What handlers do ---------------------------------------------------------
+
+    def _before(self, ctx: Context) -> None:
+        if self._writes_outside:
+            self._outside.append(f"{ctx.phase.value} of {ctx.gid}")
+        if self._failures:
+            name = self._failures.pop(0)
+            raise {"ValueError": ValueError, "KeyError": KeyError}[name]("secret")
+
+    # ---- Calls in unusual ways ----------------------------------------------------
+
+    async def _begin(self, text: str) -> None:
+        """Let calls come in; their answers are told when they are released."""
+        is_first = not self._under_way
+        asking = asyncio.ensure_future(ask(self._executor, *calls_of(text)))
+        self._under_way.append((text, asking))
+        if is_first:
+            await self._bank.entered.wait()
+
+    async def _release(self) -> list[str]:
+        self._bank.may_go_on.set()
+        self._bank.entered.clear()
+        told = []
+        for text, asking in self._under_way:
+            told += _told(text, await asking)
+        self._under_way.clear()
+        return told
+
+    def _kill(self, text: str) -> list[str]:
+        died = subprocess.run(
+            [sys.executable, "-c", _DIES, str(self._path), text],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        return [f"killed by signal {-died.returncode}, no answer"]
+
+    async def _twice(self, text: str) -> list[str]:
+        """Two processes of the participant get the same call at the same time."""
+
+        def run() -> list[BranchReply]:
+            async def answer() -> list[BranchReply]:
+                executor = self._bank.executor()
+                replies = await ask(executor, *calls_of(text))
+                await executor.close()
+                return replies
+
+            return asyncio.run(answer())
+
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(2) as pool:
+            both = (loop.run_in_executor(pool, run) for _ in range(2))
+            replies = await asyncio.gather(*both)
+        return [line for one in replies for line in _told(text, one)]
+
+    async def _without_database(self, text: str) -> list[str]:
+        """The call reaches a participant that has no database, and so no barrier."""
+        plain = Participant("mail")
+        note = self._note_outside
+
+        @plain.tcc("hold")
+        def hold(ctx: Context, request: Request) -> None:
+            note(ctx)
+
+        @hold.confirm
+        def _(ctx: Context, request: Request, output: None) -> None:
+            note(ctx)
+
+        @hold.cancel
+        def _(ctx: Context, request: Request, output: None) -> None:
+            note(ctx)
+
+        executor = Executor(plain._registry, None)
+        self._others.append(executor)
+        return _told(
+            text, await ask(executor, *calls_of(f"{text} operation=mail.hold"))
+        )
+
+    def _note_outside(self, ctx: Context) -> None:
+        self._outside.append(f"{ctx.phase.value} under key {ctx.idempotency_key}")
+        if self._failures:
+            self._failures.pop(0)
+            raise ConnectionResetError
+
+    # ---- What is in the database --------------------------------------------------
+
+    def _look(self) -> Seen:
+        with self._bank.engine.connect() as connection:
+            found = connection.execute(
+                sql(
+                    "SELECT gid, branch_id, slot, phase, outcome, output, code"
+                    " FROM tercet_barrier ORDER BY gid, branch_id, slot"
+                )
+            )
+            rows = tuple(_row(*values) for values in found)
+            found = connection.execute(sql("SELECT phase, gid FROM effect"))
+            effects = tuple(f"{phase} of {gid}" for phase, gid in found)
+        available, frozen = self._bank.money()
+        return Seen(rows, effects, f"money {available} available, {frozen} frozen")
+
+
+def _row(
+    gid: str,
+    branch_id: str,
+    slot: int,
+    phase: str,
+    outcome: str,
+    output: bytes,
+    code: str,
+) -> str:
+    words = [f"{gid}/{branch_id}", Slot(slot).name, phase, outcome]
+    words += [word for word in (output.decode(), code) if word]
+    return " ".join(words)
+
+
+def _told(text: str, replies: Sequence[BranchReply]) -> list[str]:
+    """Each call's verb and gid, and its answer."""
+    lines = []
+    for one, reply in zip(text.split(" + "), replies, strict=True):
+        verb, gid, *_ = one.split()
+        lines.append(f"<- {verb} {gid}: {_answer(reply)}")
+    return lines
+
+
+def _answer(reply: BranchReply) -> str:
+    match reply.WhichOneof("outcome"):
+        case "succeeded":
+            return f"succeeded {reply.succeeded.output.data.decode()}".rstrip()
+        case "refused":
+            return f"refused {reply.refused.code} {reply.refused.message}".rstrip()
+        case "pending":
+            after = reply.pending.retry_after_ms
+            return f"pending, ask again in {after}ms" if after else "pending"
+        case _:
+            failed = reply.failed
+            words = ["failed", failed.code, failed.message, failed.output.data.decode()]
+            if failed.retry_after_ms:
+                words.append(f"ask again in {failed.retry_after_ms}ms")
+            return " ".join(word for word in words if word)
