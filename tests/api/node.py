@@ -1,0 +1,119 @@
+"""A node as it runs: server, engine, dispatcher and store; only time is a test's."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import grpc
+
+from coordinator.api.catalogue import Catalogue
+from coordinator.api.convert.enums import KINDS
+from coordinator.api.definitions import PublishedSagas
+from coordinator.api.limits import Limits
+from coordinator.api.server import build_server
+from coordinator.core.inputs import BranchReplied
+from coordinator.core.model import Key, Operation
+from coordinator.engine.dispatcher import Dispatcher
+from coordinator.engine.engine import Engine
+from coordinator.storage.memory import MemoryStore
+from coordinator.storage.sql.store import SqlStore
+from protos.v1 import (
+    admin_pb2_grpc,
+    coordinator_pb2,
+    coordinator_pb2_grpc,
+    participant_pb2,
+    types_pb2,
+)
+from tests.api.client import Client
+from tests.api.fakes import FakeClock
+
+
+class Node:
+    """One node on loopback, as an async context manager."""
+
+    def __init__(self, store: MemoryStore | SqlStore, clock: FakeClock) -> None:
+        self.store = store
+        self.clock = clock
+        self.dispatcher = Dispatcher(clock, self._replied)
+        catalogue = Catalogue(store)
+        sagas = PublishedSagas(store, catalogue.operations, clock)
+        self.engine = Engine(
+            store=store,
+            participants=self.dispatcher,
+            definitions=sagas,
+            clock=clock,
+            node_id="node-1",
+        )
+        self._server = build_server(
+            engine=self.engine,
+            dispatcher=self.dispatcher,
+            queries=store,
+            catalogue=catalogue,
+            sagas=sagas,
+            clock=clock,
+            limits=Limits(),
+            node_id="node-1",
+            version="1.2.3",
+        )
+
+    def _replied(self, replies: Sequence[tuple[Key, BranchReplied]]) -> None:
+        self.engine.replied(replies)  # made after the dispatcher
+
+    async def __aenter__(self) -> Self:
+        """Serve."""
+        self.channel = grpc.aio.insecure_channel(
+            await self._server.start("127.0.0.1:0")
+        )
+        self.coordinator = coordinator_pb2_grpc.CoordinatorStub(self.channel)
+        self.admin = admin_pb2_grpc.AdminStub(self.channel)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop like a node that is asked to."""
+        await self.channel.close()
+        await self._server.drain(0)
+        await self.engine.close()
+        self.dispatcher.close()
+
+    async def participant(self, operation: Operation) -> "Peer":
+        """An attached participant that carries out one operation."""
+        peer = Peer(self.channel)
+        await peer.hello(
+            participant=operation.participant,
+            operations=[
+                types_pb2.Operation(name=operation.name, kind=KINDS[operation.kind])
+            ],
+        )
+        return peer
+
+    async def state(self, gid: str = "g1") -> types_pb2.Transaction:
+        """The transaction, after all that was said of it before."""
+        request = coordinator_pb2.GetRequest(gid=gid, with_branches=True)
+        return (await self.coordinator.Get(request)).transaction
+
+
+class Peer(Client):
+    """A participant that answers when a test says so."""
+
+    async def next_call(self) -> participant_pb2.BranchCall:
+        """The oldest call that was not looked at."""
+        await self.until(lambda: self.calls)
+        return self.calls.pop(0)
+
+    async def answer(self, call: participant_pb2.BranchCall, **outcome) -> None:
+        """Answer a call, with success unless told otherwise; returns when it counts."""
+        outcome = outcome or {"succeeded": {}}
+        reply = participant_pb2.BranchReply(call_id=call.call_id, **outcome)
+        await self.send(replies=[reply])
+        await self.look(call.gid)
+
+    async def carry_out(self, *phases: types_pb2.Phase) -> None:
+        """Answer the next calls, which must be these, with success."""
+        for phase in phases:
+            call = await self.next_call()
+            assert call.phase == phase, call
+            await self.answer(call)
+
+    async def look(self, gid: str = "g1") -> types_pb2.Transaction:
+        """The state, asked on this session: behind all that was sent on it before."""
+        get = coordinator_pb2.GetRequest(gid=gid)
+        return (await self.ask(1, get=get)).transaction
