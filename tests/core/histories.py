@@ -86,6 +86,13 @@ def examples(count: int) -> settings:
 
 # ---- What may be heard ------------------------------------------------------------
 
+
+@st.composite
+def any_of(draw: st.DrawFn, *kinds: st.SearchStrategy["Move"]) -> "Move":
+    """Each kind as likely as every other; ``one_of`` would flatten what is nested."""
+    return draw(kinds[draw(st.integers(0, len(kinds) - 1))])
+
+
 NAMES = ("a", "b", "c", "d", "e")
 PAYLOADS = st.sampled_from(
     [
@@ -102,9 +109,10 @@ OUTCOMES: st.SearchStrategy[Outcome] = st.one_of(
     st.builds(Succeeded, PAYLOADS),
     st.builds(Refused, st.just("NO"), st.just("text")),
     st.builds(Pending, WAITS),
+    st.just(Unknown("TIMEOUT")),
     st.builds(
         Unknown,
-        st.sampled_from(["TIMEOUT", OUTPUT_NEEDED, "FATAL"]),
+        st.sampled_from(["TIMEOUT", OUTPUT_NEEDED, OUTPUT_NEEDED]),
         st.just("text"),
         WAITS,
         PAYLOADS,
@@ -113,13 +121,13 @@ OUTCOMES: st.SearchStrategy[Outcome] = st.one_of(
 
 SPECS = st.builds(
     BranchSpec,
-    branch_id=st.sampled_from([*NAMES[:3], CHECK_BACK_ID]),
+    branch_id=st.sampled_from([*NAMES[:3], *NAMES[:3], CHECK_BACK_ID]),
     operation=st.just("bank.move"),
     input=st.sampled_from([NO_PAYLOAD, Payload(b"1", JSON)]),
     timeout_ms=st.just(3_000),
     attempt_max=st.integers(1, 3),
     pending_timeout_ms=st.sampled_from([0, 0, 700]),
-    parent_branch_id=st.sampled_from(["", "", "a", "b"]),
+    parent_branch_id=st.sampled_from(["", "", "", "", "a", "b"]),
 )
 
 
@@ -139,7 +147,25 @@ class Passed:
     """``None``: until the next thing is due."""
 
 
-Move = Input | Answered | Passed
+@dataclass(frozen=True)
+class ConfirmedAsSeen:
+    """The initiator lists exactly what is registered."""
+
+
+@dataclass(frozen=True)
+class SettledByHand:
+    """An operator settles one of the branches that there are."""
+
+    branch: int
+
+
+Move = Input | Answered | Passed | ConfirmedAsSeen | SettledByHand
+
+
+def histories(moves: st.SearchStrategy[Move]) -> st.SearchStrategy[list[Move]]:
+    """Short ones, and long ones; left to itself Hypothesis draws five at a time."""
+    return st.lists(moves, max_size=8) | st.lists(moves, min_size=10, max_size=30)
+
 
 FOREIGN = st.builds(
     BranchReplied,
@@ -148,22 +174,22 @@ FOREIGN = st.builds(
     st.integers(0, 3),
     OUTCOMES,
 )
-OPERATORS = st.one_of(
+OPERATORS = any_of(
     st.just(RetryNow("eve", "now")),
     st.just(CancelByOperator("eve", "no")),
     st.just(Pause("eve", "wait")),
     st.just(Resume("eve", "go")),
-    st.builds(
-        Resolve, st.sampled_from([*NAMES, "ghost"]), st.just("eve"), st.just("hand")
-    ),
+    st.just(Resolve("ghost", "eve", "hand")),
+    st.builds(SettledByHand, st.integers(0, 4)),
+    st.builds(SettledByHand, st.integers(0, 4)),
 )
-PROGRESS: st.SearchStrategy[Move] = st.one_of(
+PROGRESS: st.SearchStrategy[Move] = any_of(
     st.builds(Answered, st.integers(0, 4), OUTCOMES),
     st.builds(Answered, st.integers(0, 4), OUTCOMES),
     st.builds(Passed, st.sampled_from([None, None, 1, 600, DEADLINE, -2_000])),
     st.just(Woken()),
 )
-COMMON = st.one_of(
+COMMON = any_of(
     PROGRESS,
     PROGRESS,
     PROGRESS,
@@ -181,11 +207,16 @@ TCC_BEGINS = st.builds(
     st.sampled_from(["", "shop.ask"]),
     st.lists(SPECS, max_size=3),
 )
-TCC_MOVES: st.SearchStrategy[Move] = st.one_of(
+TCC_MOVES: st.SearchStrategy[Move] = any_of(
+    COMMON,
+    COMMON,
+    COMMON,
     COMMON,
     COMMON,
     st.lists(SPECS, min_size=1, max_size=2).map(lambda specs: Try(tuple(specs))),
     st.lists(SPECS, min_size=1, max_size=2).map(lambda specs: Register(tuple(specs))),
+    st.just(Confirm()),
+    st.just(ConfirmedAsSeen()),
     st.builds(
         Confirm,
         st.none() | st.frozensets(st.sampled_from(NAMES[:3]), max_size=3),
@@ -211,7 +242,7 @@ def graphs(draw: st.DrawFn) -> SagaDefinition:
                 *needs,
                 input=draw(st.sampled_from([Constant({}), reads])),
                 undo=draw(st.sampled_from([True, True, False])),
-                undo_input=draw(st.sampled_from([None, deep])),
+                undo_input=draw(st.sampled_from([None, deep, deep])),
             )
         )
     output: Template | None = draw(
@@ -221,7 +252,9 @@ def graphs(draw: st.DrawFn) -> SagaDefinition:
 
 
 SAGA_BEGINS = graphs().map(lambda graph: Submit(saga_request(), graph))
-SAGA_MOVES: st.SearchStrategy[Move] = st.one_of(
+SAGA_MOVES: st.SearchStrategy[Move] = any_of(
+    COMMON,
+    COMMON,
     COMMON,
     COMMON,
     st.just(Begin(tcc_request(digest="other"))),
@@ -296,6 +329,11 @@ class History:
                 phase = UNDER_WAY.get(branch.status, Phase.TRY)
                 name = branch.spec.branch_id
                 return BranchReplied(name, phase, branch.attempts + 1, outcome)
+            case SettledByHand(number):
+                names = list(self.tx.branches) or ["ghost"]
+                return Resolve(names[number % len(names)], "eve", "by hand")
+            case ConfirmedAsSeen():
+                return Confirm(frozenset(self.tx.branches) - {CHECK_BACK_ID})
             case _:
                 return move
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from hypothesis import given
-from hypothesis import strategies as st
 
 from coordinator.core.inputs import Begin, Submit
 from tests.core.histories import (
@@ -14,9 +13,10 @@ from tests.core.histories import (
     History,
     Move,
     examples,
+    histories,
 )
 
-EXAMPLES = 1_000
+EXAMPLES = 800
 
 
 @dataclass
@@ -66,7 +66,7 @@ def test_any_tcc_history_keeps_the_rules_and_ends() -> None:
     seen = Seen()
 
     @examples(EXAMPLES)
-    @given(TCC_BEGINS, st.lists(TCC_MOVES, max_size=25))
+    @given(TCC_BEGINS, histories(TCC_MOVES))
     def play_any(begin: Begin, moves: list[Move]) -> None:
         seen.play(begin, moves)
 
@@ -87,7 +87,7 @@ def test_any_saga_history_keeps_the_rules_and_ends() -> None:
     seen = Seen()
 
     @examples(EXAMPLES)
-    @given(SAGA_BEGINS, st.lists(SAGA_MOVES, max_size=25))
+    @given(SAGA_BEGINS, histories(SAGA_MOVES))
     def play_any(begin: Submit, moves: list[Move]) -> None:
         seen.play(begin, moves)
 
