@@ -50,6 +50,9 @@ coverage: $(VENV)/dev.stamp ## Each module of rules, covered by its own tests al
 rules: $(VENV)/dev.stamp ## Renew docs/rules.md from the tests
 	@$(BIN)/python -m tests.rules.table
 
+sim: $(VENV)/dev.stamp ## Simulate faults (SEEDS=n schedules, or SEED=k alone)
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000) $(if $(SEED),--seed $(SEED) --trace) $(ARGS)
+
 protos: $(VENV)/dev.stamp ## Regenerate the code in protos/v1
 	@$(BIN)/python -m protos.generate
 

@@ -1,0 +1,1 @@
+"""The simulator: the real rules and the real engine in a world that misbehaves."""

@@ -1,0 +1,103 @@
+"""``python -m tests.simulation --seeds 1000``: many schedules, one verdict."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tests.simulation.rare import STATES
+from tests.simulation.run import Report, quieten, run_many, run_seed, shrink
+from tests.simulation.scenario import FAULTS, Limits
+
+ALL_RARE_FROM = 10_000
+"""A run of so many schedules must have seen every rare state."""
+
+REGRESSIONS = Path(__file__).with_name("regressions.txt")
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    limits = Limits(
+        nodes=arguments.nodes,
+        transactions=arguments.transactions,
+        without=frozenset(filter(None, arguments.without.split(","))),
+    )
+    if arguments.seed is not None:
+        return _replay(arguments.seed, limits, trace=arguments.trace)
+    first = arguments.first
+    seeds = range(first, first + arguments.seeds)
+    total, seconds = run_many(
+        seeds, limits, processes=arguments.processes, progress=_progress(len(seeds))
+    )
+    quieten()
+    for seed, violation in total.failures:
+        _explain(seed, violation, limits)
+    return _sum_up(total, seconds)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation")
+    parser.add_argument("--seeds", type=int, default=2_000, help="how many schedules")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--seed", type=int, help="replay this one alone")
+    parser.add_argument("--trace", action="store_true", help="print what happens")
+    parser.add_argument("--nodes", type=int, default=Limits().nodes)
+    parser.add_argument("--transactions", type=int, default=Limits().transactions)
+    parser.add_argument("--without", default="", help=f"of {', '.join(FAULTS)}")
+    return parser
+
+
+def _replay(seed: int, limits: Limits, *, trace: bool) -> int:
+    quieten()
+    report = run_seed(seed, limits, _say if trace else None)
+    for _, violation in report.failures:
+        _say(f"VIOLATION {violation}")
+    _say(
+        f"SEED {seed} events={report.events} violations={len(report.failures)}"
+        f" trace={report.digest:08x}"
+    )
+    return len(report.failures)
+
+
+def _explain(seed: int, violation: str, limits: Limits) -> None:
+    smaller = shrink(seed, limits)
+    _say(f"VIOLATION seed={seed} {violation}")
+    _say(f"  replay: python -m tests.simulation --seed {seed} --trace")
+    _say(f"  shrunk: python -m tests.simulation --seed {seed}{smaller.options()}")
+    _say(f"  keep:   echo '{seed}{smaller.options()}' >> {REGRESSIONS.name}")
+
+
+def _sum_up(total: Report, seconds: float) -> int:
+    missed = [state for state in STATES if not total.rare[state]]
+    must_see_all = total.schedules >= ALL_RARE_FROM
+    if missed:
+        _say(f"never seen: {', '.join(missed)}")
+    _say(
+        f"SIM schedules={total.schedules} events={total.events}"
+        f" violations={len(total.failures)}"
+        f" rare_states={len(STATES) - len(missed)}/{len(STATES)}"
+        f" schedules_per_second={total.schedules / seconds:.0f}"
+    )
+    return int(bool(total.failures or (missed and must_see_all)))
+
+
+def _progress(wanted: int) -> object:
+    step = max(wanted // 10, 1)
+    said = 0
+
+    def show(total: Report) -> None:
+        nonlocal said
+        if total.schedules // step > said and total.schedules < wanted:
+            said = total.schedules // step
+            _say(f"{total.schedules}/{wanted}, violations: {len(total.failures)}")
+
+    return show
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

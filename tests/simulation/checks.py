@@ -1,0 +1,499 @@
+"""Safety, checked the moment something becomes durable, is sent or is answered.
+
+The checker sees everything at once: what the database holds, what every participant
+did, who sent what and who was told what. It judges by that, never by what a node
+believes.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from coordinator.core.actions import CallBranch
+from coordinator.core.changed import changed
+from coordinator.core.definition import Reference, SagaDefinition, Template, TemplateMap
+from coordinator.core.errors import IllegalTransition
+from coordinator.core.events import (
+    AttemptFailed,
+    AttentionRaised,
+    BranchAbandoned,
+    BranchRegistered,
+    CompensationStarted,
+    Decided,
+    Event,
+    Finished,
+    StepStarted,
+    is_journaled,
+)
+from coordinator.core.evolution import evolve
+from coordinator.core.inputs import BranchReplied, Pending, Unknown
+from coordinator.core.model import (
+    BranchStatus,
+    Decision,
+    GlobalTransaction,
+    Key,
+    Mode,
+    Phase,
+    Status,
+)
+from coordinator.ports import Change, NodeRow, SweepRow
+from participant_sdk.barrier import rules
+from participant_sdk.barrier.sql import Admission
+from participant_sdk.executor.outcome import CallOutcome, Done, Later, No
+
+if TYPE_CHECKING:
+    from tests.simulation.node import Node
+    from tests.simulation.participant import Participant
+    from tests.simulation.world import World
+
+PHASE_TWO = (Phase.CONFIRM, Phase.CANCEL)
+FORWARD = (Phase.TRY, Phase.ACTION)
+UNDOES = {Phase.CANCEL: Phase.TRY, Phase.COMPENSATION: Phase.ACTION}
+
+
+class Violation(AssertionError):
+    """A rule was broken; ``rule`` is its id."""
+
+    def __init__(self, rule: str, gid: str, text: str) -> None:
+        self.rule = rule
+        super().__init__(f"{rule} {gid}: {text}")
+
+
+class Checks:
+    """What has happened, and whether it was allowed to.
+
+    Attributes:
+        durable: the folded journal of every transaction, kept by the checker itself.
+        effects: how often each (gid, branch, phase) took effect.
+        succeeded: (gid, branch) whose try or action is done for good.
+        buried: (gid, branch) that no try or action may touch any more.
+    """
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._hit = world.rare.hit
+        self.durable: dict[Key, GlobalTransaction] = {}
+        self.effects: Counter[tuple[str, str, Phase]] = Counter()
+        self.outputs: dict[tuple[str, str], bytes] = {}
+        self.succeeded: set[tuple[str, str]] = set()
+        self.buried: set[tuple[str, str]] = set()
+        self.ended: set[str] = set()
+        self.callers: dict[tuple[str, str, Phase], str] = {}
+        self.heartbeats: dict[str, int] = {}
+        self.probing = False
+
+    # ---- The database --------------------------------------------------------------
+
+    def committed(
+        self, node: "Node", changes: Sequence[Change], conflicts: Collection[Key]
+    ) -> None:
+        """These changes have just become durable, but for the conflicts."""
+        if len(changes) > 1:
+            self._hit("group_commit_of_several")
+        for change in changes:
+            if change.key in conflicts:
+                self._hit("commit_conflict")
+                self._conflicted(node, change)
+            else:
+                self._applied(node, change)
+
+    def _conflicted(self, node: "Node", change: Change) -> None:
+        durable = self.durable.get(change.key)
+        if durable is None:
+            raise Violation("L1", change.key.gid, "conflict with nothing")
+        if change.before is not None and change.before.revision == durable.revision:
+            raise Violation("L1", change.key.gid, "conflict though the guard holds")
+        if durable.owner != node.name and change.before is not None:
+            if change.before.owner == node.name:
+                self._hit("conflict_after_take_over")
+            if node.name in self._world.was_paused:
+                self._hit("zombie_write_rejected")
+
+    def _applied(self, node: "Node", change: Change) -> None:
+        gid, before = change.key.gid, self.durable.get(change.key)
+        revision, seq = (before.revision, before.journal_seq) if before else (0, 0)
+        if (change.before.revision if change.before else 0) != revision:
+            raise Violation("L1", gid, f"{node.name} wrote over revision {revision}")
+        if before is not None and before.status.is_final:
+            raise Violation("T8", gid, f"{node.name} wrote after {before.status}")
+        tx = before
+        try:
+            for event in change.events:
+                self._fact(node, tx, event)
+                tx = evolve(tx, event)
+        except IllegalTransition as illegal:
+            raise Violation("T11", gid, f"the log does not fold: {illegal}") from None
+        if tx is None:
+            raise Violation("T11", gid, "a row without a fact")
+        expected = changed(
+            tx,
+            revision=revision + 1,
+            journal_seq=seq + any(map(is_journaled, change.events)),
+            owner=node.name,
+        )
+        if expected != change.after:
+            raise Violation("T11", gid, "the row is not the fold of its log")
+        if not expected.status.is_final and change.due_at is None:
+            self._may_rest(expected)
+        self.durable[change.key] = expected
+        if expected.status.is_final:
+            self._finished(expected)
+
+    def _may_rest(self, tx: GlobalTransaction) -> None:
+        if tx.decision is Decision.NONE:
+            raise Violation("L7", tx.key.gid, "undecided, and nobody will look at it")
+        raise Violation("L7", tx.key.gid, f"{tx.status}, and never due again")
+
+    def _fact(self, node: "Node", tx: GlobalTransaction | None, event: Event) -> None:
+        gid = tx.key.gid if tx else ""
+        match event:
+            case Decided():
+                self._decided(tx, event)
+            case BranchRegistered() | StepStarted() if tx is not None:
+                if tx.decision is not Decision.NONE:
+                    raise Violation("T3", gid, f"a branch joined after {tx.decision}")
+            case AttemptFailed() if event.code != "RETRY_AFTER" and tx is not None:
+                self._attempt_failed(node, tx, event)
+            case AttentionRaised():
+                self._hit("attention_raised")
+            case Finished(status=Status.CONFIRMED, at=at) if tx is not None:
+                if at >= tx.request.deadline_at:
+                    self._hit("confirm_beats_deadline")
+            case BranchAbandoned():
+                self._hit("step_abandoned")
+            case CompensationStarted() if tx is not None:
+                branch = tx.branches[event.branch_id]
+                if branch.status is BranchStatus.RUNNING:
+                    self._hit("compensation_of_unknown_step")
+            case _:
+                pass
+
+    def _attempt_failed(
+        self, node: "Node", tx: GlobalTransaction, event: AttemptFailed
+    ) -> None:
+        branch = tx.branches[event.branch_id]
+        if event.attempts != branch.attempts + 1:
+            raise Violation("V8", tx.key.gid, "attempts do not count one by one")
+        scenario = self._world.scenario
+        cap = max(scenario.forward.interval_max_ms, scenario.phase_two.interval_max_ms)
+        latest = node.clock.now() + cap
+        if event.due_at > latest and "clock_jump" not in scenario.faults:
+            raise Violation("V8", tx.key.gid, "a retry is later than the cap allows")
+
+    def _decided(self, tx: GlobalTransaction | None, event: Decided) -> None:
+        if tx is None:
+            raise Violation("T1", "", "decided before the beginning")
+        gid = tx.key.gid
+        if tx.decision is not Decision.NONE:
+            raise Violation("T1", gid, "decided twice")
+        if event.decision is Decision.COMMIT:
+            self._committed(tx, event)
+        else:
+            self._aborted(tx, event)
+
+    def _committed(self, tx: GlobalTransaction, event: Decided) -> None:
+        gid = tx.key.gid
+        if event.at >= tx.request.deadline_at:
+            raise Violation("T9", gid, "committed at or after the deadline")
+        if tx.request.declared:
+            self._hit("declared_decided_by_itself")
+        for branch_id in tx.branches:
+            if (gid, branch_id) not in self.succeeded:
+                text = f"commit, but the try of {branch_id} did not succeed"
+                raise Violation("T2", gid, text)
+
+    def _aborted(self, tx: GlobalTransaction, event: Decided) -> None:
+        is_tcc = tx.request.mode is Mode.TCC
+        if event.code in ("DEADLINE", "TIMEOUT"):
+            if event.at < tx.request.deadline_at:
+                raise Violation("T9", tx.key.gid, "the deadline came too early")
+            if not is_tcc:
+                self._hit("saga_timed_out")
+        elif event.code == "ATTEMPTS_USED_UP":
+            self._hit("try_attempts_used_up" if is_tcc else "action_attempts_used_up")
+        elif event.code == "NO_FUNDS":
+            self._hit("try_refused")
+        running = (b.status is BranchStatus.RUNNING for b in tx.branches.values())
+        if any(running):
+            self._hit("sibling_in_flight_at_turn")
+
+    def _finished(self, tx: GlobalTransaction) -> None:
+        """T8, T6, S3: an end is what the participants really did."""
+        gid, eff = tx.key.gid, self.effects
+        self.ended.add(gid)
+        if not tx.branches:
+            self._hit("empty_transaction_ended")
+        for branch_id in tx.branches:
+            done = {phase: eff[gid, branch_id, phase] for phase in Phase}
+            match tx.status:
+                case Status.CONFIRMED:
+                    honest = done[Phase.TRY] == done[Phase.CONFIRM] == 1
+                case Status.CANCELLED:
+                    honest = done[Phase.TRY] == done[Phase.CANCEL]
+                case Status.COMPLETED:
+                    honest = done[Phase.ACTION] == 1 and not done[Phase.COMPENSATION]
+                case Status.COMPENSATED:
+                    honest = done[Phase.ACTION] == done[Phase.COMPENSATION]
+                    honest = honest or not undoable(tx, branch_id)
+                case _:
+                    honest = False
+            if not honest:
+                raise Violation("T8", gid, f"{tx.status}, but {branch_id} did {done}")
+        if tx.request.mode is Mode.SAGA:
+            self._hit(f"saga_{tx.status.value.lower()}")
+            steps = len(tx.definition.steps) if tx.definition else 0
+            if tx.status is Status.COMPLETED and len(tx.branches) != steps:
+                raise Violation("S6", gid, "completed without all its steps")
+
+    def claimed(
+        self, node: "Node", rows: Sequence[SweepRow], claimed: Collection[Key]
+    ) -> None:
+        """These rows have just changed their owner (L3)."""
+        revisions = {row.key: row.revision for row in rows}
+        if len(claimed) < len(revisions):
+            self._hit("claim_lost_to_somebody")
+        for key in claimed:
+            tx = self.durable[key]
+            if tx.revision != revisions[key]:
+                raise Violation("L3", key.gid, "claimed a row that had moved on")
+            if tx.status.is_final:
+                raise Violation("L3", key.gid, "claimed an ended transaction")
+            self.durable[key] = changed(tx, owner=node.name, revision=tx.revision + 1)
+            self._hit("take_over_claimed")
+
+    def beaten(self, row: NodeRow) -> None:
+        """A node's heartbeat: its id is its own, so the counter only rises (L2)."""
+        if row.heartbeat <= self.heartbeats.get(row.node_id, 0):
+            raise Violation("L2", row.node_id, "two processes share one node id")
+        self.heartbeats[row.node_id] = row.heartbeat
+
+    # ---- Calls ---------------------------------------------------------------------
+
+    def sent(self, node: "Node", call: CallBranch) -> None:
+        """A node is about to let this call out."""
+        gid, branch_id, phase = call.key.gid, call.branch_id, call.phase
+        tx = self.durable.get(call.key)
+        if tx is None or branch_id not in tx.branches:
+            raise Violation("T4", gid, f"{phase} of {branch_id} before it is durable")
+        if phase in FORWARD and call.key in node.aborted:
+            raise Violation("S4", gid, f"{phase} of {branch_id} sent after the abort")
+        if phase is Phase.CONFIRM and tx.decision is not Decision.COMMIT:
+            raise Violation("T4", gid, f"confirm while durable {tx.decision}")
+        if UNDOES.get(phase) and tx.decision is not Decision.ABORT:
+            raise Violation("T4", gid, f"{phase} while durable {tx.decision}")
+        if phase is Phase.ACTION:
+            self._action_sent(tx, call)
+        elif phase is Phase.COMPENSATION:
+            self._compensation_sent(tx, call)
+        elif call.input != tx.branches[branch_id].spec.input:
+            raise Violation("S7", gid, f"{phase} of {branch_id} with another input")
+        caller = self.callers.setdefault((gid, branch_id, phase), node.name)
+        if caller != node.name:
+            self._hit("two_nodes_call_same_phase")
+        self._world.trace("call", node.name, gid, branch_id, phase.value, call.attempt)
+
+    def _action_sent(self, tx: GlobalTransaction, call: CallBranch) -> None:
+        gid, step = tx.key.gid, definition_of(tx).by_id[call.branch_id]
+        for need in step.needs:
+            branch = tx.branches.get(need)
+            if branch is None or branch.output.data == b"":
+                raise Violation("S1", gid, f"{call.branch_id} started before {need}")
+        self._check_input(tx, call, step.input)
+
+    def _compensation_sent(self, tx: GlobalTransaction, call: CallBranch) -> None:
+        step = definition_of(tx).by_id[call.branch_id]
+        if step.compensation is None:
+            raise Violation("S3", tx.key.gid, f"{call.branch_id} has nothing to undo")
+        for successor in definition_of(tx).successors[call.branch_id]:
+            if not self._is_clear(tx, successor):
+                text = f"{call.branch_id} compensated before {successor}"
+                raise Violation("S2", tx.key.gid, text)
+        if call.input.data and step.compensation.input is not None:
+            self._check_input(tx, call, step.compensation.input)
+
+    def _is_clear(self, tx: GlobalTransaction, step_id: str) -> bool:
+        branch = tx.branches.get(step_id)
+        if branch is None:
+            return True
+        if undoable(tx, step_id) and branch.status not in (
+            BranchStatus.COMPENSATED,
+            BranchStatus.REFUSED,
+        ):
+            return False
+        return all(self._is_clear(tx, s) for s in definition_of(tx).successors[step_id])
+
+    def _check_input(
+        self, tx: GlobalTransaction, call: CallBranch, template: Template
+    ) -> None:
+        """S10: what is read of an output is what the participant recorded."""
+        if not isinstance(template, TemplateMap):
+            return
+        value = json.loads(call.input.data)
+        for name, part in template.entries:
+            if isinstance(part, Reference) and part.path[0] == "steps":
+                output = self.outputs.get((tx.key.gid, str(part.path[1])), b"{}")
+                if value[name] != json.loads(output).get("n"):
+                    text = f"{call.phase} of {call.branch_id} read another output"
+                    raise Violation("S10", tx.key.gid, text)
+
+    def replied(self, replies: Sequence[tuple[Key, BranchReplied]]) -> None:
+        """A node's dispatcher hands outcomes to its engine."""
+        for _, reply in replies:
+            if isinstance(reply.outcome, Unknown):
+                if name := _UNKNOWNS.get(reply.outcome.code):
+                    self._hit(name)
+            elif isinstance(reply.outcome, Pending):
+                self._hit("pending_polled")
+
+    # ---- Participants --------------------------------------------------------------
+
+    def admitted(
+        self, participant: "Participant", call: CallBranch, admission: Admission
+    ) -> None:
+        """The barrier has judged a call."""
+        verdict, gid, phase = admission.verdict, call.key.gid, call.phase
+        match verdict:
+            case rules.Reject(code=code, alarming=True) if not self.probing:
+                text = f"{phase} of {call.branch_id} was out of order: {code}"
+                raise Violation("B5", gid, text)
+            case rules.Reject(final=True):
+                is_try = phase is Phase.TRY
+                self._hit("late_try_refused" if is_try else "late_action_refused")
+            case rules.Bury():
+                if self.effects[gid, call.branch_id, UNDOES[phase]]:
+                    raise Violation("B2", gid, f"empty {phase}, but there is an effect")
+                is_cancel = phase is Phase.CANCEL
+                self._hit("empty_cancel" if is_cancel else "empty_compensation")
+            case rules.Answer(record):
+                refused = record.outcome is rules.Outcome.REFUSED
+                if refused:
+                    self._hit("duplicate_refusal_answered_from_record")
+                elif phase is Phase.CANCEL and record.phase is rules.Phase.TRY:
+                    self._hit("cancel_of_refused_try")
+                elif name := _DUPLICATES.get(phase):
+                    self._hit(name)
+            case _:
+                pass
+
+    def settled(
+        self,
+        participant: "Participant",
+        call: CallBranch,
+        outcome: CallOutcome,
+        *,
+        ran: bool,
+    ) -> None:
+        """A local transaction has just become durable, with this answer."""
+        gid, branch_id, phase = call.key.gid, call.branch_id, call.phase
+        if ran:
+            self._took_effect(call, outcome)
+        if phase in FORWARD and isinstance(outcome, Done | Later):
+            self._told_yes(participant, call, outcome, ran=ran)
+        elif isinstance(outcome, Done):
+            self._told_done(call)
+        elif (
+            isinstance(outcome, No)
+            and (gid, branch_id) not in self.buried
+            and self.effects[gid, branch_id, phase]
+        ):
+            raise Violation("B4", gid, f"{phase} of {branch_id} refused, but done")
+
+    def _told_yes(
+        self,
+        participant: "Participant",
+        call: CallBranch,
+        outcome: Done | Later,
+        *,
+        ran: bool,
+    ) -> None:
+        gid, branch_id, phase = call.key.gid, call.branch_id, call.phase
+        if (gid, branch_id) in self.buried:
+            raise Violation("B4", gid, f"a late {phase} of {branch_id} was told OK")
+        if isinstance(outcome, Later):
+            if ran:
+                self._world.complete_later(participant, call)
+            return
+        if not self.effects[gid, branch_id, phase]:
+            raise Violation("B1", gid, f"{phase} of {branch_id} OK, nothing done")
+        self.succeeded.add((gid, branch_id))
+        output = outcome.output.data
+        if self.outputs.setdefault((gid, branch_id), output) != output:
+            raise Violation("B4", gid, f"{phase} of {branch_id}: not what is recorded")
+
+    def _told_done(self, call: CallBranch) -> None:
+        gid, branch_id, phase = call.key.gid, call.branch_id, call.phase
+        effects = self.effects[gid, branch_id, phase]
+        if phase is Phase.CONFIRM:
+            if not effects:
+                raise Violation("B1", gid, f"confirm of {branch_id} OK, nothing done")
+            return
+        if self.effects[gid, branch_id, UNDOES[phase]] != effects:
+            raise Violation("B1", gid, f"{phase} of {branch_id} OK, nothing undone")
+        self.buried.add((gid, branch_id))
+
+    def _took_effect(self, call: CallBranch, outcome: CallOutcome) -> None:
+        gid, branch_id, phase = call.key.gid, call.branch_id, call.phase
+        eff, tx = self.effects, self.durable.get(call.key)
+        if self.probing:
+            raise Violation("B5", gid, f"a stray {phase} of {branch_id} took effect")
+        eff[gid, branch_id, phase] += 1
+        self._world.trace("effect", gid, branch_id, phase.value)
+        if eff[gid, branch_id, phase] > 1:
+            raise Violation("T6", gid, f"{phase} of {branch_id} took effect twice")
+        if tx is None or branch_id not in tx.branches:
+            raise Violation("T4", gid, f"{phase} of {branch_id} before it is durable")
+        if phase in FORWARD and (gid, branch_id) in self.buried:
+            raise Violation("B3", gid, f"{phase} of {branch_id} after it was undone")
+        if eff[gid, branch_id, Phase.CONFIRM] and eff[gid, branch_id, Phase.CANCEL]:
+            raise Violation("T5", gid, f"{branch_id} confirmed and cancelled")
+        if phase is Phase.CONFIRM and tx.decision is not Decision.COMMIT:
+            raise Violation("T5", gid, f"{branch_id} confirmed, durable {tx.decision}")
+        if phase in UNDOES:
+            if tx.decision is not Decision.ABORT:
+                raise Violation("T5", gid, f"{phase} of {branch_id}: {tx.decision}")
+            if not eff[gid, branch_id, UNDOES[phase]]:
+                raise Violation("B2", gid, f"{phase} of {branch_id} undid nothing")
+        if gid in self.ended and (phase is not Phase.ACTION or undoable(tx, branch_id)):
+            raise Violation("T6", gid, f"{phase} of {branch_id} after the end")
+
+    # ---- Initiators ----------------------------------------------------------------
+
+    def answered(self, key: Key, answer: GlobalTransaction) -> None:
+        """Somebody is told this state: it must be durable (T7, T9)."""
+        tx = self.durable.get(key)
+        if tx is None:
+            raise Violation("T7", key.gid, "answered before it was durable")
+        if answer.decision is not Decision.NONE and answer.decision != tx.decision:
+            raise Violation("T7", key.gid, f"told {answer.decision}, is {tx.decision}")
+        if answer.status.is_final and answer.status is not tx.status:
+            raise Violation("T7", key.gid, f"told {answer.status}, is {tx.status}")
+        for branch_id in answer.branches:
+            if branch_id not in tx.branches:
+                raise Violation("T7", key.gid, f"told of {branch_id}: not durable")
+
+
+_UNKNOWNS = {
+    "TIMEOUT": "call_timed_out",
+    "DISCONNECTED": "session_broke_under_a_call",
+    "PARTICIPANT_UNAVAILABLE": "participant_not_attached",
+    "OUTPUT_NEEDED": "output_needed",
+}
+_DUPLICATES = {
+    Phase.TRY: "duplicate_try_answered_from_record",
+    Phase.CONFIRM: "duplicate_confirm",
+    Phase.CANCEL: "duplicate_cancel",
+}
+
+
+def definition_of(tx: GlobalTransaction) -> SagaDefinition:
+    if tx.definition is None:
+        raise Violation("S7", tx.key.gid, "a saga without its graph")
+    return tx.definition
+
+
+def undoable(tx: GlobalTransaction, step_id: str) -> bool:
+    """Whether a step of a saga has a compensation; every TCC branch has a cancel."""
+    if tx.request.mode is Mode.TCC:
+        return True
+    return definition_of(tx).by_id[step_id].compensation is not None

@@ -1,0 +1,110 @@
+"""What all generators share: requests, branches, and what participants say to them."""
+
+from typing import TYPE_CHECKING
+
+from coordinator.core.model import (
+    JSON_CONTENT_TYPE,
+    BranchSpec,
+    Key,
+    Mode,
+    Payload,
+    Phase,
+    TransactionRequest,
+)
+from participant_sdk.executor.outcome import CallOutcome, Failed, Later, No
+
+if TYPE_CHECKING:
+    from tests.simulation.node import Node
+    from tests.simulation.participant import Participant
+    from tests.simulation.world import World
+
+
+def key_of(gid: str) -> Key:
+    return Key("default", gid)
+
+
+def timeout_ms(world: "World") -> int:
+    """How long after its beginning a transaction is decided against."""
+    if "tight_deadline" in world.faults:
+        return world.rng.choice((5, 30, 200, 600))
+    return world.rng.choice((1_500, 4_000))
+
+
+def tcc_request(
+    key: Key, node: "Node", timeout: int, *, declared: bool = False, digest: str = "d"
+) -> TransactionRequest:
+    """As the node's wire reader would make it, with the node's own clock."""
+    now = node.clock.now()
+    return TransactionRequest(
+        key=key,
+        mode=Mode.TCC,
+        name="transfer",
+        digest=digest,
+        created_at=now,
+        deadline_at=now + timeout,
+        declared=declared,
+    )
+
+
+def branch(world: "World", gid: str, branch_id: str) -> BranchSpec:
+    """A TCC branch at some participant, whose business is scripted."""
+    participant = world.rng.choice(world.participants)
+    script_forward(world, participant, gid, branch_id, Phase.TRY)
+    script_backward(world, participant, gid, branch_id, Phase.CONFIRM)
+    script_backward(world, participant, gid, branch_id, Phase.CANCEL)
+    return BranchSpec(
+        branch_id=branch_id,
+        operation=f"{participant.name}.move",
+        input=Payload(b'{"b":"%s"}' % branch_id.encode(), JSON_CONTENT_TYPE),
+        timeout_ms=world.scenario.timeout_ms,
+        attempt_max=world.scenario.attempt_max,
+    )
+
+
+def branches(world: "World", gid: str) -> list[BranchSpec]:
+    count = world.rng.choice((0, 1, 2, 2, 3, 3, 3, 4))
+    return [branch(world, gid, f"b{i}") for i in range(count)]
+
+
+def script_forward(
+    world: "World",
+    participant: "Participant",
+    gid: str,
+    branch_id: str,
+    phase: Phase,
+    *,
+    completable: bool = True,
+) -> None:
+    """Errors, then perhaps "later", then perhaps "no"; else it succeeds."""
+    rng, plan = world.rng, failures(world)
+    if "pending" in world.faults and rng.random() < 0.3:
+        if completable and rng.random() < 0.5:
+            plan.append(Later())
+        else:
+            plan += [Later(rng.randint(1, 200))] * rng.randint(1, 2)
+    elif "refusal" in world.faults and rng.random() < 0.2:
+        plan.append(No("NO_FUNDS", "not enough"))
+    if plan:
+        participant.plans[gid, branch_id, phase.value] = plan
+
+
+def script_backward(
+    world: "World",
+    participant: "Participant",
+    gid: str,
+    branch_id: str,
+    phase: Phase,
+) -> None:
+    """Errors; in the end it succeeds."""
+    if plan := failures(world):
+        participant.plans[gid, branch_id, phase.value] = plan
+
+
+def failures(world: "World") -> list[CallOutcome]:
+    """Failed runs, some of which say when to come back."""
+    rng = world.rng
+    if "handler_error" not in world.faults or rng.random() < 0.6:
+        return []
+    if rng.random() < 0.2:
+        return [Failed("RETRY_AFTER", "", rng.randint(1, 300))]
+    return [Failed("HANDLER_ERROR")] * rng.randint(1, 4)

@@ -1,0 +1,206 @@
+"""One node: real engine, dispatcher, leases and sweeper, with a clock of its own."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from coordinator.core.actions import CallBranch
+from coordinator.core.definition import SagaDefinition
+from coordinator.core.errors import StoreUnavailable
+from coordinator.core.inputs import BranchReplied, Outcome
+from coordinator.core.model import Decision, GlobalTransaction, Key
+from coordinator.engine.dispatcher import Dispatcher
+from coordinator.engine.engine import Engine, EngineLimits
+from coordinator.engine.leases import Leases
+from coordinator.engine.sweeper import Sweeper
+from tests.simulation.disk import SimStore
+from tests.simulation.loop import Alarm, Process
+
+if TYPE_CHECKING:
+    from tests.simulation.participant import Participant
+    from tests.simulation.world import World
+
+EPOCH_MS = 1_700_000_000_000
+
+
+class SimClock:
+    """A wall clock that is set wrong, runs fast or slow, and jumps."""
+
+    def __init__(self, world: "World", process: Process | None) -> None:
+        self._loop = world.loop
+        self._rng = world.rng
+        self._process = process
+        self.offset_ms = EPOCH_MS
+        self.rate_ppm = 1_000_000
+
+    def now(self) -> int:
+        return self.monotonic_ms() + self.offset_ms
+
+    def monotonic_ms(self) -> int:
+        return self._loop.time_us * self.rate_ppm // 1_000_000_000
+
+    def call_at(self, at: int, callback: Callable[[], None]) -> Alarm:
+        alarm = Alarm(callback)
+        delay_us = max(0, at - self.now()) * 1_000_000_000 // self.rate_ppm
+        delay_us += int(self._rng.random() * 1_000)
+        self._loop.later(delay_us, self._process, alarm.ring)
+        return alarm
+
+
+class SimLink:
+    """A session that a participant opened to this node.
+
+    Attributes:
+        is_broken: it has lost a message; neither side has noticed yet.
+    """
+
+    def __init__(
+        self, world: "World", node: "Node", participant: "Participant"
+    ) -> None:
+        self._world = world
+        self.node = node
+        self.participant = participant
+        self.is_broken = False
+
+    def send(self, calls: Sequence[tuple[int, CallBranch]]) -> None:
+        for call_id, call in calls:
+            sent = self._world.transmit(
+                self.node.name,
+                self.participant.name,
+                self.participant.process,
+                self.participant.receive,
+                call,
+                lambda outcome, call_id=call_id: self._reply(call_id, outcome),
+            )
+            if not sent:
+                self._break()
+
+    def _reply(self, call_id: int, outcome: Outcome) -> None:
+        sent = self._world.transmit(
+            self.participant.name, self.node.name, self.node, self._hear, call_id,
+            outcome,
+        )  # fmt: skip
+        if not sent:
+            self._break()
+
+    def _break(self) -> None:
+        """A session that lost something ends, sooner or later, and is opened again."""
+        if not self.is_broken:
+            self.is_broken = True
+            world = self._world
+            delay = world.rng.randint(1_000, 500_000)
+            world.loop.later(delay, self.node, self.node.renew, self.participant)
+
+    def _hear(self, call_id: int, outcome: Outcome) -> None:
+        self.node.dispatcher.answered(self, [(call_id, outcome)])
+
+
+class Node(Process):
+    """A process that serves, until it crashes; its successor is another node.
+
+    Attributes:
+        aborted: transactions that this node knows to be decided against.
+        claimed: what its sweeper has just claimed.
+    """
+
+    def __init__(self, world: "World", index: int, incarnation: int) -> None:
+        super().__init__(f"n{index}.{incarnation}")
+        self.index = index
+        self._world = world
+        self.aborted: set[Key] = set()
+        self.claimed: set[Key] = set()
+        self.clock = world.clock_of(index, self)
+        self.store = SimStore(world, self)
+        self.dispatcher = Dispatcher(self.clock, self._on_replies)
+        self.engine = Engine(
+            store=self.store,
+            participants=self,
+            definitions=self,
+            clock=self.clock,
+            node_id=self.name,
+            limits=EngineLimits(
+                resident_max=world.scenario.resident_max,
+                commits_in_flight_max=world.scenario.commits_in_flight_max,
+            ),
+        )
+        self.leases = Leases(self.store, self.clock, node_id=self.name, address="sim")
+        self.sweeper = Sweeper(
+            store=self.store,
+            engine=self,
+            leases=self.leases,
+            clock=self.clock,
+            node_id=self.name,
+        )
+        self.links: dict[str, SimLink] = {}
+        self.sweeping: object = None
+
+    def start(self) -> None:
+        """Serve; runs as this process."""
+        self.sweeping = self._world.loop.create_task(self.sweeper.run())
+
+    def crash(self) -> None:
+        super().crash()
+        self._world.node_crashed(self)
+
+    # ---- Ports that the engine uses -----------------------------------------------
+
+    def send(self, calls: Sequence[CallBranch]) -> None:
+        for call in calls:
+            self._world.checks.sent(self, call)
+        self.dispatcher.send(calls)
+
+    async def get(self, namespace: str, digest: str) -> SagaDefinition:
+        if self._world.happens("read_fail"):
+            raise StoreUnavailable
+        return self._world.definitions[digest]
+
+    def _on_replies(self, replies: Sequence[tuple[Key, BranchReplied]]) -> None:
+        self._world.checks.replied(replies)
+        self.engine.replied(replies)
+
+    # ---- What the sweeper uses of the engine, watched ------------------------------
+
+    @property
+    def driven_keys(self) -> frozenset[Key]:
+        engine = self.engine
+        if any(r.waiting and engine._is_foreign(r) for r in engine._residents.values()):
+            self._world.rare.hit("foreign_resident_waits")
+        return engine.driven_keys
+
+    @property
+    def has_room(self) -> bool:
+        return self.engine.has_room
+
+    def take_over(self, keys: Sequence[Key]) -> None:
+        if any(key not in self.claimed for key in keys):
+            self._world.rare.hit("transaction_forgotten_and_taken_up")
+        self.claimed.clear()
+        self.engine.take_over(keys)
+
+    # ---- What the world does to it ------------------------------------------------
+
+    def learns(self, tx: GlobalTransaction) -> None:
+        """From here on it cannot claim not to know that tx was decided."""
+        if tx.decision is Decision.ABORT:
+            self.aborted.add(tx.key)
+
+    def attach(self, participant: "Participant") -> None:
+        """The participant opens a session; runs as this process."""
+        if participant.name in self.links or not participant.process.alive:
+            return
+        link = SimLink(self._world, self, participant)
+        self.links[participant.name] = link
+        self.dispatcher.attach(
+            participant.name, link, credits=self._world.scenario.credits
+        )
+
+    def detach(self, participant: "Participant") -> None:
+        """Its session breaks; runs as this process."""
+        if link := self.links.pop(participant.name, None):
+            self.dispatcher.detach(link)
+
+    def renew(self, participant: "Participant") -> None:
+        """A session that lost something is replaced; runs as this process."""
+        link = self.links.get(participant.name)
+        if link is not None and link.is_broken:
+            self.detach(participant)
+        self.attach(participant)

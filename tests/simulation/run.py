@@ -1,0 +1,147 @@
+"""Runs seeds: one, many on several processes, and fewer faults around a failing one."""
+
+import gc
+import logging
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing import get_context
+
+import structlog
+
+from tests.simulation.checks import Violation
+from tests.simulation.scenario import FAULTS, Limits
+from tests.simulation.world import World
+
+CHUNK = 250
+"""Seeds that one process runs before it reports."""
+
+FAILURES_MAX = 5
+"""After so many failing seeds a run ends: they are likely to be one bug."""
+
+
+@dataclass
+class Report:
+    """What came out of some seeds.
+
+    Attributes:
+        failures: seed and violation.
+        digest: of the last seed's trace.
+    """
+
+    schedules: int = 0
+    events: int = 0
+    failures: list[tuple[int, str]] = field(default_factory=list)
+    rare: Counter[str] = field(default_factory=Counter)
+    digest: int = 0
+
+    def add(self, other: "Report") -> None:
+        self.schedules += other.schedules
+        self.events += other.events
+        self.failures += other.failures
+        self.rare.update(other.rare)
+        self.digest = other.digest
+
+
+def quieten() -> None:
+    """Faults are the point here: the engine's log of them is not."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
+        cache_logger_on_first_use=True,
+    )
+    # A crash drops tasks in their middle, some before their first step.
+    warnings.simplefilter("ignore", RuntimeWarning)
+
+
+def run_seed(
+    seed: int, limits: Limits, write: Callable[[str], object] | None = None
+) -> Report:
+    """One schedule, from its first event to its verdict."""
+    world = World(seed, limits, write)
+    failures = []
+    try:
+        world.run()
+    except Violation as violation:
+        failures.append((seed, str(violation)))
+    except Exception as error:  # noqa: BLE001 - a bug in the code under test is a verdict
+        failures.append((seed, f"BUG {type(error).__name__}: {error}"))
+    return Report(1, world.loop.steps, failures, Counter(world.rare.hits), world.digest)
+
+
+def run_chunk(seeds: range, limits: Limits) -> Report:
+    """Several schedules, one after the other, in this process."""
+    quieten()
+    report = Report()
+    gc.disable()  # every world is a web of cycles; one sweep for many is cheaper
+    try:
+        for count, seed in enumerate(seeds):
+            report.add(run_seed(seed, limits))
+            if count % 50 == 49:
+                gc.collect()
+            if len(report.failures) >= FAILURES_MAX:
+                break
+    finally:
+        gc.enable()
+    return report
+
+
+def run_many(
+    seeds: range,
+    limits: Limits,
+    *,
+    processes: int,
+    progress: Callable[[Report], object],
+) -> tuple[Report, float]:
+    """All seeds; the report and the seconds it took."""
+    began = time.monotonic()
+    total = Report()
+    for part in _parts(seeds, limits, processes):
+        total.add(part)
+        progress(total)
+        if len(total.failures) >= FAILURES_MAX:
+            break
+    return total, time.monotonic() - began
+
+
+def _parts(seeds: range, limits: Limits, processes: int) -> Iterator[Report]:
+    chunks = [seeds[i : i + CHUNK] for i in range(0, len(seeds), CHUNK)]
+    work = partial(run_chunk, limits=limits)
+    if processes < 2 or len(chunks) < 2:
+        yield from map(work, chunks)
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        waiting = [pool.submit(work, chunk) for chunk in chunks]
+        try:
+            for part in waiting:
+                yield part.result()
+        finally:
+            for part in waiting:
+                part.cancel()
+
+
+def shrink(seed: int, limits: Limits) -> Limits:
+    """Fewer transactions, nodes and faults with which the seed still fails.
+
+    Leaving something out changes what follows, so a smaller world may be healthy by
+    luck; only what still fails is kept.
+    """
+
+    def fails(smaller: Limits) -> bool:
+        return bool(run_seed(seed, smaller).failures)
+
+    for count in range(1, 4):
+        if fails(fewer := replace(limits, transactions=count)):
+            limits = fewer
+            break
+    for count in range(1, 4):
+        if fails(fewer := replace(limits, nodes=count)):
+            limits = fewer
+            break
+    for fault in FAULTS:
+        if fails(fewer := replace(limits, without=limits.without | {fault})):
+            limits = fewer
+    return limits

@@ -1,0 +1,150 @@
+"""What one seed means: sizes, knobs, and which faults may happen (swarm testing).
+
+Each seed switches off a random half of the fault kinds: a world in which everything
+goes wrong at once hides the bugs that need one thing to go wrong often.
+"""
+
+from dataclasses import dataclass, field
+from random import Random
+
+from coordinator.core import backoff, tcc
+from coordinator.core.backoff import RetryPolicy
+from coordinator.engine import committer, engine, leases, sweeper, timers
+
+FAULTS = (
+    "drop",
+    "duplicate",
+    "delay",
+    "cut",
+    "unlink",
+    "commit_lost",
+    "commit_kept",
+    "store_slow",
+    "read_fail",
+    "crash",
+    "pause",
+    "clock_skew",
+    "clock_jump",
+    "participant_crash",
+    "participant_commit",
+    "slow_handler",
+    "handler_error",
+    "refusal",
+    "pending",
+    "client_death",
+    "client_cancel",
+    "tight_deadline",
+    "operator",
+    "odd_client",
+)
+"""Every kind of fault; a seed allows about half of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a replay may make smaller than the seed asks for."""
+
+    nodes: int = 5
+    transactions: int = 8
+    without: frozenset[str] = frozenset()
+
+    def options(self) -> str:
+        """As the command line says it."""
+        default = Limits()
+        text = ""
+        if self.nodes != default.nodes:
+            text += f" --nodes {self.nodes}"
+        if self.transactions != default.transactions:
+            text += f" --transactions {self.transactions}"
+        if self.without:
+            text += f" --without {','.join(sorted(self.without))}"
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One seed, drawn.
+
+    Attributes:
+        faults: the kinds that may happen.
+        rate: how often a message or a commit meets its fault.
+        heal_us: when all faults stop.
+    """
+
+    seed: int
+    nodes: int
+    participants: int
+    transactions: int
+    faults: frozenset[str]
+    rate: float
+    heal_us: int
+    beat_ms: int
+    ttl_ms: int
+    batch_max: int
+    commits_in_flight_max: int
+    page: int
+    attention_after: int
+    pending_poll_ms: int
+    foreign_poll_ms: int
+    compact_above: int
+    resident_max: int
+    credits: int
+    timeout_ms: int
+    attempt_max: int
+    forward: RetryPolicy = field(repr=False)
+    phase_two: RetryPolicy = field(repr=False)
+
+
+def draw(seed: int, limits: Limits) -> Scenario:
+    """The scenario of a seed; smaller limits change nothing else of it."""
+    rng = Random(seed * 2 + 1)
+    cap_ms = rng.choice((60, 200, 1_000, 5_000, 30_000))
+    nodes = rng.choice((1, 1, 2, 2, 2, 2, 3, 3, 4, 5))
+    transactions = rng.choice((1, 1, 1, 2, 2, 3))
+    if rng.random() < 0.02:
+        transactions = rng.randint(4, 8)
+    faults = frozenset(name for name in FAULTS if rng.random() < 0.5)
+    return Scenario(
+        seed=seed,
+        nodes=min(nodes, limits.nodes),
+        participants=rng.choice((1, 2, 2, 3, 3, 4, 8)),
+        transactions=min(transactions, limits.transactions),
+        faults=faults - limits.without,
+        rate=rng.choice((0.03, 0.1, 0.1, 0.3)),
+        heal_us=rng.randint(200_000, 4_000_000),
+        beat_ms=rng.choice((300, 1_000, 1_000)),
+        ttl_ms=rng.choice((300, 1_000, 3_000)),
+        batch_max=rng.choice((1, 2, 1_024)),
+        commits_in_flight_max=rng.choice((1, 1, 3)),
+        page=rng.choice((1, 2, 500)),
+        attention_after=rng.choice((2, 3, 10)),
+        pending_poll_ms=rng.choice((100, 1_000)),
+        foreign_poll_ms=rng.choice((100, 400)),
+        compact_above=rng.choice((1, 4, 1_024)),
+        resident_max=rng.choice((1, 2, 1_000, 1_000)),
+        credits=rng.choice((1, 2, 16)),
+        timeout_ms=rng.choice((50, 200, 600)),
+        attempt_max=rng.choice((1, 2, 3, 6)),
+        forward=RetryPolicy(
+            initial_interval_ms=rng.choice((20, 100)), interval_max_ms=cap_ms
+        ),
+        phase_two=RetryPolicy(
+            attempt_max=0,
+            initial_interval_ms=rng.choice((20, 200)),
+            interval_max_ms=cap_ms,
+        ),
+    )
+
+
+def turn_knobs(scenario: Scenario) -> None:
+    """Set the constants of the real modules; every schedule sets them all."""
+    leases.TTL_MS = scenario.ttl_ms
+    sweeper.BEAT_EVERY_MS = scenario.beat_ms
+    sweeper.PAGE = scenario.page
+    committer.BATCH_MAX = scenario.batch_max
+    engine.FOREIGN_POLL_MS = scenario.foreign_poll_ms
+    timers._COMPACT_ABOVE = scenario.compact_above
+    tcc.ATTENTION_AFTER = scenario.attention_after
+    tcc.PENDING_POLL_MS = scenario.pending_poll_ms
+    backoff.FORWARD = scenario.forward
+    backoff.PHASE_TWO = scenario.phase_two
