@@ -178,12 +178,15 @@ def _look_at_the_clock(draft: Draft, now: Instant) -> None:
         _abort(draft, *overdue_reason(overdue), now)
 
 
+_MAY_BE_OVERDUE = (BranchStatus.TRYING, BranchStatus.RUNNING)
+
+
 def is_overdue(branch: Branch, now: Instant) -> bool:
     """A pending try or action has used up the time it had."""
     return (
         branch.pending_since is not None
         and branch.spec.pending_timeout_ms > 0
-        and branch.status in (BranchStatus.TRYING, BranchStatus.RUNNING)
+        and branch.status in _MAY_BE_OVERDUE
         and now >= branch.pending_since + branch.spec.pending_timeout_ms
     )
 
@@ -195,10 +198,12 @@ def overdue_reason(branch: Branch) -> tuple[str, str]:
 
 
 def pending(branch: Branch, after_ms: int | None, now: Instant) -> BranchPending:
-    """It will finish later: when to ask again, at its own deadline at the latest."""
+    """It will finish later: when to ask again; a try or action, at its own deadline
+    at the latest. Phase two has none, and is polled at the participant's pace.
+    """
     due_at = now + (after_ms or PENDING_POLL_MS)
     since = now if branch.pending_since is None else branch.pending_since
-    if branch.spec.pending_timeout_ms:
+    if branch.spec.pending_timeout_ms and branch.status in _MAY_BE_OVERDUE:
         due_at = max(now + 1, min(due_at, since + branch.spec.pending_timeout_ms))
     return BranchPending(branch.spec.branch_id, due_at, now)
 

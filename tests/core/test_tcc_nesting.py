@@ -236,6 +236,17 @@ def test_pending_step_has_its_own_deadline() -> None:
     assert made.asked() == {("a", "COMPENSATION")}
 
 
+def test_pending_confirm_is_polled_at_the_participants_pace(play: Play) -> None:
+    """The try's own deadline does not hasten phase two, however often it says so."""
+    play.happen(Try((replace(spec("a"), pending_timeout_ms=100),)))
+    play.answer("a")
+    play.happen(Confirm())
+    for asked_at in (500, 1_000, 1_500):
+        play.answer("a", Pending(500))
+        play.wait_until_due()
+        assert play.now == asked_at
+
+
 def test_pending_confirm_is_asked_without_end(play: Play) -> None:
     """Phase two knows no deadline."""
     play.happen(Try((replace(spec("a"), pending_timeout_ms=100),)))
