@@ -14,13 +14,18 @@ from coordinator.core.inputs import (
     Begin,
     BranchReplied,
     Cancel,
+    CancelByOperator,
     Confirm,
     Input,
     Observe,
+    OperatorInput,
     Outcome,
+    Pause,
     Pending,
     Refused,
     Register,
+    Resolve,
+    Resume,
     RetryNow,
     Submit,
     Succeeded,
@@ -30,6 +35,7 @@ from coordinator.core.inputs import (
 from coordinator.core.model import (
     DEFAULT_NAMESPACE,
     JSON_CONTENT_TYPE,
+    NO_PAYLOAD,
     BranchSpec,
     Key,
     Mode,
@@ -128,7 +134,7 @@ class Cluster:
             "cancel": self._cancel,
             "observe": self._observe,
             "complete": self._complete,
-            "retry": self._retry,
+            "operator": self._operator,
             "answer": self._answer,
             "down": self._down,
             "up": self._up,
@@ -149,8 +155,7 @@ class Cluster:
         self._node = next((n for n in self._nodes if n.is_running), self._nodes[-1])
         head, colon, rest = command.partition(": ")
         if colon and head.startswith("node-"):
-            self._node = self._named(head)
-            command = rest
+            self._node, command = self._named(head), rest
         self._heard = not command.startswith("unheard ")
         command = command.removeprefix("unheard ")
         self._verb = command.split(maxsplit=1)[0]
@@ -242,7 +247,14 @@ class Cluster:
             created_at=now,
             deadline_at=now + words.ms("deadline", 60_000),
             declared=self._verb == "declare",
+            input=_json(words.options["input"])
+            if "input" in words.options
+            else NO_PAYLOAD,
+            check_back=words.options.get("check_back", ""),
+            depth=int(words.options.get("depth", "0")),
         )
+        if request.check_back:
+            self._introduce([participant_of(request.check_back)])
         self._ask(words, Begin(request, self._specs(words)))
 
     def _try(self, text: str, body: str) -> None:
@@ -263,6 +275,8 @@ class Cluster:
                 input=_json(words.options.get("input", "{}")),
                 timeout_ms=words.ms("timeout", 3_000),
                 attempt_max=int(words.options.get("attempts", "3")),
+                pending_timeout_ms=words.ms("pending", 0),
+                parent_branch_id=words.options.get("parent", ""),
             )
             for name in names
         )
@@ -284,11 +298,26 @@ class Cluster:
         words = Words.of(text)
         self._ask(words, Observe(wait=words.take("wait")))
 
-    def _retry(self, text: str, body: str) -> None:
-        words = Words.of(text)
-        reason = words.options.get("reason", "asked")
-        audit = AuditEntry("ops", "retry", reason, self._clock.now())
-        self._ask(words, RetryNow("ops", reason), audit)
+    def _operator(self, text: str, body: str) -> None:
+        """``operator retry|pause|resume|cancel|resolve a [gid=...]: reason``."""
+        head, _, reason = text.partition(": ")
+        words = Words.of(head)
+        what: OperatorInput
+        match words.names:
+            case ["retry"]:
+                what = RetryNow("ops", reason)
+            case ["pause"]:
+                what = Pause("ops", reason)
+            case ["resume"]:
+                what = Resume("ops", reason)
+            case ["cancel"]:
+                what = CancelByOperator("ops", reason)
+            case ["resolve", branch_id]:
+                what = Resolve(branch_id, "ops", reason)
+            case _:
+                raise ScriptError("operator retry | pause | resume | cancel | resolve")
+        action = " ".join(words.names)
+        self._ask(words, what, AuditEntry("ops", action, reason, self._clock.now()))
 
     def _publish(self, text: str, body: str) -> None:
         try:

@@ -56,6 +56,8 @@ def call(what: CallBranch) -> str:
         words.append(f"input={_text(what.input) or 'none'}")
     if what.output.data:
         words.append(f"output={_text(what.output)}")
+    if what.depth:
+        words.append(f"depth={what.depth}")
     return " ".join(words)
 
 
@@ -117,8 +119,12 @@ def _value(name: str, value: object, now: Instant) -> str:
             skipped = {"key", "digest", "created_at", "definition_digest"}
             return " ".join(_values(value, now, skipped))
         case BranchSpec():
-            told = "" if value.input.data == b"{}" else f" input={_text(value.input)}"
-            return f"{value.branch_id} {value.operation}{told}"
+            words = [value.branch_id, value.operation]
+            if value.input.data != b"{}":
+                words.append(f"input={_text(value.input) or 'none'}")
+            if value.parent_branch_id:
+                words.append(f"inside {value.parent_branch_id}")
+            return " ".join(words)
         case Payload():
             return f"{name}={_text(value)}"
         case True:
