@@ -26,22 +26,26 @@ from protos.v1 import (
 from tests.api.client import Client
 from tests.api.fakes import FakeClock
 
+DEBITED = coordinator_pb2.BranchSpec(branch_id="b1", operation="accounts.debit")
+
 
 class Node:
     """One node on loopback, as an async context manager."""
 
-    def __init__(self, store: MemoryStore | SqlStore, clock: FakeClock) -> None:
+    def __init__(
+        self, store: MemoryStore | SqlStore, clock: FakeClock, node_id: str = "node-1"
+    ) -> None:
         self.store = store
         self.clock = clock
         self.dispatcher = Dispatcher(clock, self._replied)
-        catalogue = Catalogue(store)
+        self._catalogue = catalogue = Catalogue(store)
         sagas = PublishedSagas(store, catalogue.operations, clock)
         self.engine = Engine(
             store=store,
             participants=self.dispatcher,
             definitions=sagas,
             clock=clock,
-            node_id="node-1",
+            node_id=node_id,
         )
         self._server = build_server(
             engine=self.engine,
@@ -51,7 +55,7 @@ class Node:
             sagas=sagas,
             clock=clock,
             limits=Limits(),
-            node_id="node-1",
+            node_id=node_id,
             version="1.2.3",
         )
 
@@ -60,6 +64,7 @@ class Node:
 
     async def __aenter__(self) -> Self:
         """Serve."""
+        await self._catalogue.load()
         self.channel = grpc.aio.insecure_channel(
             await self._server.start("127.0.0.1:0")
         )
@@ -84,6 +89,22 @@ class Node:
             ],
         )
         return peer
+
+    async def begin(self, gid: str = "g1", **fields) -> types_pb2.Transaction:
+        """A transaction, with one mediated branch unless told otherwise."""
+        fields = {"name": "transfer", "tries": [DEBITED], **fields}
+        request = coordinator_pb2.BeginRequest(gid=gid, **fields)
+        return (await self.coordinator.Begin(request)).transaction
+
+    async def decide(self, gid: str = "g1", **fields) -> types_pb2.Transaction:
+        """Let the transaction be committed."""
+        request = coordinator_pb2.ConfirmRequest(gid=gid, **fields)
+        return (await self.coordinator.Confirm(request)).transaction
+
+    async def end(self, gid: str = "g1") -> types_pb2.Transaction:
+        """The transaction at its end."""
+        request = coordinator_pb2.GetRequest(gid=gid, wait=True, with_branches=True)
+        return (await self.coordinator.Get(request)).transaction
 
     async def state(self, gid: str = "g1") -> types_pb2.Transaction:
         """The transaction, after all that was said of it before."""

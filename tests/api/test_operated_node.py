@@ -1,18 +1,12 @@
 """Operators at a whole node: what they did is in the state, the calls and the audit."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import grpc
 import pytest
 
 from coordinator.storage.audit import find_break
-from coordinator.storage.memory import MemoryStore
-from coordinator.storage.sql.migrate import upgrade
-from coordinator.storage.sql.store import SqlStore, open_store
 from protos.v1 import admin_pb2, coordinator_pb2, types_pb2
-from tests.api.fakes import DEBIT, FakeClock
-from tests.api.node import Node, Peer
+from tests.api.fakes import DEBIT
+from tests.api.node import Node
 from tests.api.test_operators import refusal
 
 HOUR_MS = 3_600_000
@@ -20,25 +14,6 @@ TRY = types_pb2.PHASE_TRY
 CONFIRM = types_pb2.PHASE_CONFIRM
 CANCEL = types_pb2.PHASE_CANCEL
 BROKEN = {"failed": {"code": "DOWN", "message": "no", "retry_after_ms": 1_000}}
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def node(request, tmp_path: Path) -> AsyncIterator[Node]:
-    """A serving node on each kind of store."""
-    store: MemoryStore | SqlStore = MemoryStore()
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'tercet.db'}"
-        upgrade(url)
-        store = await open_store(url)
-    async with Node(store, FakeClock()) as node:
-        yield node
-    await store.close()
-
-
-@pytest.fixture
-async def accounts(node: Node) -> Peer:
-    """The participant of ``accounts.debit``."""
-    return await node.participant(DEBIT)
 
 
 def order(gid: str = "g1", actor: str = "ann", **fields) -> admin_pb2.OperatorRequest:
@@ -55,25 +30,6 @@ def by_filter(action, *, limit: int = 0, token: str = "", **narrowed):
     )
 
 
-async def begin(node: Node, gid: str = "g1", **fields) -> None:
-    """A transaction with one mediated branch."""
-    spec = coordinator_pb2.BranchSpec(branch_id="b1", operation="accounts.debit")
-    await node.coordinator.Begin(
-        coordinator_pb2.BeginRequest(gid=gid, name="transfer", tries=[spec], **fields)
-    )
-
-
-async def decide(node: Node, gid: str = "g1") -> None:
-    """Let the transaction be committed."""
-    await node.coordinator.Confirm(coordinator_pb2.ConfirmRequest(gid=gid))
-
-
-async def end(node: Node, gid: str = "g1") -> types_pb2.Transaction:
-    """The transaction at its end."""
-    request = coordinator_pb2.GetRequest(gid=gid, wait=True, with_branches=True)
-    return (await node.coordinator.Get(request)).transaction
-
-
 async def audit(node: Node) -> list[tuple[str, str, str, str]]:
     """Gid, actor, action and reason of everything in the audit, in order."""
     trail = await node.store.audit_trail()
@@ -86,9 +42,9 @@ async def audit(node: Node) -> list[tuple[str, str, str, str]]:
 
 async def test_a_pause_stops_the_calls_and_a_resume_goes_on(node, accounts):
     """No call while it is paused, the next attempt after, both audited."""
-    await begin(node)
+    await node.begin()
     await accounts.carry_out(TRY)
-    await decide(node)
+    await node.decide()
     await accounts.answer(await accounts.next_call(), **BROKEN)
 
     paused = await node.admin.PauseTransaction(order())
@@ -104,7 +60,7 @@ async def test_a_pause_stops_the_calls_and_a_resume_goes_on(node, accounts):
 
     assert resumed.transaction.paused_at_ms == 0
     assert (call.phase, call.attempt) == (CONFIRM, 2)
-    assert (await end(node)).status == types_pb2.CONFIRMED
+    assert (await node.end()).status == types_pb2.CONFIRMED
     assert await audit(node) == [
         ("g1", "ann", "PAUSE_TRANSACTION", "on call"),
         ("g1", "bob", "RESUME_TRANSACTION", "on call"),
@@ -113,7 +69,7 @@ async def test_a_pause_stops_the_calls_and_a_resume_goes_on(node, accounts):
 
 async def test_a_deadline_holds_while_paused(node, accounts):
     """T13: it is decided against at its deadline; the cancel waits for the resume."""
-    await begin(node, deadline_ms=1_000)
+    await node.begin(deadline_ms=1_000)
     await accounts.carry_out(TRY)
     await node.admin.PauseTransaction(order())
 
@@ -126,12 +82,12 @@ async def test_a_deadline_holds_while_paused(node, accounts):
     await node.admin.ResumeTransaction(order())
     await accounts.carry_out(CANCEL)
 
-    assert (await end(node)).status == types_pb2.CANCELLED
+    assert (await node.end()).status == types_pb2.CANCELLED
 
 
 async def test_what_changes_nothing_leaves_no_audit_entry(node, accounts):
     """A pause of what is paused is granted; there is no second effect to audit."""
-    await begin(node)
+    await node.begin()
     await accounts.carry_out(TRY)
     first = await node.admin.PauseTransaction(order())
     node.clock.move(1)
@@ -146,28 +102,28 @@ async def test_what_changes_nothing_leaves_no_audit_entry(node, accounts):
 
 async def test_a_retry_does_not_wait_for_the_next_attempt(node, accounts):
     """The open branch is asked again although its time has not come."""
-    await begin(node)
+    await node.begin()
     await accounts.carry_out(TRY)
-    await decide(node)
+    await node.decide()
     await accounts.answer(await accounts.next_call(), **BROKEN)
 
     await node.admin.RetryTransaction(order())
     await accounts.carry_out(CONFIRM)
 
-    assert (await end(node)).status == types_pb2.CONFIRMED
+    assert (await node.end()).status == types_pb2.CONFIRMED
     assert await audit(node) == [("g1", "ann", "RETRY_TRANSACTION", "on call")]
 
 
 async def test_an_operator_cancels_what_is_undecided(node, accounts):
     """T1, T8: the participants still answer for the end."""
-    await begin(node)
+    await node.begin()
     await accounts.carry_out(TRY)
 
     reply = await node.admin.CancelTransaction(order())
     await accounts.carry_out(CANCEL)
 
     assert reply.transaction.status == types_pb2.CANCELLING
-    ended = await end(node)
+    ended = await node.end()
     assert (ended.status, ended.reason_code, ended.reason_text) == (
         types_pb2.CANCELLED,
         "CANCELLED_BY_OPERATOR",
@@ -178,9 +134,9 @@ async def test_an_operator_cancels_what_is_undecided(node, accounts):
 
 async def test_no_operator_changes_a_decision(node, accounts):
     """T1: refused after the commit is decided, and nothing is audited."""
-    await begin(node)
+    await node.begin()
     await accounts.carry_out(TRY)
-    await decide(node)
+    await node.decide()
 
     code, error = await refusal(node.admin.CancelTransaction(order()))
 
@@ -196,9 +152,9 @@ async def test_a_branch_settled_by_hand_ends_the_transaction_as_resolved(
     node, accounts
 ):
     """T8: never CONFIRMED without its participant; who and why are kept."""
-    await begin(node)
+    await node.begin()
     await accounts.carry_out(TRY)
-    await decide(node)
+    await node.decide()
     call = await accounts.next_call()
 
     reply = await node.admin.ResolveBranch(
@@ -209,7 +165,7 @@ async def test_a_branch_settled_by_hand_ends_the_transaction_as_resolved(
     await accounts.answer(call)
 
     assert reply.transaction.status == types_pb2.RESOLVED
-    ended = await end(node)
+    ended = await node.end()
     assert ended.status == types_pb2.RESOLVED
     assert ended.decision == types_pb2.COMMIT
     assert ended.branches[0].status == types_pb2.BRANCH_RESOLVED
@@ -230,7 +186,7 @@ async def test_only_an_open_branch_can_be_settled(
     node, accounts, branch_id, code, reason
 ):
     """T8: an undecided transaction is cancelled, and never settled piece by piece."""
-    await begin(node)
+    await node.begin()
     await accounts.carry_out(TRY)
 
     found, error = await refusal(
@@ -256,11 +212,11 @@ async def test_only_an_open_branch_can_be_settled(
 )
 async def test_nothing_is_done_to_what_has_ended(node, accounts, rpc):
     """T8: an end is an end; an unknown gid is told apart from it."""
-    await begin(node)
+    await node.begin()
     await accounts.carry_out(TRY)
-    await decide(node)
+    await node.decide()
     await accounts.carry_out(CONFIRM)
-    await end(node)
+    await node.end()
 
     code, error = await refusal(getattr(node.admin, rpc)(order()))
     missing, _ = await refusal(getattr(node.admin, rpc)(order("nobody")))
@@ -280,7 +236,7 @@ async def test_nothing_is_done_to_what_has_ended(node, accounts, rpc):
 async def test_many_are_paused_page_by_page(node):
     """Every match once, though what was paused matches the filter still."""
     for i in range(5):
-        await begin(node, f"g{i}")
+        await node.begin(f"g{i}")
         node.clock.move(1)
     paused: list[str] = []
     token, pages = "", 0
@@ -301,7 +257,7 @@ async def test_many_are_paused_page_by_page(node):
 async def test_a_full_last_page_has_no_more(node):
     """``more`` is said only when there is one more."""
     for i in range(2):
-        await begin(node, f"g{i}")
+        await node.begin(f"g{i}")
 
     reply = await node.admin.OperateMany(
         by_filter(admin_pb2.PAUSE, name="transfer", limit=2)
@@ -313,9 +269,9 @@ async def test_a_full_last_page_has_no_more(node):
 async def test_many_are_cancelled_but_the_decided_one(node, accounts):
     """T1: one refusal with its reason among them; the audit has the others only."""
     for gid in ("g1", "g2", "g3"):
-        await begin(node, gid)
+        await node.begin(gid)
         await accounts.carry_out(TRY)
-    await decide(node, "g2")
+    await node.decide("g2")
 
     reply = await node.admin.OperateMany(by_filter(admin_pb2.CANCEL, name="transfer"))
 
@@ -330,11 +286,11 @@ async def test_many_are_cancelled_but_the_decided_one(node, accounts):
 async def test_what_has_ended_is_not_among_many(node, accounts):
     """Without statuses all unfinished are meant, and an end is no match."""
     for gid in ("g1", "g2"):
-        await begin(node, gid)
+        await node.begin(gid)
         await accounts.carry_out(TRY)
-    await decide(node, "g1")
+    await node.decide("g1")
     await accounts.carry_out(CONFIRM)
-    await end(node, "g1")
+    await node.end("g1")
 
     reply = await node.admin.OperateMany(by_filter(admin_pb2.RETRY, name="transfer"))
 
@@ -375,19 +331,12 @@ async def test_every_command_works_on_the_largest_transaction(node):
 # ---- Durable with its effect -------------------------------------------------------
 
 
-@pytest.fixture
-async def held() -> AsyncIterator[Node]:
-    """A node whose store can hold a commit back."""
-    async with Node(MemoryStore(), FakeClock()) as node:
-        yield node
-
-
 @pytest.mark.parametrize("kept", [False, True])
-async def test_an_audit_entry_shares_the_fate_of_its_effect(held, kept):
+async def test_an_audit_entry_shares_the_fate_of_its_effect(memory_node, kept):
     """L6: of unknown outcome means both or none, and the operator is told so."""
-    node = held
+    node = memory_node
     await node.participant(DEBIT)
-    await begin(node)
+    await node.begin()
     node.store.holding = True
     asked = node.admin.PauseTransaction(order())
 
