@@ -1,7 +1,6 @@
 """What the shell may be asked to do. Recomputable from the state at any time."""
 
-from dataclasses import dataclass
-
+from coordinator.core.frozen import dataclass
 from coordinator.core.model import Instant, Key, Milliseconds, Payload, Phase
 
 

@@ -8,10 +8,10 @@ but the last, and weakens no rule: an end is never written before all the answer
 that it rests on, because they are written with it.
 """
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from coordinator.core.definition import SagaDefinition
+from coordinator.core.frozen import dataclass
 from coordinator.core.model import (
     BranchSpec,
     Decision,

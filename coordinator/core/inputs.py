@@ -3,10 +3,10 @@
 The core decides what an input means; a late, repeated or foreign one means nothing.
 """
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from coordinator.core.definition import SagaDefinition
+from coordinator.core.frozen import dataclass
 from coordinator.core.model import (
     NO_PAYLOAD,
     BranchSpec,

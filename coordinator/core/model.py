@@ -5,11 +5,12 @@ are plain integers, so that a stored value and a computed one compare exactly.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 from coordinator.core.definition import SagaDefinition
+from coordinator.core.frozen import dataclass
 
 Instant: TypeAlias = int
 Milliseconds: TypeAlias = int

@@ -1,9 +1,5 @@
 """Promises of inputs: facts and wishes, with what is meant when nothing is said."""
 
-from dataclasses import FrozenInstanceError
-
-import pytest
-
 from coordinator.core.inputs import (
     Begin,
     Cancel,
@@ -37,9 +33,3 @@ def test_what_is_meant_when_nothing_is_said() -> None:
         unknown.retry_after_ms,
         unknown.output,
     ) == ("", None, NO_PAYLOAD)
-
-
-def test_input_cannot_be_changed_while_it_waits() -> None:
-    """What is decided is what was asked."""
-    with pytest.raises(FrozenInstanceError):
-        Confirm().wait = True  # type: ignore[misc]  # what is tested
