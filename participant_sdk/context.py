@@ -2,29 +2,37 @@
 
 import time
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Generic, Protocol
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
+from typing_extensions import TypeVar
 
 from participant_sdk.barrier.rules import Phase
 from participant_sdk.errors import HandlerMisuse
 
+S_co = TypeVar("S_co", covariant=True, default=Session)
+C_co = TypeVar("C_co", covariant=True, default=Connection)
 
-class LocalWork(Protocol):
+
+class LocalWork(Protocol[S_co, C_co]):
     """The local transaction that the barrier holds for one call."""
 
     @property
-    def connection(self) -> Connection:
+    def connection(self) -> C_co:
         """Joined to the barrier's transaction."""
 
     @property
-    def session(self) -> Session:
+    def session(self) -> S_co:
         """Made at first use, on the same connection."""
 
 
-class Context:
+class Context(Generic[S_co, C_co]):
     """One call, as its handler sees it.
+
+    ``Context`` where the participant's database is an ``Engine``; where it is an
+    ``AsyncEngine``, ``participant_sdk.aio.AsyncContext`` is the same with an
+    ``AsyncSession`` and an ``AsyncConnection``.
 
     Attributes:
         gid: of the global transaction.
@@ -60,7 +68,7 @@ class Context:
         attempt: int = 1,
         deadline: float = float("inf"),
         depth: int = 0,
-        work: LocalWork | None = None,
+        work: LocalWork[S_co, C_co] | None = None,
     ) -> None:
         self.gid = gid
         self.branch_id = branch_id
@@ -73,12 +81,12 @@ class Context:
         self._work = work
 
     @property
-    def session(self) -> Session:
+    def session(self) -> S_co:
         """An ORM session in the barrier's transaction. Returning commits it."""
         return self._local().session
 
     @property
-    def connection(self) -> Connection:
+    def connection(self) -> C_co:
         """A Core connection in the barrier's transaction; cheaper than a session."""
         return self._local().connection
 
@@ -94,18 +102,20 @@ class Context:
         """Until the deadline; never below 0."""
         return max(0.0, self.deadline - time.monotonic())
 
-    def _local(self) -> LocalWork:
+    def _local(self) -> LocalWork[S_co, C_co]:
         if self._work is None:
             raise HandlerMisuse(
-                "this participant has no database: make it with "
-                "Participant(name, database=engine)"
+                "this call has no database transaction: make the participant with "
+                "database=engine, and the operation without transactional=False"
             )
         return self._work
 
 
-_current: ContextVar[Context | None] = ContextVar("tercet_context", default=None)
+_current: ContextVar[Context[Any, Any] | None] = ContextVar(
+    "tercet_context", default=None
+)
 
 
-def current() -> Context | None:
+def current() -> Context[Any, Any] | None:
     """The call that this code runs in; ``None`` outside of a handler."""
     return _current.get()

@@ -177,8 +177,8 @@ class Retry(TercetError):
 
 
 class HandlerMisuse(TercetError):
-    """A handler ended the transaction that the barrier holds: remove its commit() or
-    rollback(). Returning commits; raising rolls back.
+    """A handler ended the transaction that the barrier holds: remove its commit(),
+    rollback() or close(). Returning commits; raising rolls back.
     """
 
     reason = "HANDLER_MISUSE"

@@ -23,7 +23,7 @@ Anything = Callable[..., Any]
 class TccOperation(Protocol[In_contra, Result_co]):
     """A try, with its two decorators; calling it calls the original function."""
 
-    def __call__(self, ctx: Context, request: In_contra, /) -> Result_co:
+    def __call__(self, ctx: Context[Any, Any], request: In_contra, /) -> Result_co:
         """Try."""
 
     def confirm(self, handler: Any_handler) -> Any_handler:
@@ -36,7 +36,7 @@ class TccOperation(Protocol[In_contra, Result_co]):
 class ActionOperation(Protocol[In_contra, Result_co]):
     """An action, with its decorator; calling it calls the original function."""
 
-    def __call__(self, ctx: Context, request: In_contra, /) -> Result_co:
+    def __call__(self, ctx: Context[Any, Any], request: In_contra, /) -> Result_co:
         """Act."""
 
     def compensate(self, handler: Any_handler) -> Any_handler:
@@ -53,12 +53,22 @@ class Kind(Enum):
 class Handler:
     """One function, and the types that its annotations declare."""
 
-    __slots__ = ("function", "input", "is_async", "output", "result_schema")
+    __slots__ = (
+        "function",
+        "input",
+        "is_async",
+        "output",
+        "result_schema",
+        "transactional",
+    )
 
-    def __init__(self, function: Anything, *, takes_output: bool) -> None:
+    def __init__(
+        self, function: Anything, *, takes_output: bool, transactional: bool
+    ) -> None:
         names = _parameters(function, 3 if takes_output else 2)
         hints = _hints(function)
         self.function = function
+        self.transactional = transactional
         self.is_async = inspect.iscoroutinefunction(function)
         self.input = Codec(hints.get(names[1], Any))
         self.output = Codec(hints.get(names[2], Any)) if takes_output else None
@@ -68,11 +78,15 @@ class Handler:
 class Operation:
     """An entry of the catalogue, with a handler for each phase."""
 
-    __slots__ = ("handlers", "kind", "name")
+    __slots__ = ("_async_only", "handlers", "kind", "name", "transactional")
 
-    def __init__(self, name: str, kind: Kind) -> None:
+    def __init__(
+        self, name: str, kind: Kind, *, transactional: bool, async_only: bool
+    ) -> None:
         self.name = name
         self.kind = kind
+        self.transactional = transactional
+        self._async_only = async_only
         self.handlers: dict[Phase, Handler] = {}
 
     @property
@@ -102,7 +116,18 @@ class Operation:
                 f"{self.name} already has a handler for {phase}: remove one",
                 field=self.name,
             )
-        self.handlers[phase] = Handler(function, takes_output=not phase.is_forward)
+        handler = Handler(
+            function,
+            takes_output=not phase.is_forward,
+            transactional=self.transactional,
+        )
+        if self._async_only and not handler.is_async:
+            raise InvalidRequest(
+                f"{_name(function)} is a plain def, and the participant's database is "
+                "an AsyncEngine: write async def, or give the participant an Engine",
+                field=self.name,
+            )
+        self.handlers[phase] = handler
         return function
 
     def missing(self) -> list[str]:
@@ -117,9 +142,17 @@ class Operation:
 
 
 class Registry:
-    """All operations of one participant, by their full name."""
+    """All operations of one participant, by their full name.
 
-    def __init__(self, participant: str) -> None:
+    Args:
+        participant: first part of the names.
+        has_database: there is one for the barrier.
+        async_only: it can only be used by ``async def`` handlers.
+    """
+
+    def __init__(
+        self, participant: str, *, has_database: bool = True, async_only: bool = False
+    ) -> None:
         if not is_identifier(participant) or "." in participant:
             raise InvalidRequest(
                 "a participant's name has 1 to 128 of A-Z a-z 0-9 _ : - "
@@ -127,6 +160,8 @@ class Registry:
                 field="name",
             )
         self.participant = participant
+        self._has_database = has_database
+        self._async_only = async_only
         self._operations: dict[str, Operation] = {}
 
     def __iter__(self) -> Iterator[Operation]:
@@ -136,7 +171,9 @@ class Registry:
         """The operation of that full name."""
         return self._operations.get(name)
 
-    def declare(self, name: str, kind: Kind, function: Anything) -> Operation:
+    def declare(
+        self, name: str, kind: Kind, function: Anything, *, transactional: bool
+    ) -> Operation:
         """A new operation whose try or action is ``function``."""
         full_name = f"{self.participant}.{name}"
         if not is_identifier(full_name):
@@ -148,7 +185,18 @@ class Registry:
             raise InvalidRequest(
                 f"{full_name} is declared twice: rename one", field="name"
             )
-        operation = Operation(full_name, kind)
+        if not transactional and not self._has_database:
+            raise InvalidRequest(
+                f"{full_name} is transactional=False, which keeps its intents in a "
+                "database: make the participant with database=engine",
+                field="transactional",
+            )
+        operation = Operation(
+            full_name,
+            kind,
+            transactional=transactional,
+            async_only=self._async_only,
+        )
         operation.add(Phase.TRY if kind is Kind.TCC else Phase.ACTION, function)
         self._operations[full_name] = operation
         return operation
@@ -167,13 +215,18 @@ class Registry:
 class TccDecorator:
     """What ``@participant.tcc(name)`` is."""
 
-    def __init__(self, registry: Registry, name: str) -> None:
+    def __init__(self, registry: Registry, name: str, *, transactional: bool) -> None:
         self._registry = registry
         self._name = name
+        self._transactional = transactional
 
-    def __call__(self, function: Callable[[Context, In], Out]) -> TccOperation[In, Out]:
+    def __call__(
+        self, function: Callable[[Context[Any, Any], In], Out]
+    ) -> TccOperation[In, Out]:
         """Declare ``function``, and give it back with its own decorators."""
-        operation = self._registry.declare(self._name, Kind.TCC, function)
+        operation = self._registry.declare(
+            self._name, Kind.TCC, function, transactional=self._transactional
+        )
         _attach(function, "confirm", operation, Phase.CONFIRM)
         _attach(function, "cancel", operation, Phase.CANCEL)
         return cast("TccOperation[In, Out]", function)
@@ -182,15 +235,18 @@ class TccDecorator:
 class ActionDecorator:
     """What ``@participant.action(name)`` is."""
 
-    def __init__(self, registry: Registry, name: str) -> None:
+    def __init__(self, registry: Registry, name: str, *, transactional: bool) -> None:
         self._registry = registry
         self._name = name
+        self._transactional = transactional
 
     def __call__(
-        self, function: Callable[[Context, In], Out]
+        self, function: Callable[[Context[Any, Any], In], Out]
     ) -> ActionOperation[In, Out]:
         """Declare ``function``, and give it back with its own decorator."""
-        operation = self._registry.declare(self._name, Kind.ACTION, function)
+        operation = self._registry.declare(
+            self._name, Kind.ACTION, function, transactional=self._transactional
+        )
         _attach(function, "compensate", operation, Phase.COMPENSATION)
         return cast("ActionOperation[In, Out]", function)
 

@@ -4,12 +4,13 @@ import asyncio
 import signal
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy import Engine
 
 from participant_sdk.barrier.table import TABLE_NAME, has_barrier_table
-from participant_sdk.errors import PreconditionFailed
+from participant_sdk.errors import InvalidRequest, PreconditionFailed
 from participant_sdk.executor.executor import Executor
 from participant_sdk.operations import (
     ActionDecorator,
@@ -19,9 +20,12 @@ from participant_sdk.operations import (
     TccDecorator,
 )
 from participant_sdk.session import SDK_VERSION, Session
-from participant_sdk.sqlite import prepare_sqlite
+from participant_sdk.sqlite import prepare_async_sqlite, prepare_sqlite
 from protos.v1 import types_pb2
 from protos.v1.coordinator_pb2 import Hello
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 log = structlog.get_logger("participant_sdk")
 
@@ -38,9 +42,10 @@ class Participant:
     Args:
         name: first part of the names of its operations.
         database: its own database, where the barrier's row is committed together
-            with what a handler changes. Without one there is *no barrier*: a handler
-            may be called more than once, late, or to cancel what never ran, and has
-            to bear it by itself (``ctx.idempotency_key``).
+            with what a handler changes. With an ``AsyncEngine`` all handlers are
+            ``async def``. Without a database there is *no barrier*: a handler may be
+            called more than once, late, or to cancel what never ran, and has to bear
+            it by itself (``ctx.idempotency_key``).
         debug: log tracebacks of handlers; they may hold payloads.
 
     Raises:
@@ -48,35 +53,52 @@ class Participant:
     """
 
     def __init__(
-        self, name: str, *, database: Engine | None = None, debug: bool = False
+        self,
+        name: str,
+        *,
+        database: "Engine | AsyncEngine | None" = None,
+        debug: bool = False,
     ) -> None:
-        self._registry = Registry(name)
         self._engine = database
         self._debug = debug
         self._stopped: asyncio.Event | None = None
         self._attached: asyncio.Event | None = None
-        if database is not None and database.dialect.name == "sqlite":
-            prepare_sqlite(database)
+        is_async = _prepare(database)
+        self._registry = Registry(
+            name, has_database=database is not None, async_only=is_async
+        )
 
     @property
     def name(self) -> str:
         """First part of the names of its operations."""
         return self._registry.participant
 
-    def tcc(self, name: str) -> TccDecorator:
+    def tcc(self, name: str, *, transactional: bool = True) -> TccDecorator:
         """Declare ``<participant>.<name>`` with the decorated function as its try.
 
         The function stays what it is, with two decorators added: ``.confirm`` and
         ``.cancel``. A try takes ``(ctx, request)``, the others
         ``(ctx, request, output)``, each ``def`` or ``async def``.
-        """
-        return TccDecorator(self._registry, name)
 
-    def action(self, name: str) -> ActionDecorator:
+        Args:
+            name: second part of the operation's name.
+            transactional: ``False`` where the effect is not in the participant's
+                database: the handlers run outside of any transaction, after their
+                intent was committed. Then a handler may run *more than once*, with
+                the same ``ctx.idempotency_key``; and a cancel runs even if the try's
+                end is unknown.
+        """
+        return TccDecorator(self._registry, name, transactional=transactional)
+
+    def action(self, name: str, *, transactional: bool = True) -> ActionDecorator:
         """Declare ``<participant>.<name>`` with the decorated function as a saga
         step's action. ``.compensate`` is added to it.
+
+        Args:
+            name: second part of the operation's name.
+            transactional: as for ``tcc``.
         """
-        return ActionDecorator(self._registry, name)
+        return ActionDecorator(self._registry, name, transactional=transactional)
 
     async def serve(self, target: str | Sequence[str]) -> None:
         """Attach to the coordinator and answer its calls until ``stop``.
@@ -137,16 +159,43 @@ class Participant:
         )
 
     async def _check_database(self) -> None:
-        engine = self._engine
-        if engine is None:
-            return
-        if not await asyncio.to_thread(has_barrier_table, engine):
+        if self._engine is not None and not await _has_table(self._engine):
             raise PreconditionFailed(
                 f"the database of participant {self.name} has no table {TABLE_NAME}: "
                 "call create_barrier_table(engine), or add barrier_table(metadata) "
                 "to your migrations",
                 field="database",
             )
+
+
+def _prepare(database: "Engine | AsyncEngine | None") -> bool:
+    """Make ready what can be used as a database; whether it is an async one."""
+    if database is None:
+        return False
+    if isinstance(database, Engine):
+        if database.dialect.name == "sqlite":
+            prepare_sqlite(database)
+        return False
+    sync_engine = getattr(database, "sync_engine", None)
+    if not isinstance(sync_engine, Engine):
+        raise InvalidRequest(
+            "expected a SQLAlchemy Engine or AsyncEngine, got "
+            f"{type(database).__name__}",
+            field="database",
+        )
+    if sync_engine.dialect.name == "sqlite":
+        prepare_async_sqlite(sync_engine)
+    return True
+
+
+async def _has_table(engine: "Engine | AsyncEngine") -> bool:
+    if isinstance(engine, Engine):
+        return await asyncio.to_thread(has_barrier_table, engine)
+    if engine.dialect.name == "sqlite":
+        # Idle connections may have been opened before they could be configured.
+        await engine.dispose()
+    async with engine.connect() as connection:
+        return await connection.run_sync(has_barrier_table)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -24,16 +24,14 @@ def prepare_sqlite(engine: Engine) -> None:
     """
     if event.contains(engine, "connect", _configure):
         return
-    in_memory = engine.url.database in (None, "", ":memory:")
     is_shared = isinstance(engine.pool, StaticPool)
-    if in_memory and not is_shared:
+    if _is_in_memory(engine) and not is_shared:
         raise InvalidRequest(
             "an in-memory SQLite database is private to one thread: name a file, or "
             "make the engine with poolclass=StaticPool",
             field="database",
         )
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
+    _listen(engine)
     if is_shared:
         with engine.connect() as connection:
             _configure(connection.connection.driver_connection, None)
@@ -42,7 +40,32 @@ def prepare_sqlite(engine: Engine) -> None:
         engine.dispose()
 
 
+def prepare_async_sqlite(engine: Engine) -> None:
+    """The same for the ``sync_engine`` of an ``AsyncEngine``.
+
+    Connections that are open already are not configured: ``dispose`` them.
+    """
+    if _is_in_memory(engine):
+        raise InvalidRequest(
+            "an in-memory SQLite database cannot hold several calls' transactions "
+            "apart: name a file",
+            field="database",
+        )
+    if not event.contains(engine, "connect", _configure):
+        _listen(engine)
+
+
+def _is_in_memory(engine: Engine) -> bool:
+    return engine.url.database in (None, "", ":memory:")
+
+
+def _listen(engine: Engine) -> None:
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+
+
 def _configure(driver_connection: Any, _record: object) -> None:
+    # Of the driver's connection itself, or of SQLAlchemy's adapter around an async one.
     driver_connection.isolation_level = None
     cursor = driver_connection.cursor()
     try:

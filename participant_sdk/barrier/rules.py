@@ -18,6 +18,10 @@ Rows are removed when nobody can need them (``is_removable``); what is removed l
 the *horizon*, an instant that only grows. A transaction that began before it may have
 had a row here that is gone, so its late try is refused (B3).
 
+A row is INTENT while a handler works *outside* of any transaction (B9): the row is
+committed first, the answer afterwards. Who reads INTENT knows that an attempt began,
+and not how it ended: so a duplicate runs again, and a cancel runs too.
+
 A row is RUNNING only while its transaction is open. Whoever *reads* RUNNING sees a
 transaction that was split, by a handler that committed by itself: loud, no effect.
 """
@@ -59,6 +63,7 @@ class Outcome(StrEnum):
     """What a row records."""
 
     RUNNING = "RUNNING"
+    INTENT = "INTENT"
     SUCCEEDED = "SUCCEEDED"
     REFUSED = "REFUSED"
     PENDING = "PENDING"
@@ -79,9 +84,15 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Call the business code; ``forward`` is what the try or action recorded."""
+    """Call the business code.
+
+    Attributes:
+        forward: what the try or action recorded.
+        resumes: an earlier attempt's intent stands; its row is this call's too.
+    """
 
     forward: Record | None = None
+    resumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +145,13 @@ _BROKEN = Reject(
     "handler committed by itself; compare the business tables, then correct the row",
     alarming=True,
 )
+_OVERTAKEN = Reject(
+    "BRANCH_CANCELLED",
+    "this branch was cancelled while its handler ran outside of the database: look "
+    "whether it left an effect after its cancel",
+    final=True,
+    alarming=True,
+)
 _EXPIRED = Reject(
     "BRANCH_EXPIRED",
     "the transaction is older than what this participant remembers, so it cannot tell "
@@ -158,13 +176,18 @@ def _wrong_order(message: str) -> Reject:
     return Reject("WRONG_ORDER", message, alarming=True)
 
 
-def first_claim(phase: Phase) -> tuple[Slot, Outcome]:
+def claim_of(*, transactional: bool) -> Outcome:
+    """What the row of a call says that has not answered yet."""
+    return Outcome.RUNNING if transactional else Outcome.INTENT
+
+
+def first_claim(phase: Phase, *, transactional: bool = True) -> tuple[Slot, Outcome]:
     """The row that a call of ``phase`` inserts before it reads anything."""
     if phase.is_forward:
-        return Slot.FORWARD, Outcome.RUNNING
+        return Slot.FORWARD, claim_of(transactional=transactional)
     if phase.is_backward:
         return Slot.FORWARD, Outcome.EMPTY
-    return Slot.SECOND, Outcome.RUNNING
+    return Slot.SECOND, claim_of(transactional=transactional)
 
 
 def admit(
@@ -213,12 +236,14 @@ def admit(
 
 
 def _admit_forward(forward: Record | None, second: Record | None) -> Verdict:
+    if second is not None and second.phase.is_backward:
+        return _LATE
     if forward is None:
         return Run()
     if forward.outcome is Outcome.EMPTY:
         return _LATE
-    if second is not None and second.phase.is_backward:
-        return _LATE
+    if forward.outcome is Outcome.INTENT:
+        return Run(resumes=True)
     return Answer(forward)
 
 
@@ -232,6 +257,8 @@ def _admit_backward(forward: Record | None, second: Record | None) -> Verdict:
         return Run(forward)
     if second.phase is Phase.CONFIRM:
         return _wrong_order("a branch that is confirmed cannot be cancelled")
+    if second.outcome is Outcome.INTENT:
+        return Run(forward, resumes=True)
     return Answer(second)
 
 
@@ -242,11 +269,31 @@ def _admit_confirm(forward: Record | None, second: Record | None) -> Verdict:
         return _wrong_order("a branch that is cancelled cannot be confirmed")
     if forward.outcome is Outcome.REFUSED:
         return _wrong_order("a branch whose try was refused cannot be confirmed")
+    if forward.outcome is Outcome.INTENT:
+        return _wrong_order("a branch whose try has not answered cannot be confirmed")
     if second is None:
         return Run(forward)
     if second.phase is not Phase.CONFIRM:
         return _wrong_order("a branch that is cancelled cannot be confirmed")
+    if second.outcome is Outcome.INTENT:
+        return Run(forward, resumes=True)
     return Answer(second)
+
+
+def admit_answer(
+    phase: Phase, forward: Record | None, second: Record | None
+) -> Verdict:
+    """What becomes of the answer of a call that worked outside, given all rows.
+
+    ``Run``: it is to be recorded. ``Answer``: another attempt was first, and its
+    answer counts. ``Reject``: the branch was turned back meanwhile.
+    """
+    own = forward if phase.is_forward else second
+    if own is None:
+        return _MISSING
+    if phase.is_forward and second is not None and second.phase.is_backward:
+        return _OVERTAKEN
+    return Run(forward, resumes=True) if own.outcome is Outcome.INTENT else Answer(own)
 
 
 DAY_MS = 24 * 60 * 60 * 1_000
@@ -284,17 +331,20 @@ def recorded_at(began_at_ms: int, now_ms: int) -> int:
     return max(began_at_ms, now_ms)
 
 
+_OPEN = (Outcome.RUNNING, Outcome.INTENT)
+
+
 def is_removable(forward: Record, second: Record | None) -> bool:
     """Nobody needs the rows of this branch once they are older than the horizon.
 
-    A try that succeeded waits for its confirm or cancel, however long that takes; a
-    row of a split transaction waits for a person. An action's row waits for nothing:
-    most actions are never compensated.
+    A try that succeeded waits for its confirm or cancel, however long that takes; an
+    intent waits for its answer, a row of a split transaction for a person. An action's
+    row waits for nothing: most actions are never compensated.
     """
-    if forward.outcome is Outcome.RUNNING:
-        return False
     if second is not None:
-        return second.outcome is not Outcome.RUNNING
+        return second.outcome not in _OPEN and forward.outcome is not Outcome.RUNNING
+    if forward.outcome in _OPEN:
+        return False
     return forward.phase is not Phase.TRY or forward.outcome is Outcome.REFUSED
 
 

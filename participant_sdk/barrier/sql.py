@@ -124,13 +124,14 @@ class SqlBarrier:
         known_done: bool,
         now_ms: int,
         began_at_ms: int = 0,
+        transactional: bool = True,
     ) -> Admission:
         """Claim the slot and ask the rules.
 
         The claim stands only for ``Run`` (to be settled or dropped by the caller)
         and ``Bury``; for every other verdict it is gone on return.
         """
-        slot, outcome = rules.first_claim(key.phase)
+        slot, outcome = rules.first_claim(key.phase, transactional=transactional)
         at_ms = rules.recorded_at(began_at_ms, now_ms)
         claimed = self._claim(cursor, key, slot, outcome, at_ms)
         own = slot if claimed else None
@@ -146,9 +147,12 @@ class SqlBarrier:
             key.phase, forward, second, known_done=known_done, expired=expired
         )
         if isinstance(verdict, rules.Run) and own is None:
-            if self._claim(cursor, key, Slot.SECOND, Outcome.RUNNING, at_ms):
+            if verdict.resumes:
+                return Admission(verdict, slot_of(key.phase))
+            outcome = rules.claim_of(transactional=transactional)
+            if self._claim(cursor, key, Slot.SECOND, outcome, at_ms):
                 return Admission(verdict, Slot.SECOND)
-            forward, second = self._rows(cursor, key, without=None)
+            forward, second = self.rows(cursor, key)
             verdict = rules.admit(key.phase, forward, second, known_done=known_done)
             if isinstance(verdict, rules.Run):
                 # A snapshot that does not show the row that took the slot.
@@ -180,6 +184,10 @@ class SqlBarrier:
             cursor,
             {"b_gid": key.gid, "b_branch_id": key.branch_id, "b_slot": int(slot)},
         )
+
+    def rows(self, cursor: Any, key: BranchKey) -> tuple[Record | None, Record | None]:
+        """All that is recorded of the branch: first side, second side."""
+        return self._rows(cursor, key, without=None)
 
     def _claim(
         self, cursor: Any, key: BranchKey, slot: Slot, outcome: Outcome, at_ms: int
@@ -231,6 +239,11 @@ class SqlBarrier:
 
 
 _BUSY = rules.Reject("BARRIER_BUSY", "the same branch is being worked on; ask again")
+
+
+def slot_of(phase: Phase) -> Slot:
+    """Where a call of ``phase`` records its answer."""
+    return Slot.FORWARD if phase.is_forward else Slot.SECOND
 
 
 def insert_if_free(dialect_name: str) -> Insert:

@@ -3,6 +3,7 @@
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     Engine,
     LargeBinary,
     MetaData,
@@ -71,6 +72,6 @@ def create_barrier_table(engine: Engine) -> None:
     TABLE.metadata.create_all(engine)
 
 
-def has_barrier_table(engine: Engine) -> bool:
+def has_barrier_table(database: Engine | Connection) -> bool:
     """Whether the table is there."""
-    return inspect(engine).has_table(TABLE_NAME)
+    return inspect(database).has_table(TABLE_NAME)

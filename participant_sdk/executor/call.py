@@ -68,13 +68,14 @@ class Job:
         self.known = Encoded(call.output.data, call.output.content_type)
         self.request = Encoded(call.input.data, call.input.content_type)
         timeout = call.timeout_ms / 1000 if call.timeout_ms else float("inf")
-        self.context = Context(
+        self.context: Context[Any, Any] = Context(
             gid=call.gid,
             branch_id=call.branch_id,
             operation=call.operation,
             phase=phase,
             attempt=call.attempt or 1,
             deadline=time.monotonic() + timeout,
+            depth=call.depth,
         )
 
     @property

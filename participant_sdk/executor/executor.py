@@ -7,11 +7,14 @@ handler     database               way
 ==========  =====================  ===============================================
 ``def``     SQLite                 one thread, many calls in one commit
 ``def``     another                a bounded pool of threads, a commit each
-``def``     none                   a bounded pool of threads, no barrier
-``async``   any or none            a task each; the database's part in a thread
+``async``   ``Engine``             a task each; the database's part in a thread
+``async``   ``AsyncEngine``        a task each, and the database's part in it too
+either      none                   no barrier; ``def`` in a pool of threads
 ==========  =====================  ===============================================
 
-SQLite has one writer, so there everything that holds its write lock takes turns.
+An operation that is ``transactional=False`` goes its own way: its handler runs
+between two short transactions, see ``outside``. SQLite has one writer, so there
+everything that holds its write lock takes turns.
 """
 
 import asyncio
@@ -19,9 +22,11 @@ import time
 from collections import deque
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from participant_sdk.context import _current
 from participant_sdk.executor.batch import (
@@ -39,25 +44,27 @@ from participant_sdk.executor.call import (
     error_sink,
     log_failure,
 )
-from participant_sdk.executor.local import (
-    CallScope,
-    LocalDatabase,
-    LocalTransaction,
-    Poisoned,
-    database_error,
-)
+from participant_sdk.executor.local import LocalDatabase, Poisoned
 from participant_sdk.executor.outcome import (
     CallOutcome,
     Failed,
     outcome_of_value,
     to_reply,
 )
+from participant_sdk.executor.outside import OutsideCall
+from participant_sdk.executor.single import Calls, ThreadedCalls
 from participant_sdk.operations import Registry
 from participant_sdk.payload import Encoded
 from protos.v1.participant_pb2 import BranchCall, BranchReply
 
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
 POOL_THREADS = 16
 """Sync handlers that may block at the same time."""
+CONNECTIONS_MAX = 15
+"""Local transactions at the same time: what an engine's pool opens by default, and
+fewer than threads, so that one is always free to end a transaction."""
 
 
 class Executor:
@@ -67,23 +74,34 @@ class Executor:
     """
 
     def __init__(
-        self, registry: Registry, engine: Engine | None, *, debug: bool = False
+        self,
+        registry: Registry,
+        engine: "Engine | AsyncEngine | None",
+        *,
+        debug: bool = False,
     ) -> None:
         self._registry = registry
         self._sink = error_sink(debug=debug)
-        self._database = None if engine is None else LocalDatabase(engine)
-        self._batched = self._database is not None and self._database.is_sqlite
-        self._threads = ThreadPoolExecutor(
-            1 if self._batched else POOL_THREADS, "tercet-handler"
+        # Where handlers run that hold no transaction, and hold up nobody else.
+        self._threads = ThreadPoolExecutor(POOL_THREADS, "tercet-handler")
+        # Where local transactions run; SQLite's connection stays in one thread.
+        self._database_threads = self._threads
+        self._runner: BatchRunner | None = None
+        self._calls: Calls | None = None
+        self._database: LocalDatabase | None = None
+        is_sqlite = engine is not None and engine.dialect.name == "sqlite"
+        if isinstance(engine, Engine):
+            self._database = LocalDatabase(engine)
+            if is_sqlite:
+                self._database_threads = ThreadPoolExecutor(1, "tercet-database")
+                self._runner = BatchRunner(self._database, self._sink)
+            self._calls = ThreadedCalls(self._database, self._database_threads)
+        elif engine is not None:
+            self._calls = _async_calls(engine)
+        self._turn: AbstractAsyncContextManager[None] = (
+            asyncio.Lock() if is_sqlite else asyncio.Semaphore(CONNECTIONS_MAX)
         )
-        self._turn: AbstractAsyncContextManager[object] = (
-            asyncio.Lock() if self._batched else nullcontext()
-        )
-        self._runner = (
-            BatchRunner(self._database, self._sink)
-            if self._database is not None and self._batched
-            else None
-        )
+        self._outside: set[tuple[str, str]] = set()
         self._waiting: deque[Job] = deque()
         self._committer: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -100,7 +118,8 @@ class Executor:
             except Rejected as rejected:
                 at_once.append(to_reply(call.call_id, rejected.outcome))
                 continue
-            if self._runner is not None and not job.handler.is_async:
+            handler = job.handler
+            if self._runner and handler.transactional and not handler.is_async:
                 self._waiting.append(job)
             else:
                 self._start(self._answer(job))
@@ -128,8 +147,9 @@ class Executor:
         await self.drain()
         if self._runner is not None:
             await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._runner.close
+                self._database_threads, self._runner.close
             )
+        self._database_threads.shutdown(wait=False)
         self._threads.shutdown(wait=False)
 
     # ---- many sync calls, one commit ---------------------------------------------
@@ -149,7 +169,7 @@ class Executor:
                     count = min(len(self._waiting), BATCH_CALLS_MAX)
                     jobs = [self._waiting.popleft() for _ in range(count)]
                     await loop.run_in_executor(
-                        self._threads, runner.run, jobs, answered
+                        self._database_threads, runner.run, jobs, answered
                     )
         finally:
             self._committer = None
@@ -163,11 +183,13 @@ class Executor:
 
     async def _answer(self, job: Job) -> None:
         try:
-            if self._database is None:
+            if self._calls is None:
                 outcome = await self._call_handler(job, None)
-            else:
+            elif job.handler.transactional:
                 async with self._turn:
-                    outcome = await self._call_in_transaction(job, self._database)
+                    outcome = await self._call_in_transaction(job, self._calls)
+            else:
+                outcome = await self._call_outside(job, self._calls)
         except Rejected as rejected:
             outcome = rejected.outcome
         except Poisoned as poisoned:
@@ -175,22 +197,38 @@ class Executor:
             log_failure(job, poisoned.outcome)
         job.settle([job.reply(outcome)])
 
-    async def _call_in_transaction(
-        self, job: Job, database: LocalDatabase
-    ) -> CallOutcome:
-        loop = asyncio.get_running_loop()
-        if not job.handler.is_async:
-            return await loop.run_in_executor(
-                self._threads, _run_alone, database, job, self._sink
+    async def _call_in_transaction(self, job: Job, calls: Calls) -> CallOutcome:
+        if not job.handler.is_async and self._database is not None:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, _run_alone, self._database, job, self._sink
             )
         job.check_time()
-        work = SingleCall(database, job)
+        work = calls.call(job)
         try:
-            recorded = await loop.run_in_executor(self._threads, work.open)
-            outcome = await self._call_handler(job, recorded)
-            return await loop.run_in_executor(self._threads, work.finish, outcome)
+            recorded = await work.open()
+            return await work.finish(await self._call_handler(job, recorded))
         finally:
-            await loop.run_in_executor(self._threads, work.close)
+            await work.close()
+
+    async def _call_outside(self, job: Job, calls: Calls) -> CallOutcome:
+        """Intent, handler, answer (B9); the handler holds neither lock nor turn."""
+        branch = (job.key.gid, job.key.branch_id)
+        if branch in self._outside:
+            # A cancel must not overtake the try that it undoes, as far as we see it.
+            return _BUSY
+        self._outside.add(branch)
+        try:
+            call = OutsideCall(job)
+            async with self._turn:
+                job.check_time()
+                answer = await calls.transact(call.intend)
+            if answer is not None:
+                return answer
+            outcome = await self._call_handler(job, call.recorded)
+            async with self._turn:
+                return await calls.transact(partial(call.record, outcome=outcome))
+        finally:
+            self._outside.discard(branch)
 
     async def _call_handler(self, job: Job, recorded: Encoded | None) -> CallOutcome:
         if not job.handler.is_async:
@@ -210,69 +248,17 @@ class Executor:
         return outcome_of_value(value, job.key.phase)
 
 
-class SingleCall:
-    """One async handler's local transaction; each method is called in a thread."""
-
-    def __init__(self, database: LocalDatabase, job: Job) -> None:
-        self._database = database
-        self._job = job
-        self._connection: Connection | None = None
-        self._transaction: LocalTransaction | None = None
-        self._scope: CallScope | None = None
-
-    def open(self) -> Encoded | None:
-        """Begin and pass the barrier; what the try or action recorded.
-
-        Raises:
-            Rejected: with the answer, which is durable.
-            Poisoned: the database failed.
-        """
-        try:
-            self._connection = self._database.connect()
-            self._transaction = self._database.begin(self._connection)
-        except Exception as error:
-            raise Poisoned(database_error(error)) from error
-        scope = CallScope(self._transaction, self._job)
-        try:
-            scope.enter()
-        except Rejected as rejected:
-            raise Rejected(self._commit(rejected.outcome)) from None
-        self._scope = scope
-        return scope.recorded
-
-    def finish(self, outcome: CallOutcome) -> CallOutcome:
-        """Record the outcome and make it durable.
-
-        Raises:
-            Poisoned: the transaction was lost.
-        """
-        if self._scope is None:
-            raise AssertionError("a call is finished that was never opened")
-        return self._commit(self._scope.leave(outcome))
-
-    def close(self) -> None:
-        """Undo what was not committed, and give the connection back."""
-        if self._transaction is not None:
-            self._transaction.roll_back()
-        elif self._connection is not None:
-            self._connection.close()
-
-    def _commit(self, outcome: CallOutcome) -> CallOutcome:
-        if self._transaction is None or self._connection is None:
-            raise AssertionError("nothing was begun")
-        try:
-            self._transaction.commit()
-        except Exception as error:  # noqa: BLE001  # a driver's error of any kind
-            failed = Failed("COMMIT_UNKNOWN", database_error(error).text)
-            log_failure(self._job, failed)
-            return failed
-        self._transaction = None
-        return outcome
-
-
+_BUSY = Failed("BARRIER_BUSY", "an earlier call of this branch still runs here")
 _TIMED_OUT = Failed(
-    "TIMEOUT", "the handler took longer than the call may; it is undone"
+    "TIMEOUT", "the handler took longer than the call may; it was ended"
 )
+
+
+def _async_calls(engine: "AsyncEngine") -> Calls:
+    # Imported for whoever has such an engine: it needs a package that others do not.
+    from participant_sdk.executor.aio import AsyncCalls  # noqa: PLC0415
+
+    return AsyncCalls(engine)
 
 
 def _run_alone(database: LocalDatabase, job: Job, sink: ErrorSink) -> CallOutcome:

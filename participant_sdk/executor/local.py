@@ -9,7 +9,7 @@ transaction, is ``Poisoned``: then everything is rolled back.
 
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
@@ -73,13 +73,22 @@ def _guard_end(connection: Connection) -> None:
         raise HandlerMisuse
 
 
-class _GuardedSession(Session):
-    """A session whose transaction belongs to the barrier."""
+class GuardedSession(Session):
+    """A session whose transaction belongs to the barrier.
+
+    Closing it would silently undo what it has flushed, so only the barrier may.
+    """
 
     def commit(self) -> None:
+        """Refused: returning commits."""
         raise HandlerMisuse
 
     def rollback(self) -> None:
+        """Refused: raising rolls back."""
+        raise HandlerMisuse
+
+    def close(self) -> None:
+        """Refused: it ends with the call."""
         raise HandlerMisuse
 
 
@@ -143,15 +152,53 @@ class LocalDatabase:
         return LocalTransaction(connection, self._barrier)
 
 
+class LetIn(NamedTuple):
+    """The handler may run.
+
+    Attributes:
+        recorded: what the try or action answered; ``None`` if it is not known here.
+        resumes: an earlier attempt's intent stands, and stays if this one fails.
+    """
+
+    recorded: Encoded | None
+    resumes: bool
+
+
+_ANSWERED = (Outcome.SUCCEEDED, Outcome.REFUSED)
+
+
+def read_verdict(verdict: rules.Verdict, job: Job) -> LetIn:
+    """What the barrier's verdict means for ``job``.
+
+    Raises:
+        Rejected: with the answer, without running anything.
+    """
+    match verdict:
+        case rules.Run(forward, resumes):
+            if forward is None or forward.outcome not in _ANSWERED:
+                return LetIn(None, resumes)
+            return LetIn(Encoded(forward.output, forward.content_type), resumes)
+        case rules.Answer(record):
+            raise Rejected(outcome_of_record(record))
+        case rules.Bury():
+            raise Rejected(Done())
+        case rules.Reject():
+            outcome = outcome_of_rejection(verdict)
+            if verdict.alarming:
+                log_failure(job, outcome)
+            raise Rejected(outcome)
+
+
 class CallScope:
     """One call inside a local transaction."""
 
-    __slots__ = ("_job", "_session", "_slot", "_transaction", "recorded")
+    __slots__ = ("_job", "_resumes", "_session", "_slot", "_transaction", "recorded")
 
     def __init__(self, transaction: LocalTransaction, job: Job) -> None:
         self._transaction = transaction
         self._job = job
-        self._session: _GuardedSession | None = None
+        self._session: Session | None = None
+        self._resumes = False
         self._slot: Slot = Slot.FORWARD
         self.recorded: Encoded | None = None
 
@@ -164,10 +211,14 @@ class CallScope:
     def session(self) -> Session:
         """For the handler; made at first use."""
         if self._session is None:
-            self._session = _GuardedSession(
+            self._session = GuardedSession(
                 bind=self.connection, join_transaction_mode="create_savepoint"
             )
         return self._session
+
+    def adopt(self, session: Session) -> None:
+        """Use ``session``, made elsewhere on the same connection."""
+        self._session = session
 
     def enter(self) -> None:
         """Pass the barrier; afterwards the handler may run.
@@ -185,7 +236,7 @@ class CallScope:
                 began_at_ms=job.began_at_ms,
                 now_ms=transaction.now_ms,
             )
-            self._read(admission.verdict)
+            self.recorded, self._resumes = read_verdict(admission.verdict, job)
             # Whoever is let in holds a claim; a tombstone's holder is answered above.
             self._slot = admission.slot or Slot.FORWARD
             transaction.info.pop(_ERROR_SEEN, None)
@@ -196,21 +247,6 @@ class CallScope:
             raise Poisoned(database_error(error)) from error
         job.context._work = self  # noqa: SLF001  # the context's other half
         transaction.info[_HANDLER_RUNS] = True
-
-    def _read(self, verdict: rules.Verdict) -> None:
-        match verdict:
-            case rules.Answer(record):
-                raise Rejected(outcome_of_record(record))
-            case rules.Bury():
-                raise Rejected(Done())
-            case rules.Reject():
-                outcome = outcome_of_rejection(verdict)
-                if verdict.alarming:
-                    log_failure(self._job, outcome)
-                raise Rejected(outcome)
-            case rules.Run(forward):
-                if forward is not None and forward.outcome is not Outcome.PENDING:
-                    self.recorded = Encoded(forward.output, forward.content_type)
 
     def leave(self, outcome: CallOutcome) -> CallOutcome:
         """Keep or undo what the handler did, and record its answer.
@@ -227,14 +263,14 @@ class CallScope:
             if _is_kept(outcome):
                 outcome = self._flush(outcome)
             if self._session is not None:
-                self._session.close()
+                Session.close(self._session)
             if not _is_kept(outcome):
                 transaction.cursor.execute(_UNDO)
             transaction.cursor.execute(_RELEASE)
             record = record_of(key.phase, outcome)
             if record is not None:
                 transaction.barrier.settle(transaction.cursor, key, self._slot, record)
-            else:
+            elif not self._resumes:
                 transaction.barrier.drop(transaction.cursor, key, self._slot)
         except Exception as error:  # a driver's error of any kind
             raise Poisoned(_LOST) from error

@@ -177,10 +177,10 @@ async def test_racing_duplicates_take_effect_once(bank, tmp_path, history, phase
             await ask(first, call(phase, f"g{number}"))
     await first.close()
     start = threading.Barrier(len(phases))
+    banks = [open_bank(tmp_path / "bank.db") for _ in phases]
 
-    def race(phase):
+    def race(phase, mine):
         async def run():
-            mine = open_bank(tmp_path / "bank.db")
             executor = mine.executor()
             replies = []
             for number in rounds:
@@ -195,8 +195,8 @@ async def test_racing_duplicates_take_effect_once(bank, tmp_path, history, phase
     with ThreadPoolExecutor(len(phases)) as pool:
         results = await asyncio.gather(
             *(
-                asyncio.get_running_loop().run_in_executor(pool, race, phase)
-                for phase in phases
+                asyncio.get_running_loop().run_in_executor(pool, race, phase, mine)
+                for phase, mine in zip(phases, banks, strict=True)
             )
         )
     codes = {told(reply)[1] for replies in results for reply in replies}

@@ -16,6 +16,7 @@ from participant_sdk.barrier.rules import (
     Run,
     Slot,
     admit,
+    admit_answer,
     first_claim,
     horizon_of,
     is_expired,
@@ -152,15 +153,24 @@ def check_safe(phase, forward, second, known, expired):
         assert isinstance(verdict, Reject), "a split transaction is never trusted"
         assert verdict.alarming
     if isinstance(verdict, Run):
-        # A side runs only when its own slot is free: at most one effect a slot.
+        # A side runs only when its own slot is free, or holds an intent without an
+        # answer: at most one recorded effect a slot.
+        own = forward if phase in (Phase.TRY, Phase.ACTION) else second
+        assert (own is not None) is verdict.resumes
+        assert own is None or own.outcome is Outcome.INTENT
         if phase in (Phase.TRY, Phase.ACTION):
-            assert forward is None
-            assert not expired, "a late try cannot be told from a first one"
+            assert not (forward is None and expired), "it may be a late one"
+            assert second is None or second.phase not in BACKWARD
         else:
-            assert second is None
             assert forward is not None
             assert FORWARD[phase] is forward.phase
-            assert forward.outcome in (Outcome.SUCCEEDED, Outcome.PENDING)
+            ran = {Outcome.SUCCEEDED, Outcome.PENDING}
+            if phase in BACKWARD:
+                ran.add(Outcome.INTENT)
+            assert forward.outcome in ran
+            # An intent of the other side is no leave to run this one.
+            other = BACKWARD if phase is Phase.CONFIRM else {Phase.CONFIRM}
+            assert second is None or second.phase not in other
     if isinstance(verdict, Bury):
         assert phase in BACKWARD
         assert forward is None
@@ -245,9 +255,70 @@ def test_rows_that_somebody_needs_are_never_removed():
     for forward, second in product(ROWS[1:], ROWS):
         rows = [row for row in (forward, second) if row is not None]
         broken = any(row.outcome is Outcome.RUNNING for row in rows)
-        waits = (
+        last = rows[-1]
+        waits = last.outcome is Outcome.INTENT or (
             second is None
             and forward.phase is Phase.TRY
             and forward.outcome is not Outcome.REFUSED
         )
         assert is_removable(forward, second) is not (broken or waits)
+
+
+# ---- Handlers outside of a transaction ----------------------------------------------
+
+
+@pytest.mark.parametrize("phase", [Phase.TRY, Phase.ACTION])
+def test_after_an_attempt_without_an_answer_the_next_one_runs(phase):
+    """F-15, B9: its intent stands, and nobody knows how it ended."""
+    assert Run(resumes=True) == admit(phase, Record(phase, Outcome.INTENT), None)
+
+
+@pytest.mark.parametrize("phase", sorted(BACKWARD))
+def test_a_cancel_after_an_attempt_without_an_answer_runs(phase):
+    """F-15, B9, P10: an unknown try may have left something; it is not empty."""
+    forward = Record(FORWARD[phase], Outcome.INTENT)
+    assert Run(forward) == admit(phase, forward, None)
+    begun = Record(phase, Outcome.INTENT)
+    assert Run(forward, resumes=True) == admit(phase, forward, begun)
+
+
+def test_a_confirm_of_a_try_without_an_answer_is_loud():
+    """B5, B9: a coordinator that keeps the rules has no answer to confirm."""
+    verdict = admit(Phase.CONFIRM, Record(Phase.TRY, Outcome.INTENT), None)
+    assert isinstance(verdict, Reject)
+    assert (verdict.code, verdict.alarming) == ("WRONG_ORDER", True)
+
+
+def test_a_late_try_is_refused_from_the_moment_its_cancel_begins():
+    """F-5, B3, B9: also while the cancel's own answer is not known."""
+    forward = Record(Phase.TRY, Outcome.INTENT)
+    verdict = admit(Phase.TRY, forward, Record(Phase.CANCEL, Outcome.INTENT))
+    assert isinstance(verdict, Reject)
+    assert verdict.code == "BRANCH_CANCELLED"
+
+
+def test_an_intent_claims_the_same_slots():
+    """B9: only what the row says differs, so both kinds exclude each other."""
+    for phase in Phase:
+        slot, outcome = first_claim(phase)
+        expected = Outcome.INTENT if outcome is Outcome.RUNNING else outcome
+        assert first_claim(phase, transactional=False) == (slot, expected)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_an_answer_is_recorded_once_and_never_after_a_cancel(phase):
+    """B9: over all rows; a first answer counts, an overtaken one is loud."""
+    for forward, second in product(ROWS, ROWS):
+        own = forward if phase in (Phase.TRY, Phase.ACTION) else second
+        verdict = admit_answer(phase, forward, second)
+        match verdict:
+            case Run():
+                assert own.outcome is Outcome.INTENT
+            case Answer(record):
+                assert record is own
+                assert own.outcome is not Outcome.INTENT
+            case Reject():
+                assert verdict.alarming
+                assert own is None or second.phase in BACKWARD
+            case _:
+                raise AssertionError(verdict)
