@@ -8,8 +8,10 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ from sqlalchemy import text as sql
 from structlog.typing import EventDict
 
 from participant_sdk import Context, Participant
+from participant_sdk.barrier import purge_barrier
 from participant_sdk.barrier.rules import Slot
 from participant_sdk.executor.executor import Executor
 from protos.v1.participant_pb2 import BranchCall, BranchReply
@@ -78,10 +81,21 @@ def calls_of(text: str) -> list[BranchCall]:
             branch_id=options.get("branch", "1"),
             output=json.loads(options["output"]) if "output" in options else None,
         )
+        if "began" in options:
+            call.began_at_ms = _now_ms() - _days_ms(options["began"])
         if options.get("input") == "none":
             call.ClearField("input")
         calls.append(call)
     return calls
+
+
+def _days_ms(text: str) -> int:
+    """``40d``."""
+    return timedelta(days=int(text.removesuffix("d"))) // timedelta(milliseconds=1)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 _TCC = (wire.TRY, wire.CONFIRM, wire.CANCEL)
@@ -170,6 +184,11 @@ class BranchCalls:
                 return []
             case "release":
                 return await self._release()
+            case "age":
+                self._age(_days_ms(rest))
+                return []
+            case "purge":
+                return [f"purged {purge_barrier(self._bank.engine)}"]
             case "without-database":
                 return await self._without_database(rest)
             case _:
@@ -260,6 +279,17 @@ class BranchCalls:
             self._failures.pop(0)
             raise ConnectionResetError
 
+    def _age(self, ms: int) -> None:
+        """All that is recorded was recorded so much earlier."""
+        with self._bank.engine.begin() as connection:
+            connection.execute(
+                sql(
+                    "UPDATE tercet_barrier SET created_at_ms = created_at_ms - :ms"
+                    " WHERE slot > 0"
+                ),
+                {"ms": ms},
+            )
+
     # ---- What is in the database --------------------------------------------------
 
     def _look(self) -> Seen:
@@ -267,7 +297,8 @@ class BranchCalls:
             found = connection.execute(
                 sql(
                     "SELECT gid, branch_id, slot, phase, outcome, output, code"
-                    " FROM tercet_barrier ORDER BY gid, branch_id, slot"
+                    " FROM tercet_barrier WHERE slot > 0"
+                    " ORDER BY gid, branch_id, slot"
                 )
             )
             rows = tuple(_row(*values) for values in found)

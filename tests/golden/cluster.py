@@ -142,6 +142,8 @@ class Cluster:
             "store": self._store,
             "crash": self._crash,
             "start": self._start,
+            "freeze": self._freeze,
+            "thaw": self._thaw,
             "state": self._state,
         }
 
@@ -152,7 +154,8 @@ class Cluster:
             await quiet()
         self._trace = []
         self._began_at = self._clock.time
-        self._node = next((n for n in self._nodes if n.is_running), self._nodes[-1])
+        awake = (n for n in self._nodes if n.is_running and not n.clock.is_frozen)
+        self._node = next(awake, self._nodes[-1])
         head, colon, rest = command.partition(": ")
         if colon and head.startswith("node-"):
             self._node, command = self._named(head), rest
@@ -216,6 +219,13 @@ class Cluster:
     async def _crash(self, text: str, body: str) -> None:
         await self._node.crash(kept=text == "kept")
         self._tell(f"{self._node.name} is dead")
+
+    def _freeze(self, text: str, body: str) -> None:
+        self._node.clock.freeze()
+        self._tell(f"{self._node.name} stands still")
+
+    def _thaw(self, text: str, body: str) -> None:
+        self._named(text).clock.thaw()
 
     def _store(self, text: str, body: str) -> None:
         store = self._node.store

@@ -41,6 +41,7 @@ class ProcessClock:
 
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
+        self._missed: list[Callable[[], None]] | None = None
         self.is_running = True
 
     def now(self) -> Instant:
@@ -53,7 +54,29 @@ class ProcessClock:
 
     def call_at(self, at: Instant, callback: Callable[[], None]) -> Timer:
         """Call back, unless the process is dead by then."""
-        return self._clock.call_at(at, lambda: callback() if self.is_running else None)
+
+        def ring() -> None:
+            if self._missed is not None:
+                self._missed.append(callback)
+            elif self.is_running:
+                callback()
+
+        return self._clock.call_at(at, ring)
+
+    @property
+    def is_frozen(self) -> bool:
+        """The process stands still while time goes on."""
+        return self._missed is not None
+
+    def freeze(self) -> None:
+        """Let the process stand still, as SIGSTOP or a long pause does."""
+        self._missed = []
+
+    def thaw(self) -> None:
+        """Let it go on, with everything that it has missed."""
+        missed, self._missed = self._missed or [], None
+        for callback in missed:
+            callback()
 
 
 class TracedStore(MemoryStore):
@@ -145,22 +168,22 @@ class Node:
         self.store = store
         self.sent: list[Sent] = []
         self._world_clock = clock
-        self._clock = ProcessClock(clock)
+        self.clock = ProcessClock(clock)
         self._tell = tell
         self._lines: dict[str, Line] = {}
-        self.dispatcher = Dispatcher(self._clock, self._replied)
+        self.dispatcher = Dispatcher(self.clock, self._replied)
         self.engine = Engine(
             store=store,
             participants=self.dispatcher,
             definitions=definitions,
-            clock=self._clock,
+            clock=self.clock,
             node_id=name,
         )
         self._sweeper = Sweeper(
             store=store,
             engine=self.engine,
-            leases=Leases(store, self._clock, node_id=name, address=name),
-            clock=self._clock,
+            leases=Leases(store, self.clock, node_id=name, address=name),
+            clock=self.clock,
             node_id=name,
         )
         self._sweeping = asyncio.get_running_loop().create_task(self._sweeper.run())
@@ -168,7 +191,7 @@ class Node:
     @property
     def is_running(self) -> bool:
         """Not crashed."""
-        return self._clock.is_running
+        return self.clock.is_running
 
     def attach(self, participant: str) -> None:
         """A participant connects."""
@@ -210,7 +233,7 @@ class Node:
 
     async def crash(self, *, kept: bool) -> None:
         """Nothing happens here any more; what was being written is kept or not."""
-        self._clock.is_running = False
+        self.clock.is_running = False
         self.store.crash(kept=kept)
         self._sweeping.cancel()
         await asyncio.wait([self._sweeping])

@@ -41,6 +41,14 @@ def test_transcript_says_what_it_shows(path: Path) -> None:
     assert first.startswith("# ")
 
 
+def test_every_barrier_scenario_is_told() -> None:
+    """F-1 to F-15 each have a transcript that opens with their number."""
+    heads = [path.read_text() for path in scripts() if path.parent.name == "barrier"]
+    told = {text[2:].split(":")[0] for text in heads if text.startswith("# F-")}
+
+    assert told == {f"F-{number}" for number in range(1, 16)}
+
+
 def test_changed_trace_is_noticed() -> None:
     """Whatever stands below a command is replaced by what happens."""
     told = "# One.\n\n> begin\n  stored #1 nothing\n"
