@@ -7,6 +7,8 @@ was settled by hand ends as RESOLVED. Who did it and why is part of the history,
 the engine stores an audit entry in the same database transaction.
 """
 
+from typing import assert_never
+
 from coordinator.core.draft import Draft
 from coordinator.core.errors import NotFound, PreconditionFailed
 from coordinator.core.events import BranchResolved, Paused, Resumed, RetryRequested
@@ -50,6 +52,8 @@ def decide(draft: Draft, what: OperatorInput, now: Instant) -> None:
             _check_undecided(draft)
         case Resolve():
             _resolve(draft, what, now)
+        case _:
+            assert_never(what)
 
 
 def _check_undecided(draft: Draft) -> None:

@@ -123,8 +123,6 @@ def compensation_of(tx: GlobalTransaction, branch_id: str) -> Compensation | Non
 
 def _start(draft: Draft, steps: tuple[Step, ...], now: Instant) -> None:
     for step in steps:
-        if draft.tx.status is not Status.RUNNING:
-            return
         branches = draft.tx.branches
         if step.step_id in branches or not all(
             need in branches and branches[need].status is BranchStatus.SUCCEEDED
