@@ -5,7 +5,8 @@ stay in memory until the transaction's next commit: it is an answer that can be 
 again by asking again (the participant's barrier has recorded it), and nothing that
 leaves the process depends on it. That saves a durable wait for every parallel branch
 but the last, and weakens no rule: an end is never written before all the answers
-that it rests on, because they are written with it.
+that it rests on, because they are written with it. A transaction with a check-back
+has no lazy facts: what its initiator does after a try's answer leaves no trace here.
 """
 
 from typing import TypeAlias

@@ -203,9 +203,15 @@ def is_ready(what: Input, tx: GlobalTransaction) -> bool:
     return tcc.is_ready(what, tx)
 
 
-def is_lazy(events: Iterable[Event]) -> bool:
-    """Whether all these facts may wait in memory for the next commit."""
-    return all(isinstance(event, LAZY) for event in events)
+def is_lazy(events: Iterable[Event], *, check_back: bool = False) -> bool:
+    """Whether all these facts may wait in memory for the next commit.
+
+    Args:
+        check_back: the transaction asks its initiator back. Then none may: the
+            initiator acts on the tries that it saw succeed, and if a crash took such
+            an answer from memory, the deadline would cancel without asking.
+    """
+    return not check_back and all(isinstance(event, LAZY) for event in events)
 
 
 def check(before: GlobalTransaction | None, after: GlobalTransaction) -> None:

@@ -90,10 +90,12 @@ class Resident:
         """Whether anything unstored must not wait in memory.
 
         Lazy facts may: they can be had again by asking the participant again. An
-        outcome that was reported unasked (attempt 0) cannot.
+        outcome that was reported unasked (attempt 0) cannot, and what a check-back
+        rests on would come too late.
         """
+        check_back = self.tx is not None and bool(self.tx.request.check_back)
         return bool(self.unstored) and (
-            not machine.is_lazy(self.unstored)
+            not machine.is_lazy(self.unstored, check_back=check_back)
             or any(
                 isinstance(delivery.what, BranchReplied) and not delivery.what.attempt
                 for delivery in self.absorbed

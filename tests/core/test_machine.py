@@ -278,6 +278,13 @@ def test_only_answers_alone_may_wait_in_memory() -> None:
     assert not machine.is_lazy([turn, answer])
 
 
+def test_no_answer_that_a_check_back_rests_on_waits_in_memory() -> None:
+    """The initiator acts on it, and is asked about it after a crash."""
+    answer: Event = BranchSucceeded("a", Phase.TRY, NO_PAYLOAD, 1)
+
+    assert not machine.is_lazy([answer], check_back=True)
+
+
 @pytest.mark.parametrize("decision", [Decision.ABORT, Decision.NONE])
 def test_changed_decision_is_an_alarm(play: Play, decision: Decision) -> None:
     """Whatever rule did it, this transaction is stopped (T1)."""

@@ -146,6 +146,24 @@ async def test_try_is_answered_without_a_commit_of_its_own(world: World) -> None
     assert world.store.held() == []
 
 
+async def test_try_is_durable_before_the_answer_where_a_check_back_follows(
+    world: World,
+) -> None:
+    """The initiator acts on the answer, so that a crash must not take it: the deadline
+    would cancel what the initiator would have said yes to.
+    """
+    await world.asked(Begin(tcc_request(check_back="client.was_paid")))
+    attempt = await world.asked(Try((spec("a"),)))
+    (call,) = world.participants.taken()
+    world.store.holding = True
+    await world.answer(call)
+    assert attempt.answers == []
+    world.store.release()
+    await quiet()
+
+    assert attempt.tx.branches["a"].status.value == "TRIED"
+
+
 async def test_reported_outcome_is_durable_before_the_answer(world: World) -> None:
     """What a participant reports unasked cannot be asked again, so it is stored."""
     await world.asked(Begin(tcc_request()))
