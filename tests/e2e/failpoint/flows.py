@@ -4,15 +4,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-import grpc
-import grpc.aio
-
 from coordinator.core import tcc
-from participant_sdk import Call, Client, Refused, TransactionCancelled
-from participant_sdk.session import CHANNEL_OPTIONS
+from participant_sdk import Call, Refused, TransactionCancelled
 from participant_sdk.transaction import TccTransaction
-from protos.v1 import admin_pb2
-from protos.v1.coordinator_pb2 import TransactionReply
+from tests.e2e.failpoint.initiator import Initiator
 from tests.e2e.failpoint.shop import Script
 
 ATTEMPT_MAX = 20
@@ -20,35 +15,10 @@ ATTEMPT_MAX = 20
 
 DEADLINE_SECONDS = 60
 SHORT_DEADLINE_SECONDS = 0.2
+CHECK_BACK_SECONDS = 0.5
+"""Long enough for one try, which has to be there before."""
+
 FOR_EVER = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Initiator:
-    """Who plays: a session that outlives the coordinator, and where that listens."""
-
-    client: Client
-    target: str
-
-    async def operate(self, gid: str) -> None:
-        """Ask for the next attempts at once, as an operator, until it is done."""
-        request = admin_pb2.OperatorRequest(gid=gid, actor="walk", reason="because")
-        while True:
-            async with grpc.aio.insecure_channel(
-                self.target, options=CHANNEL_OPTIONS
-            ) as channel:
-                retry = channel.unary_unary(
-                    "/tercet.v1.Admin/RetryTransaction",
-                    request_serializer=admin_pb2.OperatorRequest.SerializeToString,
-                    response_deserializer=TransactionReply.FromString,
-                )
-                try:
-                    await retry(request, wait_for_ready=True)
-                except grpc.aio.AioRpcError as error:
-                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                        raise
-                else:
-                    return
 
 
 Play = Callable[[Initiator, str], Coroutine[None, None, str]]
@@ -106,7 +76,7 @@ async def try_one(tx: TccTransaction, call: Call) -> None:
     )
 
 
-def confirm(*scripts: Script, operated: bool = False) -> Play:
+def confirm(*scripts: Script) -> Play:
     """Try one branch after the other, then confirm."""
 
     async def play(initiator: Initiator, gid: str) -> str:
@@ -115,8 +85,6 @@ def confirm(*scripts: Script, operated: bool = False) -> Play:
             async with walk as tx:
                 for call in calls(*scripts):
                     await try_one(tx, call)
-                if operated:
-                    await initiator.operate(gid)
                 return (await tx.confirm(wait=True)).status
         except Refused:
             # The answer came with the decision; what is left is told at the end.
@@ -174,6 +142,47 @@ def declare(*scripts: Script, deadline: float = DEADLINE_SECONDS) -> Play:
             "walk", calls(*scripts), deadline=deadline, gid=gid
         )
         return result.status
+
+    return play
+
+
+async def operate_and_confirm(initiator: Initiator, gid: str) -> str:
+    """Let an operator hold, hasten and release it between its tries."""
+    walk = initiator.client.tcc("walk", deadline=DEADLINE_SECONDS, gid=gid)
+    async with walk as tx:
+        first, second = calls(Script(), Script())
+        await try_one(tx, first)
+        for action in ("Pause", "Retry", "Resume"):
+            await initiator.operate(action, gid)
+        await try_one(tx, second)
+        return (await tx.confirm(wait=True)).status
+
+
+async def confirm_and_resolve(initiator: Initiator, gid: str) -> str:
+    """Confirm what can never be confirmed; an operator settles it by hand."""
+    walk = initiator.client.tcc("walk", deadline=DEADLINE_SECONDS, gid=gid)
+    async with walk as tx:
+        (call,) = calls(Script(failures={"CONFIRM": FOR_EVER}))
+        await try_one(tx, call)
+    await initiator.resolve(gid, "1")
+    return (await initiator.client.get(gid, wait=True)).status
+
+
+def leave_undecided(check_back: Script) -> Play:
+    """Try, and say no more: the coordinator has to ask back."""
+
+    async def play(initiator: Initiator, gid: str) -> str:
+        walk = initiator.client.tcc(
+            "walk",
+            deadline=CHECK_BACK_SECONDS,
+            gid=gid,
+            check_back="shop.pack",
+            check_back_input=check_back,
+        )
+        await walk.__aenter__()
+        (call,) = calls(Script())
+        await try_one(walk, call)
+        return (await initiator.client.get(gid, wait=True)).status
 
     return play
 
@@ -255,14 +264,12 @@ TCC_FLOWS = (
             Script(
                 failures={"TRY": 1, "CONFIRM": 1}, pendings={"TRY": 1, "CONFIRM": 1}
             ),
-            operated=True,
         ),
         "CONFIRMED",
         {"1": CONFIRMED},
         (
             "tcc.try-failed",
             "tcc.try-pending",
-            "tcc.retry-requested",
             "tcc.confirm-failed",
             "tcc.confirm-pending",
         ),
@@ -281,6 +288,39 @@ TCC_FLOWS = (
         {"1": CANCELLED},
         ("tcc.cancel-failed", "tcc.cancel-pending"),
     ),
+    Flow(
+        "tcc-operated",
+        operate_and_confirm,
+        "CONFIRMED",
+        {"1": CONFIRMED, "2": CONFIRMED},
+        ("tcc.paused", "tcc.retry-requested", "tcc.resumed"),
+    ),
+    Flow(
+        "tcc-resolved",
+        confirm_and_resolve,
+        "RESOLVED",
+        {"1": TRIED},
+        ("tcc.branch-resolved", "tcc.finished-resolved"),
+    ),
+    Flow(
+        "tcc-checked",
+        leave_undecided(Script(failures={"ACTION": 1}, pendings={"ACTION": 1})),
+        "CONFIRMED",
+        {"1": CONFIRMED, tcc.CHECK_BACK_ID: DONE},
+        (
+            "tcc.check-back-started",
+            "tcc.check-back-failed",
+            "tcc.check-back-pending",
+            "tcc.check-back-succeeded",
+        ),
+    ),
+    Flow(
+        "tcc-checked-refused",
+        leave_undecided(Script(refused=True)),
+        "CANCELLED",
+        {"1": CANCELLED},
+        ("tcc.check-back-refused",),
+    ),
 )
 
 
@@ -293,10 +333,19 @@ async def complete(initiator: Initiator, gid: str) -> str:
 
 
 async def operate_and_cancel(initiator: Initiator, gid: str) -> str:
-    """Submit it, let an operator ask for a retry, and cancel it."""
+    """Submit it, let an operator hold, hasten and release it, and cancel it."""
     await initiator.client.saga(saga_of(gid), {}, gid=gid).submit()
-    await initiator.operate(gid)
+    for action in ("Pause", "Retry", "Resume"):
+        await initiator.operate(action, gid)
     return (await initiator.client.cancel(gid, "CHANGED_MIND", wait=True)).status
+
+
+async def compensate_and_resolve(initiator: Initiator, gid: str) -> str:
+    """Submit what can never be undone; an operator settles it by hand."""
+    await initiator.client.saga(saga_of(gid), {}, gid=gid).submit()
+    await initiator.turned(gid)
+    await initiator.resolve(gid, "pack")
+    return (await initiator.client.get(gid, wait=True)).status
 
 
 def saga_of(gid: str) -> str:
@@ -345,6 +394,13 @@ NOTICED = """
 - id: pack
   call: shop.pack
   input: {failures: {COMPENSATION: 2}}
+  compensate: {call: shop.pack}
+- {id: bill, call: shop.bill, input: {refused: true}, compensate: none}
+"""
+STUCK = """
+- id: pack
+  call: shop.pack
+  input: {failures: {COMPENSATION: 1000000}}
   compensate: {call: shop.pack}
 - {id: bill, call: shop.bill, input: {refused: true}, compensate: none}
 """
@@ -454,8 +510,16 @@ SAGA_FLOWS = (
         operate_and_cancel,
         "COMPENSATED",
         {"pack": NOTHING},
-        ("saga.retry-requested", "saga.decided-abort"),
+        ("saga.paused", "saga.retry-requested", "saga.resumed", "saga.decided-abort"),
         saga=definition("saga-operated", WAITING),
+    ),
+    Flow(
+        "saga-resolved",
+        compensate_and_resolve,
+        "RESOLVED",
+        {"pack": DONE, "bill": NOTHING},
+        ("saga.branch-resolved", "saga.finished-resolved"),
+        saga=definition("saga-resolved", STUCK),
     ),
 )
 

@@ -33,8 +33,8 @@ from tests.e2e.failpoint.trigger import (
 
 T = TypeVar("T")
 
-BEAT_EVERY_MS = 100
-TTL_MS = 200
+BEAT_EVERY_MS = 60
+TTL_MS = 120
 """A node that died is noticed soon. Nobody else lives here who could be misjudged."""
 
 FOREIGN_POLL_MS = 20
@@ -49,7 +49,7 @@ def run(
     write_to(log)
     trigger = Trigger(control, armed)
     _hurry()
-    _observe(trigger)
+    observe(trigger)
     node.serve(db=f"sqlite:///{database}", listen=listen)
 
 
@@ -59,7 +59,9 @@ def _hurry() -> None:
     replace(engine, "FOREIGN_POLL_MS", FOREIGN_POLL_MS)
 
 
-def _observe(trigger: Trigger) -> None:
+def observe(trigger: Trigger) -> None:
+    """Put both sides of a point around every write of this process."""
+
     class ObservedStore(_ObservedStore):
         _trigger = trigger
 

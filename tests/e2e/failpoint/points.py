@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from coordinator.core.evolution import evolve
-from coordinator.core.model import UNDER_WAY, GlobalTransaction
+from coordinator.core.model import UNDER_WAY, GlobalTransaction, Mode, Phase
 from coordinator.ports import Change
 
 
@@ -86,7 +86,10 @@ def _mode(tx: GlobalTransaction) -> str:
 
 
 def _phase(tx: GlobalTransaction, event: Any) -> str:
-    return UNDER_WAY[tx.branches[event.branch_id].status].lower()
+    phase = UNDER_WAY[tx.branches[event.branch_id].status]
+    if tx.request.mode is Mode.TCC and phase is Phase.ACTION:
+        return "check-back"
+    return phase.lower()
 
 
 def _always(*points: str) -> Row:
@@ -96,8 +99,8 @@ def _always(*points: str) -> Row:
 
 
 def _by_phase(ending: str) -> Row:
-    phases = ("tcc.try", "tcc.confirm", "tcc.cancel")
-    points = (*phases, "saga.action", "saga.compensation")
+    tcc = ("tcc.try", "tcc.confirm", "tcc.cancel", "tcc.check-back")
+    points = (*tcc, "saga.action", "saga.compensation")
     return Row(
         frozenset(f"{point}-{ending}" for point in points),
         lambda tx, event: f"{_mode(tx)}.{_phase(tx, event)}-{ending}",
@@ -113,7 +116,7 @@ FACTS: Mapping[str, Row] = {
     "StepStarted": _always("saga.step-started"),
     "BranchSucceeded": _by_phase("succeeded"),
     "BranchRefused": Row(
-        frozenset({"tcc.try-refused", "saga.action-refused"}),
+        frozenset({"tcc.try-refused", "tcc.check-back-refused", "saga.action-refused"}),
         lambda tx, event: f"{_mode(tx)}.{_phase(tx, event)}-refused",
     ),
     "BranchAbandoned": _always("saga.step-abandoned"),
@@ -127,13 +130,19 @@ FACTS: Mapping[str, Row] = {
     ),
     "AttentionRaised": _always("tcc.attention-raised", "saga.attention-raised"),
     "RetryRequested": _always("tcc.retry-requested", "saga.retry-requested"),
+    "CheckBackStarted": _always("tcc.check-back-started"),
+    "Paused": _always("tcc.paused", "saga.paused"),
+    "Resumed": _always("tcc.resumed", "saga.resumed"),
+    "BranchResolved": _always("tcc.branch-resolved", "saga.branch-resolved"),
     "Finished": Row(
         frozenset(
             {
                 "tcc.finished-confirmed",
                 "tcc.finished-cancelled",
+                "tcc.finished-resolved",
                 "saga.finished-completed",
                 "saga.finished-compensated",
+                "saga.finished-resolved",
             }
         ),
         lambda tx, event: f"{_mode(tx)}.finished-{event.status.lower()}",
@@ -156,11 +165,13 @@ def points_of(change: Change) -> frozenset[str]:
     tx = change.before
     for event in change.events:
         kind = type(event).__name__
-        after = evolve(tx, event)
         row = FACTS.get(kind)
-        name = row.name(tx or after, event) if row else ""
-        if row is None or name not in row.points:
-            raise Unnamed(f"{kind} {name}".strip())
+        if row is None:
+            raise Unnamed(kind)
+        after = evolve(tx, event)
+        name = row.name(tx or after, event)
+        if name not in row.points:
+            raise Unnamed(f"{kind} as {name}")
         names.add(name)
         tx = after
     return frozenset(names)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine, create_engine, text
 
@@ -20,8 +21,9 @@ from participant_sdk import (
 )
 from participant_sdk.barrier.sql import BranchKey
 from participant_sdk.executor.local import CallScope, LocalTransaction
+from participant_sdk.session import Session
 from tests.e2e.failpoint.points import Armed, Moment
-from tests.e2e.failpoint.trigger import Step, Trigger, replace, write_to
+from tests.e2e.failpoint.trigger import Ready, Step, Trigger, replace, write_to
 
 NAME = "shop"
 SOON_SECONDS = 0.01
@@ -128,8 +130,9 @@ def run(
 
 
 def _observe(trigger: Trigger, shop: Shop) -> None:
-    """Put both sides of a point around every local commit."""
+    """Put both sides of a point around every local commit; tell of the welcome."""
     enter, commit = CallScope.enter, LocalTransaction.commit
+    welcomed = Session._welcomed
     calls: weakref.WeakKeyDictionary[LocalTransaction, list[BranchKey]] = (
         weakref.WeakKeyDictionary()
     )
@@ -149,5 +152,10 @@ def _observe(trigger: Trigger, shop: Shop) -> None:
             if shop.to_lose.pop(key, 0):
                 raise CommitLost
 
+    def observed_welcome(session: Session, stream: Any, welcome: Any) -> None:
+        welcomed(session, stream, welcome)
+        trigger.say(Ready())
+
     replace(CallScope, "enter", observed_enter)
     replace(LocalTransaction, "commit", observed_commit)
+    replace(Session, "_welcomed", observed_welcome)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from participant_sdk import connect
-from tests.e2e.failpoint.flows import FLOWS, Flow, Initiator
+from tests.e2e.failpoint.flows import FLOWS, Flow
+from tests.e2e.failpoint.initiator import Initiator
 from tests.e2e.failpoint.points import Armed, Moment
 from tests.e2e.failpoint.trigger import Dying
 from tests.e2e.failpoint.world import Child, World
@@ -103,8 +104,8 @@ async def test_death_at_any_step_changes_no_end(flow: Flow, tmp_path: Path) -> N
     initiator is told so, and every effect is there once (T5, T6, T7, T11, S3, B1).
     """
     async with World(tmp_path) as world:
-        world.start_participant()
-        await world.start_coordinator().has_reached("store.operations-saved")
+        world.start_coordinator()
+        await world.start_participant().ready()
         async with connect(world.target) as client:
             if flow.saga:
                 await client.publish_saga(flow.saga)

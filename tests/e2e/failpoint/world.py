@@ -28,8 +28,18 @@ from tests.e2e.failpoint.trigger import (
     Word,
 )
 
+PRELOADED = (
+    "__main__",
+    "coordinator.bootstrap",
+    "sqlalchemy.dialects.sqlite",
+    "uvloop",
+    node.__name__,
+    shop.__name__,
+)
+"""What a process would import at its start; who lacks one of them does without."""
+
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["__main__", node.__name__, shop.__name__])
+_processes.set_forkserver_preload(list(PRELOADED))
 
 Entry = Callable[[Connection, Armed | None, Path, str, Path], None]
 
@@ -52,7 +62,6 @@ class Child:
         self._is_armed = asyncio.Event()
         self._is_gone = asyncio.Event()
         self._refused = ""
-        self._progress = asyncio.Event()
         self._control, theirs = _processes.Pipe()
         self._process = _processes.Process(
             target=entry, args=(theirs, armed, database, address, self._log)
@@ -63,7 +72,7 @@ class Child:
         loop.add_reader(self._control.fileno(), self._listen)
 
     async def ready(self) -> None:
-        """Return when it serves."""
+        """Return when it serves, or has been attached."""
         await self._or_gone(self._is_ready)
 
     async def arm(self, armed: Armed) -> None:
@@ -71,12 +80,6 @@ class Child:
         self._is_armed.clear()
         self._control.send(armed)
         await self._or_gone(self._is_armed)
-
-    async def has_reached(self, point: str) -> None:
-        """Return when the process has passed this point."""
-        while point not in self._reached:
-            self._progress.clear()
-            await self._or_gone(self._progress)
 
     async def killed(self) -> Dying:
         """Return when it has killed itself where it was armed."""
@@ -140,7 +143,6 @@ class Child:
                 self._is_armed.set()
             case Reached(points):
                 self._reached |= points
-                self._progress.set()
             case Dying():
                 self.last_words = word
             case Refused(what):
@@ -183,15 +185,16 @@ class World:
 
     def start_coordinator(self, armed: Armed | None = None) -> Child:
         """Start it on its database and port, after the last one's death."""
-        self.coordinator = self._start(node.run, armed, self._node_database)
+        self.coordinator = self.start(node.run, armed, self._node_database)
         return self.coordinator
 
     def start_participant(self, armed: Armed | None = None) -> Child:
         """Start it on its database, after the last one's death."""
-        self.participant = self._start(shop.run, armed, self._shop_database)
+        self.participant = self.start(shop.run, armed, self._shop_database)
         return self.participant
 
-    def _start(self, entry: Entry, armed: Armed | None, database: Path) -> Child:
+    def start(self, entry: Entry, armed: Armed | None, database: Path) -> Child:
+        """Start any process; it ends with this world."""
         child = Child(entry, armed, database, self.target, self.reached)
         self._children.append(child)
         return child

@@ -1,0 +1,104 @@
+"""Who begins the transactions: it outlives every coordinator, and asks again."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from participant_sdk import Client, Unavailable
+from participant_sdk.session import CHANNEL_OPTIONS
+from protos.v1 import admin_pb2, types_pb2
+from protos.v1.coordinator_pb2 import GetRequest, TransactionReply
+
+T = TypeVar("T")
+
+WHO_AND_WHY = {"actor": "walk", "reason": "because"}
+
+
+@dataclass(frozen=True, slots=True)
+class Initiator:
+    """A client's session, and an operator beside it.
+
+    Attributes:
+        target: where the coordinator listens.
+    """
+
+    client: Client
+    target: str
+
+    async def operate(
+        self, action: Literal["Retry", "Pause", "Resume"], gid: str
+    ) -> None:
+        """Act on a transaction as an operator, asking until it is answered."""
+        request = admin_pb2.OperatorRequest(gid=gid, **WHO_AND_WHY)
+        await self._order(f"{action}Transaction", request)
+
+    async def resolve(self, gid: str, branch_id: str) -> None:
+        """Settle a branch by hand, asking until it is answered.
+
+        Who was not told that it was settled learns that the transaction has ended.
+        """
+        request = admin_pb2.ResolveBranchRequest(
+            gid=gid, branch_id=branch_id, **WHO_AND_WHY
+        )
+        await self._order("ResolveBranch", request, may_have_ended=True)
+
+    async def publish(self, text: str) -> None:
+        """Publish a saga, asking until it is answered."""
+        while True:
+            try:
+                await self.client.publish_saga(text)
+            except Unavailable:
+                continue
+            return
+
+    async def turned(self, gid: str) -> None:
+        """Return when the saga is being compensated."""
+
+        async def watch(channel: grpc.aio.Channel) -> None:
+            states = channel.unary_stream(
+                "/tercet.v1.Coordinator/Watch",
+                request_serializer=GetRequest.SerializeToString,
+                response_deserializer=TransactionReply.FromString,
+            )(GetRequest(gid=gid), wait_for_ready=True)
+            async for state in states:
+                if state.transaction.status == types_pb2.COMPENSATING:
+                    return
+
+        await self._until_answered(watch)
+
+    async def _order(
+        self, method: str, request: Message, *, may_have_ended: bool = False
+    ) -> None:
+        async def ask(channel: grpc.aio.Channel) -> None:
+            order = channel.unary_unary(
+                f"/tercet.v1.Admin/{method}",
+                request_serializer=type(request).SerializeToString,
+                response_deserializer=TransactionReply.FromString,
+            )
+            try:
+                await order(request, wait_for_ready=True)
+            except grpc.aio.AioRpcError as error:
+                has_ended = error.code() is grpc.StatusCode.FAILED_PRECONDITION
+                if not (may_have_ended and has_ended):
+                    raise
+
+        await self._until_answered(ask)
+
+    async def _until_answered(
+        self, ask: Callable[[grpc.aio.Channel], Awaitable[None]]
+    ) -> None:
+        while True:
+            async with grpc.aio.insecure_channel(
+                self.target, options=CHANNEL_OPTIONS
+            ) as channel:
+                try:
+                    await ask(channel)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                        raise
+                else:
+                    return

@@ -1,0 +1,103 @@
+"""All other writes of a node: its tables, its heartbeat, the catalogue, a take-over."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+
+import pytest
+
+from participant_sdk import connect
+from tests.e2e.failpoint.flows import SAGA_FLOWS, TCC_FLOWS
+from tests.e2e.failpoint.initiator import Initiator
+from tests.e2e.failpoint.points import SCHEMA_POINT, Armed, Moment
+from tests.e2e.failpoint.world import World
+
+STEP_SECONDS_MAX = 60
+
+TCC = TCC_FLOWS[0]
+SAGA = SAGA_FLOWS[0]
+
+
+async def at_start(world: World, armed: Armed) -> None:
+    """What a node writes by itself as soon as it runs; the next one does it again."""
+    await world.start_coordinator(armed).killed()
+    await world.start_coordinator().ready()
+
+
+async def at_attach(world: World, armed: Armed) -> None:
+    """The catalogue, when a participant attaches; it does so again by itself."""
+    coordinator = world.start_coordinator(armed)
+    participant = world.start_participant()
+    await coordinator.killed()
+    world.start_coordinator()
+    await participant.ready()
+
+
+async def at_publication(world: World, armed: Armed) -> None:
+    """A saga, whose publisher asks again: the version is there, and runs."""
+    coordinator = world.start_coordinator(armed)
+    async with connect(world.target) as client:
+        initiator = Initiator(client, world.target)
+        publishing = asyncio.create_task(initiator.publish(SAGA.saga))
+        await coordinator.killed()
+        world.start_coordinator()
+        await publishing
+        await run_saga(world, initiator, f"{SAGA.name}:published")
+
+
+async def at_take_over(world: World, armed: Armed) -> None:
+    """A decided transaction, whose next owner dies as well; it ends all the same."""
+    gid = f"{TCC.name}:taken-over"
+    first = world.start_coordinator(Armed("tcc.decided-commit", Moment.AFTER, gid))
+    async with connect(world.target) as client:
+        playing = asyncio.create_task(TCC.play(Initiator(client, world.target), gid))
+        await first.killed()
+        await world.start_coordinator(armed._replace(gid=gid)).killed()
+        world.start_coordinator()
+        assert await playing == TCC.end == world.status(gid)
+    assert set(world.effects(gid).values()) == {1}
+
+
+async def at_departure(world: World, armed: Armed) -> None:
+    """Its row among the nodes, when it is asked to stop; the next one runs a saga."""
+    coordinator = world.start_coordinator(armed)
+    await coordinator.ready()
+    coordinator.terminate()
+    await coordinator.killed()
+    world.start_coordinator()
+    async with connect(world.target) as client:
+        initiator = Initiator(client, world.target)
+        await run_saga(world, initiator, f"{SAGA.name}:departed")
+
+
+async def run_saga(world: World, initiator: Initiator, gid: str) -> None:
+    """The published saga runs to its end, each action once."""
+    assert await SAGA.play(initiator, gid) == SAGA.end
+    assert set(world.effects(gid).values()) == {1}
+
+
+Step = Callable[[World, Armed], Coroutine[None, None, None]]
+
+STEPS: Mapping[str, Step] = {
+    SCHEMA_POINT: at_start,
+    "store.heartbeat": at_start,
+    "store.operations-saved": at_attach,
+    "store.saga-published": at_publication,
+    "store.claimed": at_take_over,
+    "store.node-forgotten": at_departure,
+}
+"""How each point is reached, in the order of a node's life. A step finds no
+coordinator and leaves one that serves."""
+
+
+@pytest.mark.parametrize("moment", Moment)
+async def test_death_at_any_other_write_loses_nothing(
+    moment: Moment, tmp_path: Path
+) -> None:
+    """A node dies around every write that is no transaction's: its successor serves,
+    and what was asked is done once (T7, T10, L3, L7).
+    """
+    async with World(tmp_path) as world, asyncio.timeout(STEP_SECONDS_MAX):
+        for point, step in STEPS.items():
+            await step(world, Armed(point, moment))
+            await world.coordinator.ended()
