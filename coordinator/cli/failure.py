@@ -33,7 +33,8 @@ class ExitCode(IntEnum):
 MEANINGS = {
     ExitCode.OK: "done",
     ExitCode.ENDED_OTHERWISE: (
-        "it ran and ended otherwise: findings, a saga compensated, a schema behind"
+        "it ran and ended otherwise: findings, a saga compensated, a schema behind,"
+        " some of many refused"
     ),
     ExitCode.INVALID: "wrong usage or input",
     ExitCode.NOT_FOUND: "no such thing",

@@ -8,6 +8,9 @@ import typer
 
 from coordinator.cli.failure import invalid
 from coordinator.config import ClientConfig, load_client
+from coordinator.core.model import Status
+
+LIMIT_MAX = 1_000
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -76,6 +79,26 @@ Gid: TypeAlias = Annotated[
     str, typer.Argument(metavar="GID", help="Of the global transaction.")
 ]
 
+Statuses: TypeAlias = Annotated[
+    list[Status] | None,
+    typer.Option(
+        "--status", help="Only these; may be given several times.", case_sensitive=False
+    ),
+]
+Name: TypeAlias = Annotated[
+    str, typer.Option("--name", help="Only with this exact name.")
+]
+Attention: TypeAlias = Annotated[
+    bool, typer.Option("--attention", help="Only those that need a person.")
+]
+Limit: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, max=LIMIT_MAX, help="At most this many; else 50."),
+]
+PageToken: TypeAlias = Annotated[
+    str, typer.Option("--page-token", help="Go on where the page before ended.")
+]
+
 
 def client(
     server: str | None = None,
@@ -92,6 +115,14 @@ def identifier(field: str, text: str) -> str:
     if not _IDENTIFIER.fullmatch(text):
         raise invalid(field, "expected 1 to 128 characters of A-Z a-z 0-9 . _ : -")
     return text
+
+
+def listing(name: str, page_token: str) -> None:
+    """Check what narrows and continues a listing, where it is given."""
+    if name:
+        one_line("--name", name, chars_max=128)
+    if page_token:
+        one_line("--page-token", page_token, chars_max=1_024)
 
 
 def one_line(field: str, text: str, *, chars_max: int) -> str:

@@ -62,6 +62,17 @@ def note(text: str) -> None:
     _write(sys.stderr, f"{visible(text)}\n")
 
 
+def can_ask() -> bool:
+    """Whether somebody is there to answer a question."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def agreed(question: str) -> bool:
+    """Whether the answer is yes; anything else, and no answer, is no."""
+    _write(sys.stderr, f"{visible(question)} [y/N] ")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def document(value: Mapping[str, object]) -> None:
     """The result as one JSON object; ASCII, so that no locale can break it."""
     _write(sys.stdout, f"{json.dumps(value, indent=2)}\n")

@@ -55,7 +55,8 @@ def _headline(tx: types_pb2.Transaction) -> str:
     attention = (
         f", needs a person: {tx.attention_reason}" if tx.attention_since_ms else ""
     )
-    return f"{view.status(tx)}{reason}{attention}"
+    paused = ", paused" if tx.paused_at_ms else ""
+    return f"{view.status(tx)}{reason}{paused}{attention}"
 
 
 def _table(tx: types_pb2.Transaction) -> "Table":

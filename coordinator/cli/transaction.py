@@ -1,21 +1,17 @@
-"""``tercet tx``: look at global transactions, and make one try again."""
+"""``tercet tx``: look at global transactions, and take a hand in them."""
 
-import getpass
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coordinator.cli import option, output
-from coordinator.cli.failure import invalid
-from coordinator.core.model import Status
+from coordinator.cli import operator, option, output
 
 if TYPE_CHECKING:
     from coordinator.cli.client import Client
 
-LIMIT_MAX = 1_000
-
 app = typer.Typer(
-    help="Global transactions: list, show, retry.",
+    help="Global transactions: list, show, and take a hand in them.",
     invoke_without_command=True,
     callback=option.show_help,
 )
@@ -24,32 +20,18 @@ app = typer.Typer(
 @app.command("list")
 def list_transactions(
     *,
-    status: Annotated[
-        list[Status] | None,
-        typer.Option(
-            help="Only these; may be given several times.", case_sensitive=False
-        ),
-    ] = None,
-    name: Annotated[str, typer.Option(help="Only with this exact name.")] = "",
-    attention: Annotated[
-        bool, typer.Option("--attention", help="Only those that need a person.")
-    ] = False,
-    limit: Annotated[
-        int, typer.Option(min=1, max=LIMIT_MAX, help="At most this many.")
-    ] = 50,
-    page_token: Annotated[
-        str, typer.Option(help="Go on where the listing before ended.")
-    ] = "",
+    status: option.Statuses = None,
+    name: option.Name = "",
+    attention: option.Attention = False,
+    limit: option.Limit = None,
+    page_token: option.PageToken = "",
     server: option.Server = None,
     output_as: option.Output = None,
     timeout: option.Timeout = None,
 ) -> None:
     """List global transactions, newest first."""
     config = option.client(server, output_as, timeout)
-    if name:
-        option.one_line("--name", name, chars_max=128)
-    if page_token:
-        option.one_line("--page-token", page_token, chars_max=1_024)
+    option.listing(name, page_token)
     from coordinator.cli import view
     from coordinator.cli.client import connected
     from protos.v1 import coordinator_pb2
@@ -58,7 +40,7 @@ def list_transactions(
         statuses=[one.value for one in status or ()],
         name=name,
         attention=attention,
-        limit=limit,
+        limit=limit or 0,
         page_token=page_token,
     )
     with connected(config) as client:
@@ -73,16 +55,9 @@ def list_transactions(
         output.line("no transactions")
         return
     columns = ("gid", "mode", "name", "status", "reason", "attention", "created")
-    keys = (
-        "gid",
-        "mode",
-        "name",
-        "status",
-        "reason_code",
-        "attention_reason",
-        "created_at",
-    )
-    output.table(columns, [[tx[key] for key in keys] for tx in shown])
+    keys = ("gid", "mode", "name", "where", "reason_code", "attention_reason")
+    rows = [{**tx, "where": _where(tx)} for tx in shown]
+    output.table(columns, [[tx[k] for k in (*keys, "created_at")] for tx in rows])
     if reply.next_page_token:
         output.note(f"there are more: --page-token {reply.next_page_token}")
 
@@ -121,39 +96,6 @@ def show(
     _show_branches(branches)
     if entries is not None:
         _show_journal(entries)
-
-
-@app.command()
-def retry(
-    gid: option.Gid,
-    *,
-    reason: Annotated[
-        str, typer.Option(help="Why, for the audit.", show_default=False)
-    ],
-    actor: Annotated[
-        str | None, typer.Option(help="Who, for the audit; default: the OS user.")
-    ] = None,
-    server: option.Server = None,
-    output_as: option.Output = None,
-    timeout: option.Timeout = None,
-) -> None:
-    """Ask a transaction's open branches again at once."""
-    config = option.client(server, output_as, timeout)
-    option.identifier("GID", gid)
-    option.one_line("--reason", reason, chars_max=1_000)
-    who = _os_user() if actor is None else actor
-    option.one_line("--actor", who, chars_max=128)
-    from coordinator.cli import view
-    from coordinator.cli.client import connected
-    from protos.v1 import admin_pb2
-
-    request = admin_pb2.OperatorRequest(gid=gid, actor=who, reason=reason)
-    with connected(config) as client:
-        tx = client.ask(client.admin.RetryTransaction, request).transaction
-    if config.output == "json":
-        output.document(view.transaction(tx))
-    else:
-        output.line(f"{tx.gid} {view.status(tx)}: its open branches are asked again")
 
 
 def _journal(client: "Client", gid: str) -> list[dict[str, object]]:
@@ -198,18 +140,42 @@ def _show_branches(branches: list[dict[str, object]]) -> None:
         ("branch", "operation", "status", "attempts", "last error", "next retry"),
         [
             (
-                branch["branch_id"],
+                f"{'  ' * depth}{branch['branch_id']}",
                 branch["operation"],
-                f"{branch['status']} (pending)"
+                f"{branch['status']} (pending since {branch['pending_since']})"
                 if branch["pending"]
                 else branch["status"],
                 branch["attempts"],
                 last_error(branch),
                 branch["next_retry_at"],
             )
-            for branch in branches
+            for depth, branch in _as_tree(branches)
         ],
     )
+
+
+def _as_tree(
+    branches: Sequence[dict[str, object]],
+) -> Iterator[tuple[int, dict[str, object]]]:
+    """Each branch and how deep it is nested, behind the one it is nested in."""
+    known: set[object] = set()
+    inside: dict[object, list[dict[str, object]]] = {}
+    for branch in branches:  # a parent always stands before what is inside it
+        parent = branch["parent_branch_id"]
+        inside.setdefault(parent if parent in known else None, []).append(branch)
+        known.add(branch["branch_id"])
+
+    def walk(parent: object, depth: int) -> Iterator[tuple[int, dict[str, object]]]:
+        for branch in inside.pop(parent, ()):
+            yield depth, branch
+            yield from walk(branch["branch_id"], depth + 1)
+
+    yield from walk(None, 0)
+
+
+def _where(tx: dict[str, object]) -> str:
+    """The status, and whether the calls are stopped."""
+    return f"{tx['status']} (paused)" if tx["paused_at"] else str(tx["status"])
 
 
 def last_error(branch: dict[str, object]) -> str:
@@ -233,8 +199,4 @@ def _show_journal(entries: list[dict[str, object]]) -> None:
         output.line("no journal entries")
 
 
-def _os_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        raise invalid("--actor", "the OS user has no name; say who you are") from None
+operator.add_to(app)

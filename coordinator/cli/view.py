@@ -29,6 +29,7 @@ def transaction(tx: types_pb2.Transaction) -> dict[str, object]:
         "deadline_at": instant(tx.deadline_at_ms),
         "updated_at": instant(tx.updated_at_ms),
         "finished_at": instant(tx.finished_at_ms),
+        "paused_at": instant(tx.paused_at_ms),
         "attention_since": instant(tx.attention_since_ms),
         "attention_reason": tx.attention_reason,
         "definition_version": tx.definition_version,
@@ -44,13 +45,28 @@ def branch(of: types_pb2.Branch) -> dict[str, object]:
         "operation": of.operation,
         "status": word(types_pb2.BranchStatus, of.status, "BRANCH_"),
         "attempts": of.attempts,
+        "parent_branch_id": of.parent_branch_id,
         "pending": of.pending,
+        "pending_since": instant(of.pending_since_ms),
         "next_retry_at": instant(of.due_at_ms),
         "error_code": of.error_code,
         "error_text": of.error_text,
         "output": payload(of.output),
         "started_at": instant(of.started_at_ms),
         "finished_at": instant(of.finished_at_ms),
+    }
+
+
+def operated(of: admin_pb2.OperateManyReply.Item) -> dict[str, object]:
+    """One of many that an operator acted on."""
+    error = None
+    if of.HasField("error"):
+        keys = ("reason", "message", "field")
+        error = {key: getattr(of.error, key) for key in keys}
+    return {
+        "gid": of.gid,
+        "status": word(types_pb2.TransactionStatus, of.status),
+        "error": error,
     }
 
 

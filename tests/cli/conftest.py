@@ -82,6 +82,11 @@ for _name in (
     "Get",
     "SubmitSaga",
     "RetryTransaction",
+    "PauseTransaction",
+    "ResumeTransaction",
+    "CancelTransaction",
+    "ResolveBranch",
+    "OperateMany",
     "GetJournal",
     "PublishSaga",
     "ListSagas",
@@ -123,11 +128,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterato
 
 @pytest.fixture
 def run() -> Run:
-    """Runs ``tercet ARGS...`` in this process."""
+    """Runs ``tercet ARGS...`` in this process; ``typed`` is what stdin has."""
 
-    def run(*args: str, env: Mapping[str, str] | None = None) -> Result:
+    def run(
+        *args: str, env: Mapping[str, str] | None = None, typed: str = ""
+    ) -> Result:
         app = build(is_pretty=False)
-        return CliRunner().invoke(app, args, env=env, prog_name="tercet")
+        return CliRunner().invoke(app, args, env=env, input=typed, prog_name="tercet")
 
     return run
 
@@ -136,8 +143,8 @@ def run() -> Run:
 def ask(run: Run, server: ScriptedCoordinator) -> Run:
     """Runs ``tercet ARGS...`` against the scripted server."""
 
-    def ask(*args: str) -> Result:
-        return run(*args, env={"TERCET_SERVER": server.address})
+    def ask(*args: str, typed: str = "") -> Result:
+        return run(*args, env={"TERCET_SERVER": server.address}, typed=typed)
 
     return ask
 

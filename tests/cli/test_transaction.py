@@ -78,6 +78,7 @@ def test_list_as_json_has_stable_keys(ask, server, transfer):
         "deadline_at": "2023-11-14T22:14:20.000Z",
         "updated_at": "2023-11-14T22:13:20.500Z",
         "finished_at": None,
+        "paused_at": None,
         "attention_since": "2023-11-14T22:13:20.400Z",
         "attention_reason": "confirm failed 20 times",
         "definition_version": "",
@@ -102,11 +103,6 @@ def test_list_as_json_has_stable_keys(ask, server, transfer):
         ("show", "a/b"),
         ("show", "g" * 129),
         ("show", ""),
-        ("retry", "t-1"),
-        ("retry", "t-1", "--reason", "  "),
-        ("retry", "t-1", "--reason", "x" * 1001),
-        ("retry", "t-1", "--reason", "why", "--actor", "a\x1b[2J"),
-        ("retry", "t-1", "--reason", "why", "--actor", ""),
         ("lost",),
     ],
 )
@@ -142,6 +138,54 @@ def test_show_tells_what_an_operator_needs(ask, server, transfer):
         r"TIMEOUT: no answer\x1b[2J in 3 s",
         "2023-11-14T22:13:50.000Z",
     ]
+
+
+def test_show_tells_since_when_it_is_paused_or_pending(ask, server, transfer):
+    """An operator sees what waits for an operator, and what for a participant."""
+    transfer.paused_at_ms = 1_700_000_001_000
+    transfer.branches[1].pending = True
+    transfer.branches[1].pending_since_ms = 1_700_000_000_700
+    server.answers["Get"] = coordinator_pb2.TransactionReply(transaction=transfer)
+    lines = ask("tx", "show", "t-1").stdout.splitlines()
+    shown = json.loads(ask("tx", "show", "t-1", "--output", "json").stdout)
+    assert "paused_at           2023-11-14T22:13:21.000Z" in lines
+    (credit,) = (line for line in lines if line.startswith("credit"))
+    assert "CONFIRMING (pending since 2023-11-14T22:13:20.700Z)" in credit
+    assert shown["paused_at"] == "2023-11-14T22:13:21.000Z"
+    assert [b["pending_since"] for b in shown["branches"]] == [
+        None,
+        "2023-11-14T22:13:20.700Z",
+    ]
+
+
+def test_show_draws_nested_branches_as_a_tree(ask, server):
+    """A branch stands, indented, behind the one inside whose try it was made."""
+    nested = [("a", ""), ("b", ""), ("a1", "a"), ("a1x", "a1"), ("a2", "a"), ("?", "-")]
+    server.answers["Get"] = coordinator_pb2.TransactionReply(
+        transaction=types_pb2.Transaction(
+            gid="t-1",
+            branches=[
+                types_pb2.Branch(branch_id=branch_id, parent_branch_id=parent)
+                for branch_id, parent in nested
+            ],
+        )
+    )
+    lines = ask("tx", "show", "t-1").stdout.splitlines()
+    shown = json.loads(ask("tx", "show", "t-1", "--output", "json").stdout)
+    rows = lines[lines.index("") + 2 :]
+    assert [row.partition(" -")[0].rstrip() for row in rows] == [
+        *("a", "  a1", "    a1x", "  a2", "b", "?")
+    ]
+    assert [(b["branch_id"], b["parent_branch_id"]) for b in shown["branches"]] == (
+        nested
+    )
+
+
+def test_list_marks_what_is_paused(ask, server, transfer):
+    """One look tells which ones nobody is working on."""
+    transfer.paused_at_ms = 1
+    server.answers["List"] = coordinator_pb2.ListReply(transactions=[transfer])
+    assert "CONFIRMING (paused)" in ask("tx", "list").stdout
 
 
 def test_texts_from_elsewhere_cannot_move_the_cursor(ask, server, transfer):
@@ -214,43 +258,6 @@ def test_words_of_a_newer_coordinator_are_shown_as_numbers(ask, server, transfer
     server.answers["Get"] = coordinator_pb2.TransactionReply(transaction=transfer)
     shown = json.loads(ask("tx", "show", "t-1", "--output", "json").stdout)
     assert (shown["status"], shown["branches"][0]["status"]) == ("99", "98")
-
-
-def test_retry_says_who_and_why(ask, server, transfer):
-    """The audit gets the actor and the reason as they were given."""
-    server.answers["RetryTransaction"] = coordinator_pb2.TransactionReply(
-        transaction=transfer
-    )
-    result = ask("tx", "retry", "t-1", "--reason", "bank b is back", "--actor", "Ann L")
-    assert result.exit_code == 0, result.output
-    assert server.request("RetryTransaction") == admin_pb2.OperatorRequest(
-        gid="t-1", actor="Ann L", reason="bank b is back"
-    )
-    assert result.stdout == "t-1 CONFIRMING: its open branches are asked again\n"
-
-
-def test_retry_takes_the_os_user_as_actor(ask, server, transfer, monkeypatch):
-    """Who does not say who it is, is who the system says."""
-    monkeypatch.setenv("LOGNAME", "operator7")
-    server.answers["RetryTransaction"] = coordinator_pb2.TransactionReply(
-        transaction=transfer
-    )
-    result = ask("tx", "retry", "t-1", "--reason", "why", "--output", "json")
-    assert server.request("RetryTransaction").actor == "operator7"
-    assert json.loads(result.stdout)["gid"] == "t-1"
-
-
-def test_retry_without_any_user_name_asks_for_one(ask, server, monkeypatch):
-    """An audit entry by nobody is not written."""
-
-    def nobody() -> str:
-        raise KeyError("uid")
-
-    monkeypatch.setattr("getpass.getuser", nobody)
-    result = ask("tx", "retry", "t-1", "--reason", "why")
-    assert result.exit_code == 2
-    assert "--actor" in result.stderr
-    assert server.asked == []
 
 
 def test_unknown_gid_is_code_3(ask, server):
