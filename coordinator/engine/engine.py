@@ -23,13 +23,17 @@ The races:
   transaction next reads it again (L6). The sweeper does so at the latest.
 * **An answer of a participant to a call of an earlier phase** does not clear the mark
   of the call that is out now: marks carry the phase.
+* **A state that another node has moved on** while we still hold it decides what it
+  writes by conflict. What writes nothing has no guard: a refusal, and an outcome
+  that was reported unasked and means nothing to us. Both are decided once more on
+  what is read after they came, before anybody is told (T7, T9).
 * **A broken invariant** stops that transaction on this node, and no other.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -216,6 +220,7 @@ class Engine:
                 if not isinstance(delivery.what, Begin | Submit):
                     resident.busy = True
                     missing.append(resident)
+                    delivery = replace(delivery, is_fresh=True)  # noqa: PLW2901
             if self._absorb(resident, delivery):
                 touched[key] = resident
         if missing:
@@ -240,11 +245,16 @@ class Engine:
         try:
             tx, events = machine.step(resident.tx, what, self._clock.now())
         except Refusal as refusal:
+            if self._must_read_again(resident, delivery):
+                return False
             ticket.answer(refusal)
             return True
         except (InvariantViolated, IllegalTransition) as bug:
             self._stop(resident, bug)
             ticket.answer(bug)
+            return False
+        is_unasked = isinstance(what, BranchReplied) and not what.attempt
+        if is_unasked and not events and self._must_read_again(resident, delivery):
             return False
         resident.tx = tx
         resident.unstored.extend(events)
@@ -252,6 +262,16 @@ class Engine:
             resident.absorbed.append(delivery)
         if ticket.is_waiting:
             resident.waiting.append(delivery)
+        return True
+
+    def _must_read_again(self, resident: Resident, delivery: Delivery) -> bool:
+        """Whether this input waits for a state as fresh as itself."""
+        if delivery.is_fresh:
+            return False
+        resident.take_back()
+        resident.backlog.append(replace(delivery, is_fresh=True))
+        resident.busy = True
+        self._load([resident])
         return True
 
     def _settle(self, touched: Iterable[Resident]) -> None:
@@ -262,6 +282,8 @@ class Engine:
             if resident.key in self._stopped:
                 continue
             self._decide_deferred(resident)
+            if resident.busy:
+                continue  # read again; it is settled when it has been
             if resident.tx is None:
                 self._evict(resident)
             elif resident.needs_commit:

@@ -53,11 +53,16 @@ class Watch(Ticket):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Delivery:
-    """One input on its way to a transaction."""
+    """One input on its way to a transaction.
+
+    Attributes:
+        is_fresh: it was decided before, and the transaction has been read since.
+    """
 
     what: Input
     ticket: Ticket
     audit: AuditEntry | None = None
+    is_fresh: bool = False
 
 
 @dataclass(slots=True)

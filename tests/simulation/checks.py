@@ -8,7 +8,7 @@ believes.
 import json
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from coordinator.core.actions import CallBranch
 from coordinator.core.changed import changed
@@ -29,6 +29,7 @@ from coordinator.core.events import (
 from coordinator.core.evolution import evolve
 from coordinator.core.inputs import BranchReplied, Pending, Unknown
 from coordinator.core.model import (
+    UNDER_WAY,
     BranchStatus,
     Decision,
     GlobalTransaction,
@@ -53,10 +54,18 @@ UNDOES = {Phase.CANCEL: Phase.TRY, Phase.COMPENSATION: Phase.ACTION}
 
 
 class Violation(AssertionError):
-    """A rule was broken; ``rule`` is its id."""
+    """A rule was broken; ``rule`` is its id.
+
+    Attributes:
+        first: of this run. The code under test may catch what is raised through it.
+    """
+
+    first: ClassVar["Violation | None"] = None
 
     def __init__(self, rule: str, gid: str, text: str) -> None:
         self.rule = rule
+        if Violation.first is None:
+            Violation.first = self
         super().__init__(f"{rule} {gid}: {text}")
 
 
@@ -157,9 +166,8 @@ class Checks:
                 self._attempt_failed(node, tx, event)
             case AttentionRaised():
                 self._hit("attention_raised")
-            case Finished(status=Status.CONFIRMED, at=at) if tx is not None:
-                if at >= tx.request.deadline_at:
-                    self._hit("confirm_beats_deadline")
+            case Finished() if tx is not None:
+                self._late_end(tx, event)
             case BranchAbandoned():
                 self._hit("step_abandoned")
             case CompensationStarted() if tx is not None:
@@ -168,6 +176,14 @@ class Checks:
                     self._hit("compensation_of_unknown_step")
             case _:
                 pass
+
+    def _late_end(self, tx: GlobalTransaction, event: Finished) -> None:
+        if event.at < tx.request.deadline_at:
+            return
+        if event.status is Status.CONFIRMED:
+            self._hit("confirm_beats_deadline")
+        elif event.status is Status.COMPLETED:
+            raise Violation("T9", tx.key.gid, "completed at or after its timeout")
 
     def _attempt_failed(
         self, node: "Node", tx: GlobalTransaction, event: AttemptFailed
@@ -214,6 +230,8 @@ class Checks:
             self._hit("try_attempts_used_up" if is_tcc else "action_attempts_used_up")
         elif event.code == "NO_FUNDS":
             self._hit("try_refused")
+        elif event.code == "EXPRESSION":
+            raise Violation("S10", tx.key.gid, f"no output to read: {event.text}")
         running = (b.status is BranchStatus.RUNNING for b in tx.branches.values())
         if any(running):
             self._hit("sibling_in_flight_at_turn")
@@ -282,6 +300,9 @@ class Checks:
             raise Violation("T4", gid, f"confirm while durable {tx.decision}")
         if UNDOES.get(phase) and tx.decision is not Decision.ABORT:
             raise Violation("T4", gid, f"{phase} while durable {tx.decision}")
+        if node.owners.get(call.key) != node.name:
+            raise Violation("L4", gid, f"{phase} sent by {node.name}, not its owner")
+        self._is_its_time(node, tx, call)
         if phase is Phase.ACTION:
             self._action_sent(tx, call)
         elif phase is Phase.COMPENSATION:
@@ -292,6 +313,19 @@ class Checks:
         if caller != node.name:
             self._hit("two_nodes_call_same_phase")
         self._world.trace("call", node.name, gid, branch_id, phase.value, call.attempt)
+
+    def _is_its_time(
+        self, node: "Node", tx: GlobalTransaction, call: CallBranch
+    ) -> None:
+        """V8: nothing is asked again before the time that was computed for it."""
+        branch = tx.branches[call.branch_id]
+        if (
+            tx.owner == node.name
+            and UNDER_WAY.get(branch.status) is call.phase
+            and branch.attempts + 1 == call.attempt
+            and (branch.due_at is None or branch.due_at > node.clock.now())
+        ):
+            raise Violation("V8", tx.key.gid, f"{call.phase} asked before it was due")
 
     def _action_sent(self, tx: GlobalTransaction, call: CallBranch) -> None:
         gid, step = tx.key.gid, definition_of(tx).by_id[call.branch_id]

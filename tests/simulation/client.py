@@ -127,6 +127,8 @@ def request(
     world: "World", node: "Node", client: Client, make: Make, heard: Any
 ) -> None:
     """A request arrives at a node."""
+    what, durable = make(node), world.checks.durable
+    stood = durable.get(client.key)
 
     def reply(answer: GlobalTransaction | CoordinatorError) -> None:
         if isinstance(answer, GlobalTransaction):
@@ -135,10 +137,16 @@ def request(
             world.rare.hit("begin_refused_overloaded")
         elif not isinstance(answer, Refusal | StoreUnavailable):
             raise Violation("BUG", client.key.gid, repr(answer))
+        elif isinstance(what, inputs.Confirm) and isinstance(answer, Refusal):
+            for tx in (stood, durable.get(client.key)):
+                if tx is None or what.listed != tx.branches.keys():
+                    break
+            else:
+                raise Violation("T2", client.key.gid, f"a right list, but {answer}")
         world.trace("reply", node.name, client.name, type(answer).__name__)
         world.transmit(node.name, client.name, client, _set, heard, answer)
 
-    node.engine.submit(client.key, make(node), reply)
+    node.engine.submit(client.key, what, reply)
 
 
 def _OBSERVE(node: "Node") -> inputs.Input:  # noqa: N802 - a constant request

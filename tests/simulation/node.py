@@ -100,6 +100,7 @@ class Node(Process):
     Attributes:
         aborted: transactions that this node knows to be decided against.
         claimed: what its sweeper has just claimed.
+        owners: who drives each transaction, as far as this node was told.
     """
 
     def __init__(self, world: "World", index: int, incarnation: int) -> None:
@@ -108,6 +109,7 @@ class Node(Process):
         self._world = world
         self.aborted: set[Key] = set()
         self.claimed: set[Key] = set()
+        self.owners: dict[Key, str] = {}
         self.clock = world.clock_of(index, self)
         self.store = SimStore(world, self)
         self.dispatcher = Dispatcher(self.clock, self._on_replies)
@@ -179,7 +181,8 @@ class Node(Process):
     # ---- What the world does to it ------------------------------------------------
 
     def learns(self, tx: GlobalTransaction) -> None:
-        """From here on it cannot claim not to know that tx was decided."""
+        """From here on it cannot claim not to know this."""
+        self.owners[tx.key] = tx.owner
         if tx.decision is Decision.ABORT:
             self.aborted.add(tx.key)
 

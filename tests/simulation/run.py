@@ -77,6 +77,8 @@ def run_chunk(seeds: range, limits: Limits) -> Report:
     quieten()
     report = Report()
     gc.disable()  # every world is a web of cycles; one sweep for many is cheaper
+    gc.collect()
+    gc.freeze()
     try:
         for count, seed in enumerate(seeds):
             report.add(run_seed(seed, limits))
@@ -85,6 +87,7 @@ def run_chunk(seeds: range, limits: Limits) -> Report:
             if len(report.failures) >= FAILURES_MAX:
                 break
     finally:
+        gc.unfreeze()
         gc.enable()
     return report
 

@@ -18,6 +18,8 @@ from coordinator.core.inputs import BranchReplied, Succeeded
 from coordinator.core.model import (
     JSON_CONTENT_TYPE,
     NO_PAYLOAD,
+    UNDER_WAY,
+    GlobalTransaction,
     Key,
     Payload,
     Phase,
@@ -189,7 +191,13 @@ class World:
         what = BranchReplied(call.branch_id, call.phase, 0, Succeeded(payload))
 
         def heard(answer: object) -> None:
+            if not isinstance(answer, GlobalTransaction):
+                return
             self.rare.hit("pending_completed_from_outside")
+            durable = self.checks.durable[call.key].branches[call.branch_id]
+            if UNDER_WAY.get(durable.status) is call.phase:
+                text = f"the outcome of {call.branch_id} was accepted, and is not kept"
+                raise Violation("T7", call.key.gid, text)
 
         if node := self.alive_node():
             self.transmit(
@@ -208,6 +216,7 @@ class World:
     def run(self) -> None:
         """Live through the seed. Raises ``Violation``."""
         turn_knobs(self.scenario)
+        Violation.first = None
         asyncio._set_running_loop(self.loop)
         try:
             for index in range(self.scenario.nodes):
@@ -227,6 +236,8 @@ class World:
         while self.open_clients or len(checks.ended) < len(checks.durable):
             if not loop.step():
                 raise Violation("V1", "", "nothing will ever happen again")
+            if Violation.first is not None:
+                raise Violation.first
             if loop.faults:
                 raise Violation("BUG", "", f"nobody caught {loop.faults[0]!r}")
             if loop.steps > STEP_MAX:
