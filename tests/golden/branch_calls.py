@@ -5,6 +5,7 @@ its answer, the barrier's rows, the business effects and the money that changed.
 """
 
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
@@ -15,20 +16,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import create_engine
 from sqlalchemy import text as sql
 from structlog.typing import EventDict
 
-from participant_sdk import Context, Participant
 from participant_sdk.barrier import purge_barrier
 from participant_sdk.barrier.rules import Slot
 from participant_sdk.executor.executor import Executor
 from protos.v1.participant_pb2 import BranchCall, BranchReply
+from tests.golden.participant import PLAIN, ScriptedBank
 from tests.golden.script import ScriptError
 from tests.sdk import bank as wire
-from tests.sdk.bank import Bank, ask
-
-Request = dict[str, int]
+from tests.sdk.bank import ask
 
 PHASES = {
     "try": wire.TRY,
@@ -41,17 +39,18 @@ PHASES = {
 _DIES = """
 import asyncio, os, signal, sys
 from tests.golden.branch_calls import calls_of
-from tests.sdk.bank import ask, open_bank
+from tests.golden.participant import ScriptedBank
+from tests.sdk.bank import ask
 
 async def die(path, command):
-    bank = open_bank(path)
+    bank = ScriptedBank(path)
     bank.before = lambda ctx: os.kill(os.getpid(), signal.SIGKILL)
     await ask(bank.executor(), *calls_of(command))
 
 asyncio.run(die(sys.argv[1], sys.argv[2]))
 """
-"""A participant that is killed in the middle of its handler: the barrier's row and the
-business change are written, and nothing is committed."""
+"""A participant that is killed at the end of its handler: the barrier's row and the
+business change are written, and not committed."""
 
 
 class Seen(NamedTuple):
@@ -101,21 +100,6 @@ def _now_ms() -> int:
 _TCC = (wire.TRY, wire.CONFIRM, wire.CANCEL)
 
 
-class HeldBank(Bank):
-    """A bank whose slow handlers wait in the middle while they are held."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(create_engine(f"sqlite:///{path}"))
-        self.may_go_on = asyncio.Event()
-        self.may_go_on.set()
-        self.entered = asyncio.Event()
-
-    async def gate(self, ctx: Context) -> None:
-        """What the slow try awaits after its effect."""
-        self.entered.set()
-        await self.may_go_on.wait()
-
-
 class BranchCalls:
     """One participant, its database, and what happened outside of it."""
 
@@ -123,24 +107,20 @@ class BranchCalls:
         self._path = path
         self._logs = logs
         self._logs_told = 0
-        self._bank = HeldBank(path)
+        self._bank = ScriptedBank(path)
         self._executor = self._bank.executor()
-        self._outside: list[str] = []
-        self._failures: list[str] = []
-        self._writes_outside = False
-        self._bank.before = self._before
+        self._plain = Executor(self._bank.plain._registry, None)
         self._under_way: list[tuple[str, asyncio.Task[list[BranchReply]]]] = []
-        self._others: list[Executor] = []
 
     async def do(self, command: str, body: str) -> list[str]:
         """Carry out one command; its answers, and what changed."""
-        before, outside_before = self._look(), len(self._outside)
+        before, outside_before = self._look(), len(self._bank.outside)
         told = await self._carry_out(command)
         after = self._look()
         told += [f"row {row}" for row in after.rows if row not in before.rows]
         told += [f"no row {row}" for row in before.rows if row not in after.rows]
         told += [f"effect {effect}" for effect in after.effects[len(before.effects) :]]
-        told += [f"outside {effect}" for effect in self._outside[outside_before:]]
+        told += [f"outside {effect}" for effect in self._bank.outside[outside_before:]]
         if after.money != before.money:
             told.append(after.money)
         told += [
@@ -155,7 +135,7 @@ class BranchCalls:
         self._bank.may_go_on.set()
         for _, task in self._under_way:
             await task
-        for executor in (self._executor, *self._others):
+        for executor in (self._executor, self._plain):
             await executor.close()
         self._bank.engine.dispose()
 
@@ -163,10 +143,10 @@ class BranchCalls:
         verb, _, rest = command.partition(" ")
         match verb:
             case "fail":
-                self._failures += rest.split()
+                self._bank.failures += rest.split()
                 return []
             case "outside":
-                self._writes_outside = True
+                self._bank.writes_outside = True
                 return []
             case "restart":
                 await self._executor.close()
@@ -176,8 +156,11 @@ class BranchCalls:
                 return self._kill(rest)
             case "twice-at-once":
                 return await self._twice(rest)
+            case "elsewhere":
+                return await self._elsewhere(rest)
             case "hold":
                 self._bank.may_go_on.clear()
+                self._bank.entered.clear()
                 return []
             case "begin":
                 await self._begin(rest)
@@ -189,19 +172,11 @@ class BranchCalls:
                 return []
             case "purge":
                 return [f"purged {purge_barrier(self._bank.engine)}"]
-            case "without-database":
-                return await self._without_database(rest)
             case _:
-                return _told(command, await ask(self._executor, *calls_of(command)))
-
-    # ---- What handlers do ---------------------------------------------------------
-
-    def _before(self, ctx: Context) -> None:
-        if self._writes_outside:
-            self._outside.append(f"{ctx.phase.value} of {ctx.gid}")
-        if self._failures:
-            name = self._failures.pop(0)
-            raise {"ValueError": ValueError, "KeyError": KeyError}[name]("secret")
+                calls = calls_of(command)
+                plain = all(call.operation.startswith(PLAIN) for call in calls)
+                executor = self._plain if plain else self._executor
+                return _told(command, await ask(executor, *calls))
 
     # ---- Calls in unusual ways ----------------------------------------------------
 
@@ -215,7 +190,6 @@ class BranchCalls:
 
     async def _release(self) -> list[str]:
         self._bank.may_go_on.set()
-        self._bank.entered.clear()
         told = []
         for text, asking in self._under_way:
             told += _told(text, await asking)
@@ -232,52 +206,23 @@ class BranchCalls:
         )
         return [f"killed by signal {-died.returncode}, no answer"]
 
+    async def _elsewhere(self, text: str) -> list[str]:
+        """Another process of the participant gets the call."""
+        executor = self._bank.executor()
+        replies = await ask(executor, *calls_of(text))
+        await executor.close()
+        return _told(text, replies)
+
     async def _twice(self, text: str) -> list[str]:
         """Two processes of the participant get the same call at the same time."""
 
-        def run() -> list[BranchReply]:
-            async def answer() -> list[BranchReply]:
-                executor = self._bank.executor()
-                replies = await ask(executor, *calls_of(text))
-                await executor.close()
-                return replies
-
-            return asyncio.run(answer())
+        def run() -> list[str]:
+            return asyncio.run(self._elsewhere(text))
 
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(2) as pool:
             both = (loop.run_in_executor(pool, run) for _ in range(2))
-            replies = await asyncio.gather(*both)
-        return [line for one in replies for line in _told(text, one)]
-
-    async def _without_database(self, text: str) -> list[str]:
-        """The call reaches a participant that has no database, and so no barrier."""
-        plain = Participant("mail")
-        note = self._note_outside
-
-        @plain.tcc("hold")
-        def hold(ctx: Context, request: Request) -> None:
-            note(ctx)
-
-        @hold.confirm
-        def _(ctx: Context, request: Request, output: None) -> None:
-            note(ctx)
-
-        @hold.cancel
-        def _(ctx: Context, request: Request, output: None) -> None:
-            note(ctx)
-
-        executor = Executor(plain._registry, None)
-        self._others.append(executor)
-        return _told(
-            text, await ask(executor, *calls_of(f"{text} operation=mail.hold"))
-        )
-
-    def _note_outside(self, ctx: Context) -> None:
-        self._outside.append(f"{ctx.phase.value} under key {ctx.idempotency_key}")
-        if self._failures:
-            self._failures.pop(0)
-            raise ConnectionResetError
+            return list(itertools.chain(*await asyncio.gather(*both)))
 
     def _age(self, ms: int) -> None:
         """All that is recorded was recorded so much earlier."""
