@@ -14,12 +14,16 @@ from coordinator.core.events import (
     BranchPending,
     BranchRefused,
     BranchRegistered,
+    BranchResolved,
     BranchSucceeded,
+    CheckBackStarted,
     CompensationStarted,
     Decided,
     Event,
     Finished,
     OutputLearned,
+    Paused,
+    Resumed,
     RetryRequested,
     StepStarted,
 )
@@ -224,6 +228,55 @@ def test_end_is_kept_with_its_time() -> None:
     assert tx.attention_since is None
     ended = after(TCC, ABORT, Finished(Status.CANCELLED, NO_PAYLOAD, 4))
     assert ended.decision is Decision.ABORT
+
+
+ASKED = CheckBackStarted(spec("q"), 3)
+
+
+def test_question_to_the_initiator_is_due_at_once() -> None:
+    """Like a step; it keeps others from joining by a rule, not by a status."""
+    tx = after(TCC, JOINED, TRIED, ASKED)
+
+    assert tx.branches["q"].status is BranchStatus.RUNNING
+    assert (tx.branches["q"].due_at, tx.status) == (3, Status.TRYING)
+
+
+@pytest.mark.parametrize(
+    ("answer", "end"),
+    [
+        ((), BranchStatus.ABANDONED),
+        ((BranchSucceeded("q", Phase.ACTION, NO_PAYLOAD, 4),), BranchStatus.SUCCEEDED),
+        ((BranchRefused("q", "NO", "", 4),), BranchStatus.REFUSED),
+    ],
+)
+def test_question_has_no_turn(answer: tuple[Event, ...], end: BranchStatus) -> None:
+    """Answered it stays as it is; unanswered its answer no longer matters."""
+    tx = after(TCC, JOINED, TRIED, ASKED, *answer, Decided(Decision.COMMIT, "", "", 5))
+
+    assert tx.branches["q"].status is end
+    assert tx.branches["q"].due_at is None
+    assert tx.branches["a"].status is BranchStatus.CONFIRMING
+
+
+def test_pause_and_resume() -> None:
+    """Since when it is paused is kept; no branch changes."""
+    paused = after(TCC, JOINED, Paused("eve", "wait", 7))
+    resumed = evolve(paused, Resumed("eve", "go", 9))
+
+    assert (paused.paused_at, paused.updated_at) == (7, 7)
+    assert (resumed.paused_at, resumed.updated_at) == (None, 9)
+    assert paused.branches == resumed.branches == after(TCC, JOINED).branches
+
+
+def test_settled_branch_is_done() -> None:
+    """By hand, and only where a second phase was open (T8)."""
+    by_hand = BranchResolved("a", "eve", "by hand", 6)
+    tx = after(TCC, JOINED, TRIED, COMMIT, by_hand)
+
+    assert tx.branches["a"].status is BranchStatus.RESOLVED
+    assert (tx.branches["a"].due_at, tx.branches["a"].finished_at) == (None, 6)
+    with pytest.raises(IllegalTransition, match="from TRYING to RESOLVED"):
+        evolve(after(TCC, JOINED), by_hand)
 
 
 def test_attention_has_one_beginning_and_the_latest_reason() -> None:

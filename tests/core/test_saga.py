@@ -7,12 +7,15 @@ import pytest
 from coordinator.core import machine
 from coordinator.core.backoff import RetryPolicy
 from coordinator.core.definition import Constant, Reference, TemplateMap
+from coordinator.core.errors import InvariantViolated
 from coordinator.core.events import AttentionRaised
 from coordinator.core.inputs import (
     BranchReplied,
     Cancel,
+    CancelByOperator,
     Pending,
     Refused,
+    Resolve,
     Submit,
     Succeeded,
     Unknown,
@@ -381,3 +384,75 @@ def test_constant_input_is_sent_as_it_is() -> None:
     play = submit(step("a", input=Constant({"k": ["ü", 1.5, None]})))
 
     assert play.due()["a"].input.data.decode() == '{"k":["ü",1.5,null]}'
+
+
+def test_answer_to_an_older_call_counts_once() -> None:
+    """A late failure of an attempt that was counted changes nothing, either way."""
+    play = chain()
+    play.answer("a", Unknown("X"))
+    assert play.happen(BranchReplied("a", Phase.ACTION, 1, Unknown("X"))) == ()
+    play.happen(Cancel())
+    play.answer("a", Unknown("X"))
+    late = BranchReplied("a", Phase.COMPENSATION, 1, Unknown("X"))
+    assert play.happen(late) == ()
+    assert play.branch("a").attempts == 1
+
+
+def test_operator_turns_a_running_saga_back_and_settles_a_step() -> None:
+    """The reason is his; the saga goes on past what he settled (S2, T8)."""
+    play = chain()
+    play.answer("a")
+    play.happen(CancelByOperator("eve", "wrong customer"))
+    assert (play.tx.reason_code, play.tx.reason_text) == (
+        "CANCELLED_BY_OPERATOR",
+        "wrong customer",
+    )
+    assert play.asked() == {("b", "COMPENSATION")}
+    play.happen(Resolve("b", "eve", "by hand"))
+    assert play.asked() == {("a", "COMPENSATION")}
+    play.answer("a")
+    assert play.tx.status is Status.RESOLVED
+
+
+def test_step_that_was_pending_too_long_turns_the_saga_back() -> None:
+    """Its own time is up before the saga's."""
+    play = chain()
+    branch = play.branch("a")
+    waiting = replace(
+        branch,
+        spec=replace(branch.spec, pending_timeout_ms=700),
+        pending_since=0,
+        due_at=700,
+    )
+    play.tx = replace(play.tx, branches={"a": waiting})
+    play.now = 699
+    assert play.happen(Woken()) == ()
+    play.now = 700
+    play.happen(Woken())
+
+    assert (play.tx.reason_code, play.tx.reason_text) == (
+        "PENDING_TIMEOUT",
+        "a was pending for 700 ms",
+    )
+    assert play.asked() == {("a", "COMPENSATION")}
+
+
+def test_saga_without_its_definition_is_stopped() -> None:
+    """Nothing is guessed: whoever loaded it has a bug (S7)."""
+    play = chain()
+    play.tx = replace(play.tx, definition=None)
+
+    with pytest.raises(InvariantViolated, match="s-1 came without its definition"):
+        play.answer("a")
+
+
+def test_compensation_that_the_definition_lacks_is_stopped() -> None:
+    """A state that no rule leads to is not answered with a guess (S7)."""
+    play = chain()
+    play.happen(Cancel())
+    other = definition(step("a", undo=False), step("b", "a"), step("c", "b"))
+    play.tx = replace(play.tx, definition=other)
+    failed = BranchReplied("a", Phase.COMPENSATION, 1, Unknown("X"))
+
+    with pytest.raises(InvariantViolated, match="step a has no compensation"):
+        play.happen(failed)

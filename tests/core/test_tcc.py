@@ -15,11 +15,13 @@ from coordinator.core.inputs import (
     Begin,
     BranchReplied,
     Cancel,
+    CancelByOperator,
     Confirm,
     Observe,
     Pending,
     Refused,
     Register,
+    Resolve,
     RetryNow,
     Succeeded,
     Try,
@@ -418,3 +420,17 @@ def test_truthful_wait(play: Play, what: object) -> None:
     play.answer("a")
 
     assert machine.answerable(what, play.tx)
+
+
+def test_operator_cancels_and_settles(play: Play) -> None:
+    """His reason is the decision's; what he settles ends as RESOLVED (T8)."""
+    tried(play, "a", "b")
+    play.happen(CancelByOperator("eve", "wrong customer"))
+    assert (play.tx.reason_code, play.tx.reason_text) == (
+        "CANCELLED_BY_OPERATOR",
+        "wrong customer",
+    )
+    play.answer("a")
+    play.happen(Resolve("b", "eve", "by hand"))
+    assert play.tx.status is Status.RESOLVED
+    assert play.statuses() == {"a": "CANCELLED", "b": "RESOLVED"}
