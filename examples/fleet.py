@@ -189,7 +189,7 @@ def _spawn(arguments: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 - our own modules
-            [sys.executable, "-m", *arguments],
+            [sys.executable, "-m", "examples.leash", str(os.getpid()), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

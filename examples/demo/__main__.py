@@ -92,6 +92,7 @@ def main(
         timeout_seconds=timeout,
     )
     signal.signal(signal.SIGTERM, _as_interrupt)
+    signal.signal(signal.SIGHUP, _as_interrupt)  # the terminal was closed
     where = make_directory(directory)
     raise typer.Exit(demonstrate(options, where, keep=keep, is_planted=plant))
 
