@@ -2,14 +2,18 @@
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import grpc
 import pytest
+
+from protos.v1 import coordinator_pb2, coordinator_pb2_grpc, types_pb2
 
 ENVIRONMENT = {
     name: value for name, value in os.environ.items() if not name.startswith("TERCET_")
@@ -52,6 +56,26 @@ def resident_kib(pid):
     return int(subprocess.check_output(["ps", "-o", "rss=", "-p", str(pid)]))
 
 
+def on_a_terminal(*args, cwd, typed):
+    """What a command shows on a terminal where this was typed ahead, and its code."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "coordinator", *args],
+        cwd=cwd,
+        env={**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        told = ""
+        with suppress(OSError), os.fdopen(ours, "rb+", buffering=0) as terminal:
+            terminal.write(typed)
+            while some := terminal.read(4_096):  # OSError: nobody is there any more
+                told += some.decode()
+        return told, process.wait(timeout=60)
+
+
 @pytest.fixture
 def serving(tmp_path):
     """A node on an embedded database that it makes itself."""
@@ -78,6 +102,27 @@ def test_commands_reach_a_node_and_a_signal_drains_it(serving, tmp_path):
     events = [json.loads(line)["event"] for line in stderr.splitlines()]
     assert events[0] == "database_migrated"
     assert events[-1] == "node_stopped"
+
+
+def test_an_operator_is_asked_on_a_terminal(serving, tmp_path):
+    """The number is shown, a typed "y" does it, and the result is a table."""
+    _, address = serving
+    with grpc.insecure_channel(address) as channel:
+        coordinator = coordinator_pb2_grpc.CoordinatorStub(channel)
+        begun = coordinator_pb2.BeginRequest(gid="t-1", name="transfer")
+        coordinator.Begin(begun, timeout=60)
+        told, code = on_a_terminal(
+            *("tx", "cancel", "--name", "transfer", "--reason", "stop", "--actor"),
+            *("ann", "--server", address),
+            cwd=tmp_path,
+            typed=b"y\n\x04",  # with the end of input, for a second question
+        )
+        get = coordinator_pb2.GetRequest(gid="t-1")
+        ended = coordinator.Get(get, timeout=60).transaction
+    assert code == 0, told
+    assert "cancel 1 transaction? [y/N] " in told
+    assert "CANCELLED" in told
+    assert (ended.status, ended.reason_text) == (types_pb2.CANCELLED, "stop")
 
 
 def test_ctrl_c_drains_a_node(serving):
