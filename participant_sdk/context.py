@@ -1,11 +1,14 @@
 """What a handler knows about the call it answers."""
 
 import time
-from contextvars import ContextVar
-from typing import Any, Generic, Protocol
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from typing import Any, Generic, Protocol, TypeAlias
 
+import structlog
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
+from structlog.contextvars import bind_contextvars, reset_contextvars
 from typing_extensions import TypeVar
 
 from participant_sdk.barrier.rules import Phase
@@ -114,6 +117,31 @@ class Context(Generic[S_co, C_co]):
 _current: ContextVar[Context[Any, Any] | None] = ContextVar(
     "tercet_context", default=None
 )
+
+
+Entered: TypeAlias = "tuple[Token[Any], Mapping[str, Token[Any]] | None]"
+
+
+def enter(context: Context[Any, Any]) -> Entered:
+    """Make ``context`` the current one, also for what structlog writes."""
+    bound = None
+    if structlog.is_configured():
+        bound = bind_contextvars(
+            gid=context.gid,
+            branch_id=context.branch_id,
+            operation=context.operation,
+            phase=context.phase.value,
+            attempt=context.attempt,
+        )
+    return _current.set(context), bound
+
+
+def leave(entered: Entered) -> None:
+    """Undo ``enter``."""
+    token, bound = entered
+    _current.reset(token)
+    if bound is not None:
+        reset_contextvars(**bound)
 
 
 def current() -> Context[Any, Any] | None:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-import structlog
 from sqlalchemy import Engine
 
 from participant_sdk.barrier.table import TABLE_NAME, has_barrier_table
 from participant_sdk.errors import InvalidRequest, PreconditionFailed
 from participant_sdk.executor.executor import Executor
+from participant_sdk.log import log
 from participant_sdk.operations import (
     ActionDecorator,
     Kind,
@@ -26,8 +26,6 @@ from protos.v1.coordinator_pb2 import Hello
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
-
-log = structlog.get_logger("participant_sdk")
 
 CALL_CREDITS = 512
 """Calls that the coordinator may have outstanding here: some batches' worth, so that
@@ -124,7 +122,7 @@ class Participant:
             async with asyncio.timeout(GRACE_SECONDS):
                 await executor.drain()
         except TimeoutError:
-            log.warning("participant_stopped_with_running_calls", name=self.name)
+            log().warning("participant_stopped_with_running_calls", name=self.name)
         finally:
             await session.finish()
             await executor.close()

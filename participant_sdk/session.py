@@ -16,10 +16,10 @@ from typing import TypeAlias
 
 import grpc
 import grpc.aio
-import structlog
 from google.protobuf.message import Message
 
 from participant_sdk.errors import InvalidRequest, Unavailable
+from participant_sdk.log import log
 from protos.v1.coordinator_pb2 import (
     ClientFrame,
     Hello,
@@ -29,8 +29,6 @@ from protos.v1.coordinator_pb2 import (
     Welcome,
 )
 from protos.v1.participant_pb2 import BranchCall, BranchReply
-
-log = structlog.get_logger("participant_sdk")
 
 SDK_VERSION = version("tercet")
 
@@ -193,7 +191,7 @@ class Session:
             try:
                 await self._read(call, stream)
             except grpc.aio.AioRpcError as error:
-                log.info("session_ended", target=target, status=error.code().name)
+                log().info("session_ended", target=target, status=error.code().name)
             finally:
                 self._stream = None
                 writer.cancel()

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-import structlog
-
 from participant_sdk.errors import (
     AlreadyExists,
     InvalidRequest,
@@ -15,6 +13,7 @@ from participant_sdk.errors import (
     TercetError,
     TransactionCancelled,
 )
+from participant_sdk.log import log
 from participant_sdk.payload import Codec, encode
 from participant_sdk.requests import Requests
 from protos.v1 import types_pb2
@@ -30,8 +29,6 @@ from protos.v1.coordinator_pb2 import (
     TryRequest,
 )
 from protos.v1.types_pb2 import Branch, Payload, Transaction
-
-log = structlog.get_logger("participant_sdk")
 
 T = TypeVar("T")
 
@@ -352,7 +349,7 @@ class TccTransaction:
             await self.cancel(reason)
         except TercetError as failure:
             # The caller learns why the transaction failed; its deadline cancels it.
-            log.warning("cancel_failed", gid=self.gid, reason=failure.reason)
+            log().warning("cancel_failed", gid=self.gid, reason=failure.reason)
 
 
 class SagaHandle:

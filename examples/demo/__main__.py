@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import shutil
 import signal
 import sys
@@ -10,7 +11,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
-import structlog
 import typer
 import uvloop
 from rich.console import Console
@@ -116,9 +116,16 @@ def demonstrate(
 
 def perform(options: Options, directory: Path, *, is_planted: bool) -> bool:
     """Run, audit, print the result; whether all is well."""
-    with (directory / "driver.log").open("w") as log:
-        structlog.configure(logger_factory=structlog.PrintLoggerFactory(log))
+    sdk = logging.getLogger("participant_sdk")
+    handler = logging.FileHandler(directory / "driver.log", "w")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    sdk.setLevel(logging.INFO)
+    sdk.addHandler(handler)
+    try:
         return perform_logged(options, directory, is_planted=is_planted)
+    finally:
+        sdk.removeHandler(handler)
+        handler.close()
 
 
 def perform_logged(options: Options, directory: Path, *, is_planted: bool) -> bool:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from sqlalchemy import Connection
 
-from participant_sdk.context import _current
+from participant_sdk.context import enter, leave
 from participant_sdk.executor.call import ErrorSink, Job, Rejected, log_failure
 from participant_sdk.executor.local import (
     CallScope,
@@ -109,7 +109,7 @@ class BatchRunner:
 
 def run_sync(job: Job, recorded: Encoded | None, sink: ErrorSink) -> CallOutcome:
     """Call a sync handler, whatever it does."""
-    token = _current.set(job.context)
+    entered = enter(job.context)
     try:
         value = job.handler.function(*job.arguments(recorded))
     except Rejected as rejected:
@@ -117,5 +117,5 @@ def run_sync(job: Job, recorded: Encoded | None, sink: ErrorSink) -> CallOutcome
     except BaseException as error:  # noqa: BLE001  # sys.exit() is no way out either
         return sink(job, error)
     finally:
-        _current.reset(token)
+        leave(entered)
     return outcome_of_value(value, job.key.phase)

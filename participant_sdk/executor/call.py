@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import structlog
-
 from participant_sdk.barrier.rules import Phase, is_identifier
 from participant_sdk.barrier.sql import BranchKey
 from participant_sdk.context import Context
@@ -17,12 +15,11 @@ from participant_sdk.executor.outcome import (
     outcome_of_error,
     to_reply,
 )
+from participant_sdk.log import log
 from participant_sdk.operations import Handler, Registry
 from participant_sdk.payload import Encoded, InvalidPayload
 from protos.v1 import types_pb2
 from protos.v1.participant_pb2 import BranchCall, BranchReply
-
-log = structlog.get_logger("participant_sdk")
 
 Deliver = Callable[[list[BranchReply]], None]
 
@@ -180,7 +177,7 @@ def log_failure(
     job: Job, outcome: Failed | No, exc_info: BaseException | None = None
 ) -> None:
     """Write that a call failed here, without any payload."""
-    log.error(
+    log().error(
         "call_failed",
         operation=job.key.operation,
         phase=job.key.phase.value,

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
-from participant_sdk.context import _current
+from participant_sdk.context import enter, leave
 from participant_sdk.executor.batch import (
     BATCH_CALLS_MAX,
     Answered,
@@ -236,7 +236,7 @@ class Executor:
                 self._threads, run_sync, job, recorded, self._sink
             )
         arguments = job.arguments(recorded)
-        token = _current.set(job.context)
+        entered = enter(job.context)
         limit = asyncio.timeout(_seconds_left(job))
         try:
             async with limit:
@@ -244,7 +244,7 @@ class Executor:
         except Exception as error:  # noqa: BLE001  # the edge of the application
             return _TIMED_OUT if limit.expired() else self._sink(job, error)
         finally:
-            _current.reset(token)
+            leave(entered)
         return outcome_of_value(value, job.key.phase)
 
 

@@ -21,7 +21,7 @@ from participant_sdk import (
 from participant_sdk.operations import Kind
 from participant_sdk.session import Session
 from protos.v1 import types_pb2
-from tests.sdk.bank import CONFIRM, OK, OPENING, TRY, call, told
+from tests.sdk.bank import ACTION, CONFIRM, OK, OPENING, TRY, call, told
 
 
 @pytest.fixture
@@ -264,26 +264,81 @@ PROGRAM = """
 import sys
 from participant_sdk import Participant
 plain = Participant("plain")
-plain.action("send")(lambda ctx, request: None)
+plain.action("send")(lambda ctx, request: request["missing"])
 plain.run(sys.argv[1])
 print("ended")
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_program_ends_in_order_on_a_signal(coordinator, number):
-    """V7: it tells the coordinator, and exits with 0."""
-    process = await asyncio.create_subprocess_exec(
+async def start(program, *arguments):
+    """``program``, as a process of its own."""
+    return await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
-        PROGRAM,
-        coordinator.target,
+        program,
+        *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_program_ends_in_order_on_a_signal(coordinator, number):
+    """V7: it tells the coordinator, and exits with 0."""
+    process = await start(PROGRAM, coordinator.target)
     attachment = await coordinator.attached.get()
     process.send_signal(number)
     await attachment.told_draining.wait()
     out, err = await process.communicate()
     assert (process.returncode, out.strip(), err) == (0, b"ended", b"")
+
+
+async def test_nothing_is_written_to_stdout_unless_configured(coordinator):
+    """Errors go to stderr, as Python's logging does by default; the rest nowhere."""
+    process = await start(PROGRAM, coordinator.target)
+    attachment = await coordinator.attached.get()
+    (reply,) = (await attachment.ask(call(ACTION, operation="plain.send"))).values()
+    assert told(reply) == ("failed", "HANDLER_ERROR")
+    attachment.hang_up()
+    await coordinator.attached.get()
+    process.send_signal(signal.SIGTERM)
+    out, err = await process.communicate()
+    assert out.strip() == b"ended"
+    (line,) = err.splitlines()
+    assert line.startswith(b"call_failed operation=plain.send phase=ACTION gid=g1 ")
+    assert line.endswith(b" code=HANDLER_ERROR text=KeyError")
+
+
+CONFIGURED = """
+import logging, sys, structlog
+from participant_sdk import Participant
+logging.basicConfig(format="%(name)s|%(message)s", stream=sys.stdout)
+structlog.configure(processors=[
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.LogfmtRenderer(sort_keys=True),
+])
+plain = Participant("plain")
+@plain.action("send")
+def send(ctx, request):
+    structlog.get_logger().info("sending")
+    raise LookupError
+plain.run(sys.argv[1])
+"""
+
+
+async def test_the_applications_structlog_shows_the_call_it_works_for(coordinator):
+    """Its own events carry the call, and the SDK's take its processors."""
+    process = await start(CONFIGURED, coordinator.target)
+    attachment = await coordinator.attached.get()
+    await attachment.ask(call(ACTION, operation="plain.send"))
+    process.send_signal(signal.SIGTERM)
+    out, err = await process.communicate()
+    bound = b"attempt=1 branch_id=1 event=sending gid=g1 operation=plain.send"
+    failed = (
+        b"participant_sdk|attempt=1 branch_id=1 code=HANDLER_ERROR "
+        b"event=call_failed exc_info= gid=g1 operation=plain.send phase=ACTION "
+        b"text=LookupError"
+    )
+    assert out.splitlines() == [bound + b" phase=ACTION", failed]
+    assert err == b""
