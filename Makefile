@@ -53,6 +53,9 @@ rules: $(VENV)/dev.stamp ## Renew docs/rules.md from the tests
 sim: $(VENV)/dev.stamp ## Simulate faults (SEEDS=n schedules, or SEED=k alone)
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000) $(if $(SEED),--seed $(SEED) --trace) $(ARGS)
 
+planted: $(VENV)/dev.stamp ## Plant known bugs in memory, let the simulator find each
+	@$(BIN)/python -m tests.simulation.planted $(ARGS)
+
 protos: $(VENV)/dev.stamp ## Regenerate the code in protos/v1
 	@$(BIN)/python -m protos.generate
 

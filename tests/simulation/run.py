@@ -92,6 +92,17 @@ def run_chunk(seeds: range, limits: Limits) -> Report:
     return report
 
 
+def first_failure(seeds: range, limits: Limits) -> tuple[int, str] | None:
+    """The first seed that fails, and why."""
+    quieten()
+    for count, seed in enumerate(seeds):
+        if failures := run_seed(seed, limits).failures:
+            return failures[0]
+        if count % 50 == 49:
+            gc.collect()
+    return None
+
+
 def run_many(
     seeds: range,
     limits: Limits,

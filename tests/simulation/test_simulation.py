@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.__main__ import REGRESSIONS
+from tests.simulation.mutants import MUTANTS, Patch
+from tests.simulation.planted import StaleMutant, patched, read_source
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,10 +18,12 @@ SCHEDULES = 20_000
 """Small schedules in every run of the tests; they must see every rare state."""
 
 
-def simulate(*options: str, hash_seed: str = "0") -> subprocess.CompletedProcess[str]:
-    """In a process of its own: knobs and log settings stay there."""
+def simulate(
+    *options: str, module: str = "tests.simulation", hash_seed: str = "0"
+) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: knobs, log settings and planted bugs stay there."""
     return subprocess.run(
-        [sys.executable, "-m", "tests.simulation", *options],
+        [sys.executable, "-m", module, *options],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
         capture_output=True,
@@ -67,3 +71,24 @@ def test_rules_hold_in_many_worlds() -> None:
         run.stdout,
         re.MULTILINE,
     ), run.stdout
+
+
+@pytest.mark.timeout(600)
+def test_planted_bugs_are_found() -> None:
+    """The simulator can fail: every known bug, planted in memory, breaks a rule in it."""
+    run = simulate(module="tests.simulation.planted")
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert re.search(
+        rf"^PLANTED killed={len(MUTANTS)}/{len(MUTANTS)} median=\d+ max=\d+$",
+        run.stdout,
+        re.MULTILINE,
+    ), run.stdout
+
+
+def test_stale_mutant_fails_loudly() -> None:
+    """A bug whose text is no longer in the code is an error, not a survivor."""
+    patch = Patch("coordinator.core.tcc", "this is nowhere in it", "")
+
+    with pytest.raises(StaleMutant, match="0 times"):
+        patched(read_source(patch.module), [patch])

@@ -1,0 +1,175 @@
+"""``python -m tests.simulation.planted``: every planted bug is caught, or it fails.
+
+A mutant is applied in memory: a fresh process imports the real source with the texts
+replaced. Nothing is written to disk.
+"""
+
+import argparse
+import importlib
+import statistics
+import sys
+import time
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from multiprocessing import get_context
+from types import CodeType
+from typing import NamedTuple
+
+from tests.simulation.mutants import MUTANTS, Mutant, Patch
+
+BUDGET = 20_000
+"""Schedules after which a mutant counts as surviving."""
+
+_HEAVY = ("grpc", "msgspec", "protos.v1.participant_pb2", "sqlalchemy", "structlog")
+"""Imported once, before the processes are forked; none of it is ever patched."""
+
+
+class StaleMutant(Exception):
+    """The text to replace does not occur exactly once."""
+
+
+class Verdict(NamedTuple):
+    """How a mutant ended: after how many schedules, by which rule; 0 = survived."""
+
+    name: str
+    wrong: str
+    schedules: int
+    caught_by: str
+
+
+def patched(source: str, patches: list[Patch]) -> str:
+    """The source with every text replaced. Raises ``StaleMutant``."""
+    for patch in patches:
+        if source.count(patch.old) != 1:
+            raise StaleMutant(
+                f"{patch.module}: {source.count(patch.old)} times {patch.old!r},"
+                " expected once; let the mutant follow the code"
+            )
+        source = source.replace(patch.old, patch.new)
+    return source
+
+
+def read_source(module: str) -> str:
+    """The real source, without importing the module's package."""
+    path = [None]
+    spec = None
+    for depth in range(1, module.count(".") + 2):
+        name = ".".join(module.split(".")[:depth])
+        spec = PathFinder.find_spec(name, None if path == [None] else path)
+        path = spec.submodule_search_locations if spec else None
+    if spec is None or not isinstance(spec.loader, SourceFileLoader):
+        raise StaleMutant(f"there is no module {module}")
+    return spec.loader.get_data(spec.loader.path).decode()
+
+
+class _Loader(SourceFileLoader):
+    """Compiles the patched source; never reads or writes a cached one."""
+
+    def __init__(self, name: str, path: str, patches: list[Patch]) -> None:
+        super().__init__(name, path)
+        self._patches = patches
+
+    def get_code(self, fullname: str) -> CodeType:
+        source = self.get_data(self.path).decode()
+        return compile(patched(source, self._patches), self.path, "exec")
+
+
+class Planter(MetaPathFinder):
+    """Finds the modules of one mutant before anybody else does."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self._mutant = mutant
+
+    def find_spec(
+        self, fullname: str, path: object = None, target: object = None
+    ) -> ModuleSpec | None:
+        patches = [p for p in self._mutant.patches if p.module == fullname]
+        spec = PathFinder.find_spec(fullname, path, target) if patches else None
+        if spec is not None:
+            spec.loader = _Loader(fullname, spec.origin, patches)
+        return spec
+
+
+def hunt(mutant: Mutant, budget: int) -> Verdict:
+    """Plant one bug in this process, and run seeds until it is caught."""
+    for patch in mutant.patches:
+        if patch.module in sys.modules:
+            raise RuntimeError(f"{patch.module} is imported already")
+    sys.meta_path.insert(0, Planter(mutant))
+    run = importlib.import_module("tests.simulation.run")
+    limits = importlib.import_module("tests.simulation.scenario").Limits()
+    for first in range(0, budget, run.CHUNK):
+        seeds = range(first, min(first + run.CHUNK, budget))
+        if failure := run.first_failure(seeds, limits):
+            seed, violation = failure
+            return Verdict(mutant.name, mutant.wrong, seed + 1, violation.split()[0])
+    return Verdict(mutant.name, mutant.wrong, 0, "")
+
+
+def _hunt_in_fork(task: tuple[Mutant, int]) -> Verdict:
+    return hunt(*task)
+
+
+def hunt_all(mutants: tuple[Mutant, ...], budget: int, processes: int) -> list[Verdict]:
+    """Each mutant in a process of its own."""
+    for name in _HEAVY:
+        importlib.import_module(name)
+    verdicts = []
+    tasks = [(mutant, budget) for mutant in mutants]
+    with get_context("fork").Pool(processes, maxtasksperchild=1) as pool:
+        for verdict in pool.imap(_hunt_in_fork, tasks, chunksize=1):
+            verdicts.append(verdict)
+            _say(
+                f"{verdict.name}: "
+                + (
+                    f"killed by {verdict.caught_by} after {verdict.schedules}"
+                    if verdict.schedules
+                    else "SURVIVED"
+                )
+            )
+    return verdicts
+
+
+def table(verdicts: list[Verdict]) -> str:
+    """As docs/proof.md shows it."""
+    lines = ["| bug | what is wrong | caught by | schedules |", "|---|---|---|---|"]
+    lines += [
+        f"| `{v.name}` | {v.wrong} | {v.caught_by} | {v.schedules} |" for v in verdicts
+    ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.planted")
+    parser.add_argument("--only", default="", help="names, separated by commas")
+    parser.add_argument("--budget", type=int, default=BUDGET)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--table", action="store_true", help="for docs/proof.md")
+    arguments = parser.parse_args()
+    wanted = frozenset(filter(None, arguments.only.split(",")))
+    mutants = tuple(m for m in MUTANTS if not wanted or m.name in wanted)
+    for mutant in mutants:
+        for module in {p.module for p in mutant.patches}:
+            patched(
+                read_source(module), [p for p in mutant.patches if p.module == module]
+            )
+    began = time.monotonic()
+    verdicts = hunt_all(mutants, arguments.budget, arguments.processes)
+    if arguments.table:
+        _say(table(verdicts))
+    killed = [v.schedules for v in verdicts if v.schedules]
+    _say(f"{time.monotonic() - began:.0f} s")
+    _say(
+        f"PLANTED killed={len(killed)}/{len(verdicts)}"
+        f" median={statistics.median(killed or [0]):.0f} max={max(killed, default=0)}"
+    )
+    return int(len(killed) < len(verdicts))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
