@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit coverage rules protos lock clean
+.PHONY: help demo test lint types unit coverage mutation rules protos lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ unit: $(VENV)/dev.stamp ## All tests (ARGS="-k name" picks some)
 
 coverage: $(VENV)/dev.stamp ## Each module of rules, covered by its own tests alone
 	@$(BIN)/python -m tests.core.coverage_check
+
+mutation: $(VENV)/dev.stamp ## Small mistakes in the rules, and whether their tests notice (minutes; ARGS="--jobs 2 tcc")
+	@$(BIN)/python -m tests.mutation.run $(ARGS)
 
 rules: $(VENV)/dev.stamp ## Renew docs/rules.md from the tests
 	@$(BIN)/python -m tests.rules.table

@@ -22,3 +22,8 @@ def test_calls_are_equal_by_value() -> None:
     assert replace(CALL) == CALL
     assert hash(replace(CALL)) == hash(CALL)
     assert replace(CALL, attempt=2) != CALL
+
+
+def test_outermost_call_has_no_depth() -> None:
+    """And no time of beginning where nobody names one."""
+    assert (CALL.began_at, CALL.depth) == (0, 0)

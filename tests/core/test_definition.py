@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from coordinator.core.definition import find_cycle
+from coordinator.core.definition import Constant, find_cycle
 from tests.core.world import definition, step
 
 
@@ -25,6 +25,13 @@ def test_derived_fields_make_no_difference() -> None:
     assert replace(saga, digest="sha256:2") != saga
 
 
+def test_definition_can_be_the_key_of_a_table() -> None:
+    """As long as its constants can."""
+    saga = definition(step("a", input=Constant(1)), step("b", "a", input=Constant(2)))
+
+    assert {saga: 1}[replace(saga)] == 1
+
+
 def test_need_that_is_no_step_has_no_successors() -> None:
     """Naming one is refused before; it cannot break what is read later."""
     assert definition(step("a", "nobody")).successors == {"a": ()}
@@ -37,6 +44,7 @@ def test_need_that_is_no_step_has_no_successors() -> None:
         ({"a": ("b",), "b": ("a",)}, ("a", "b", "a")),
         ({"x": ("a",), "a": ("b",), "b": ("c",), "c": ("a",)}, ("a", "b", "c", "a")),
         ({"a": (), "b": ("a", "c"), "c": ("d",), "d": ("b",)}, ("b", "c", "d", "b")),
+        ({"a": ("c", "leaf"), "leaf": (), "c": ("a",)}, ("a", "c", "a")),
     ],
 )
 def test_circle_is_found(
