@@ -1,7 +1,7 @@
 """What operators do to transactions, one by one or by filter, and the audit of it.
 
 An audit entry travels with its input and is stored in the same database transaction
-as the effect; a wish that changes nothing (a pause of what is paused) leaves none.
+as the effect. A wish that changes nothing (a pause of what is paused) needs none.
 """
 
 import asyncio

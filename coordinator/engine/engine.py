@@ -25,8 +25,8 @@ The races:
   of the call that is out now: marks carry the phase.
 * **A state that another node has moved on** while we still hold it decides what it
   writes by conflict. What writes nothing has no guard: a refusal, and an outcome
-  that was reported unasked and means nothing to us. Both are decided once more on
-  what is read after they came, before anybody is told (T7, T9).
+  that was reported unasked or an operator's wish that means nothing to us. They are
+  decided once more on what is read after they came, before anybody is told (T7, T9).
 * **A broken invariant** stops that transaction on this node, and no other.
 """
 
@@ -254,7 +254,11 @@ class Engine:
             ticket.answer(bug)
             return False
         is_unasked = isinstance(what, BranchReplied) and not what.attempt
-        if is_unasked and not events and self._must_read_again(resident, delivery):
+        if (
+            (is_unasked or delivery.audit)
+            and not events
+            and self._must_read_again(resident, delivery)
+        ):
             return False
         resident.tx = tx
         resident.unstored.extend(events)

@@ -96,13 +96,18 @@ class Resident:
 
         Lazy facts may: they can be had again by asking the participant again. An
         outcome that was reported unasked (attempt 0) cannot, and what a check-back
-        rests on would come too late.
+        rests on would come too late. An operator's wish behind them makes room for
+        the next one.
         """
         check_back = self.tx is not None and bool(self.tx.request.check_back)
         return bool(self.unstored) and (
             not machine.is_lazy(self.unstored, check_back=check_back)
             or any(
-                isinstance(delivery.what, BranchReplied) and not delivery.what.attempt
+                delivery.audit
+                or (
+                    isinstance(delivery.what, BranchReplied)
+                    and not delivery.what.attempt
+                )
                 for delivery in self.absorbed
             )
         )

@@ -6,7 +6,7 @@ import pytest
 from coordinator.storage.audit import find_break
 from protos.v1 import admin_pb2, coordinator_pb2, types_pb2
 from tests.api.fakes import DEBIT
-from tests.api.node import Node
+from tests.api.node import DEBITED, Node
 from tests.api.test_operators import refusal
 
 HOUR_MS = 3_600_000
@@ -95,6 +95,38 @@ async def test_what_changes_nothing_leaves_no_audit_entry(node, accounts):
 
     assert again == first
     assert [entry[1] for entry in await audit(node)] == ["ann"]
+
+
+async def test_a_wish_behind_one_that_changed_nothing_is_answered(node, accounts):
+    """Also while an answer of a participant waits in memory for the next commit."""
+    second = coordinator_pb2.BranchSpec(branch_id="b2", operation="accounts.debit")
+    await node.begin(tries=[DEBITED, second])
+    calls = [await accounts.next_call(), await accounts.next_call()]
+    await node.admin.PauseTransaction(order())
+    await accounts.answer(calls[0])
+
+    await node.admin.PauseTransaction(order(actor="bob"))
+    resumed = await node.admin.ResumeTransaction(order(actor="bob"))
+
+    assert resumed.transaction.paused_at_ms == 0
+
+
+async def test_a_wish_means_the_state_that_is_stored(node, accounts):
+    """L1: what this node remembers of a transaction does not make a pause a no-op."""
+    await node.begin()
+    await accounts.carry_out(TRY)
+    await node.admin.PauseTransaction(order())
+    async with Node(node.store, node.clock, "node-2") as other:
+        await other.admin.ResumeTransaction(order())
+
+        again = await node.admin.PauseTransaction(order(actor="bob"))
+
+    assert again.transaction.paused_at_ms
+    assert [entry[1:3] for entry in await audit(node)] == [
+        ("ann", "PAUSE_TRANSACTION"),
+        ("ann", "RESUME_TRANSACTION"),
+        ("bob", "PAUSE_TRANSACTION"),
+    ]
 
 
 # ---- Retry, cancel, resolve --------------------------------------------------------
