@@ -32,8 +32,8 @@ _TYPES: Final[Mapping[str, Callable[[JsonValue], bool]]] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),
     "string": lambda value: isinstance(value, str),
-    "number": _is_number,
     "integer": _is_integer,
+    "number": _is_number,
 }
 
 
