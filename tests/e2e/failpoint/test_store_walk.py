@@ -54,7 +54,7 @@ async def at_take_over(world: World, armed: Armed) -> None:
         await first.killed()
         await world.start_coordinator(armed._replace(gid=gid)).killed()
         world.start_coordinator()
-        assert await playing == TCC.end == world.status(gid)
+        assert await playing == TCC.end == world.stored(gid).status
     assert set(world.effects(gid).values()) == {1}
 
 

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
+from coordinator.core.evolution import fold
+from coordinator.storage.journal import decode_events
 from participant_sdk import connect
 from tests.e2e.failpoint.flows import FLOWS, Flow
 from tests.e2e.failpoint.initiator import Initiator
@@ -15,6 +18,8 @@ from tests.e2e.failpoint.world import Child, World
 
 STEP_SECONDS_MAX = 60
 """A transaction that has not ended by then never will: no test waits for ever."""
+
+NEEDED_DECISION = {"CONFIRM": "COMMIT", "CANCEL": "ABORT", "COMPENSATION": "ABORT"}
 
 
 class Walk:
@@ -77,24 +82,33 @@ class Walk:
         return await dying
 
     def _check_stored(self, armed: Armed, died: Dying) -> None:
-        """It died on the side of the commit where it should."""
+        """It died on the side of the commit where it should, and nothing had been
+        asked of the participant that was not stored before (T4).
+        """
+        stored = self._world.stored(armed.gid)
         made = died.revisions[armed.gid]
-        expected = made if armed.moment is Moment.AFTER else made - 1
-        assert self._world.revision(armed.gid) == expected
+        assert stored.revision == made - (armed.moment is Moment.BEFORE)
+        for branch_id, phase in self._world.effects(armed.gid):
+            assert branch_id in stored.branches
+            assert stored.decision == NEEDED_DECISION.get(phase, stored.decision)
 
     async def _check_end(self, gid: str, told: str) -> None:
-        """Told = stored = due; each effect once (T6, S3); no gap (T11)."""
+        """Told = stored = due, the journal says the same (T11), and each effect of
+        this end is there once (T6, S3).
+        """
         end = await self._initiator.client.get(gid, wait=True)
-        assert end.status == self._flow.end
-        assert told == self._flow.end
-        assert self._world.status(gid) == self._flow.end
+        stored = self._world.stored(gid)
+        assert [told, end.status, stored.status] == [self._flow.end] * 3
+        numbers, texts = zip(*self._world.journal(gid), strict=True)
+        assert numbers == tuple(range(1, len(numbers) + 1))
+        folded = fold(tuple(chain.from_iterable(map(decode_events, texts))))
+        assert (folded.status, folded.decision) == (stored.status, stored.decision)
+        assert stored.branches == {b: s.status for b, s in folded.branches.items()}
         assert self._world.effects(gid) == Counter(
             (branch_id, phase)
             for branch_id, phases in self._flow.effects.items()
             for phase in phases
         )
-        numbers = self._world.journal_numbers(gid)
-        assert numbers == list(range(1, len(numbers) + 1))
 
 
 @pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)

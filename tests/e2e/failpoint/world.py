@@ -9,12 +9,12 @@ import multiprocessing
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from examples.fleet import find_free_port
 from tests.e2e.failpoint import node, shop
@@ -153,6 +153,18 @@ class Child:
         return f"{self._log.stem} {how}{refused}; see {self._log}"
 
 
+class Stored(NamedTuple):
+    """What the coordinator's tables hold of a transaction."""
+
+    revision: int
+    status: str
+    decision: str
+    branches: Mapping[str, str]
+
+
+ABSENT = Stored(0, "", "NONE", {})
+
+
 class World:
     """One coordinator and one participant on databases of their own.
 
@@ -201,21 +213,27 @@ class World:
 
     # ---- What is stored ------------------------------------------------------------
 
-    def revision(self, gid: str) -> int:
-        """Of the stored transaction; 0 when there is none."""
-        query = "SELECT revision FROM global_transactions WHERE gid = ?"
-        rows = _read(self._node_database, query, gid)
-        return int(rows[0][0]) if rows else 0
+    def stored(self, gid: str) -> Stored:
+        """The transaction as the coordinator's database has it."""
+        header = _read(
+            self._node_database,
+            "SELECT revision, status, decision FROM global_transactions WHERE gid = ?",
+            gid,
+        )
+        branches = _read(
+            self._node_database,
+            "SELECT branch_id, status FROM branches WHERE gid = ?",
+            gid,
+        )
+        if not header:
+            return ABSENT
+        ((revision, status, decision),) = header
+        return Stored(revision, status, decision, dict(branches))
 
-    def status(self, gid: str) -> str:
-        """Of the stored transaction."""
-        query = "SELECT status FROM global_transactions WHERE gid = ?"
-        return str(_read(self._node_database, query, gid)[0][0])
-
-    def journal_numbers(self, gid: str) -> list[int]:
-        """Of the transaction's journal entries, in order."""
-        query = "SELECT seq FROM journal WHERE gid = ? ORDER BY seq"
-        return [row[0] for row in _read(self._node_database, query, gid)]
+    def journal(self, gid: str) -> list[tuple[int, str]]:
+        """Number and text of the transaction's journal entries, in order."""
+        query = "SELECT seq, events FROM journal WHERE gid = ? ORDER BY seq"
+        return _read(self._node_database, query, gid)
 
     def effects(self, gid: str) -> Counter[tuple[str, str]]:
         """How often each phase of each branch took effect at the participant."""
