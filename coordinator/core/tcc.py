@@ -94,8 +94,8 @@ ATTENTION_AFTER = 10
 """Failed attempts of one confirm or cancel; with full jitter about two minutes."""
 
 NESTING_DEPTH_MAX = 8
-"""Branches inside one another's tries; deeper nesting is a loop more often than a
-design."""
+"""Branches and transactions inside one another's tries; deeper nesting is a loop more
+often than a design."""
 
 CHECK_BACK_ID = "tercet:check-back"
 """The branch id of the question to the initiator; no other branch may have it. No
@@ -277,10 +277,10 @@ def _check_nesting(tx: GlobalTransaction, spec: BranchSpec) -> None:
             field="parent_branch_id",
             reason="PARENT_NOT_OPEN",
         )
-    if depth_of(tx, spec) >= NESTING_DEPTH_MAX:
+    if tx.request.depth + depth_of(tx, spec) >= NESTING_DEPTH_MAX:
         raise InvalidRequest(
-            f"branches nest at most {NESTING_DEPTH_MAX} deep; begin an independent"
-            " transaction, or look for a loop",
+            f"branches and transactions nest at most {NESTING_DEPTH_MAX} deep; look"
+            " for a loop, or register the branch without a parent",
             field="parent_branch_id",
             reason="NESTED_TOO_DEEP",
         )

@@ -96,6 +96,20 @@ def test_nesting_is_bounded(play: Play) -> None:
     assert refusal.value.detail_reason == "NESTED_TOO_DEEP"
 
 
+def test_nesting_counts_the_transactions_around() -> None:
+    """What begins inside other transactions has as many levels less (T12)."""
+    request = replace(tcc_request(), depth=NESTING_DEPTH_MAX - 2)
+    play = Play.begin(Begin(request))
+    play.happen(Try((spec("a"),)))
+    play.happen(Try((nested("a.1", "a"),)))
+
+    with pytest.raises(InvalidRequest) as refusal:
+        play.happen(Try((nested("deeper", "a.1"),)))
+
+    assert play.due()["a.1"].depth == NESTING_DEPTH_MAX - 1
+    assert refusal.value.detail_reason == "NESTED_TOO_DEEP"
+
+
 # ---- Check-back -------------------------------------------------------------------
 
 
