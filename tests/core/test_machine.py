@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from coordinator.core import machine
+from coordinator.core.definition import Constant
 from coordinator.core.errors import (
     AlreadyExists,
     InvariantViolated,
@@ -130,6 +131,14 @@ def test_call_carries_all_that_the_participant_needs(play: Play) -> None:
     assert (call.timeout_ms, call.began_at, call.depth) == (3_000, 5, 2)
 
 
+def test_call_inside_another_try_is_one_deeper() -> None:
+    """Counted from the outermost transaction, through all that are nested (T12)."""
+    play = Play.begin(Begin(replace(tcc_request(), depth=2), (spec("a"),)))
+    play.happen(Try((replace(spec("b"), parent_branch_id="a"),)))
+
+    assert {name: call.depth for name, call in play.due().items()} == {"a": 2, "b": 3}
+
+
 def test_second_phase_brings_the_answer_of_the_first(play: Play) -> None:
     """So that a participant finds what it reserved."""
     play.answer("a", Succeeded(Payload(b"7", JSON)))
@@ -142,14 +151,15 @@ def test_second_phase_brings_the_answer_of_the_first(play: Play) -> None:
 
 def test_compensation_has_its_own_operation_and_timeout() -> None:
     """And the input that was evaluated for it."""
-    play = Play.begin(Submit(saga_request(), definition(step("a"), step("b", "a"))))
+    undone = step("a", undo_input=Constant("undo"))
+    play = Play.begin(Submit(saga_request(), definition(undone, step("b", "a"))))
     play.answer("a", Succeeded(Payload(b"7", JSON)))
     play.answer("b", Refused("NO"))
     call = play.due()["a"]
 
     assert (call.operation, call.phase) == ("a.undo", Phase.COMPENSATION)
     assert (call.timeout_ms, call.output) == (2_000, Payload(b"7", JSON))
-    assert call.input == play.branch("a").compensation_input
+    assert call.input == Payload(b'"undo"', JSON)
 
 
 def test_compensation_that_is_not_there_stops_the_transaction() -> None:

@@ -4,15 +4,19 @@ import pytest
 
 from coordinator.core.model import (
     UNDER_WAY,
+    Branch,
     BranchStatus,
     GlobalTransaction,
     Key,
     Mode,
+    Operation,
+    OperationKind,
     Phase,
     Status,
+    TransactionRequest,
     participant_of,
 )
-from tests.core.world import tcc_request
+from tests.core.world import spec, tcc_request
 
 
 def test_five_statuses_are_final() -> None:
@@ -68,3 +72,18 @@ def test_new_transactions_share_nothing() -> None:
     assert one.branches == {}
     assert one.branches is not two.branches
     assert (one.revision, one.journal_seq, one.owner) == (0, 0, "")
+
+
+def test_what_holds_when_nothing_is_said() -> None:
+    """A new branch has failed nothing; a request is no more than what was asked."""
+    branch = Branch(spec("a"), BranchStatus.TRYING)
+    request = TransactionRequest(Key("default", "g"), Mode.TCC, "pay", "d1", 0, 9)
+    operation = Operation("bank.move", OperationKind.ACTION, "bank")
+
+    assert (branch.attempts, branch.started_at) == (0, 0)
+    assert (branch.due_at, branch.pending_since, branch.finished_at) == (None,) * 3
+    assert (branch.spec.pending_timeout_ms, branch.spec.parent_branch_id) == (0, "")
+    assert (request.declared, request.depth, request.check_back) == (False, 0, "")
+    assert operation.compensable is False
+    tx = GlobalTransaction(request, Status.TRYING)
+    assert (tx.updated_at, tx.finished_at, tx.paused_at) == (0, None, None)

@@ -4,6 +4,7 @@ import pytest
 
 from coordinator.core import machine
 from coordinator.core.errors import NotFound, PreconditionFailed
+from coordinator.core.events import RetryRequested
 from coordinator.core.inputs import (
     Begin,
     Cancel,
@@ -184,3 +185,16 @@ def test_history_with_the_operators_hand_folds(play: Play) -> None:
     play.answer("b")
 
     assert machine.fold(tuple(play.facts)) == play.tx
+
+
+def test_retry_now_is_a_fact_with_its_author(play: Play) -> None:
+    """What waited is asked at once, and history says who wanted it."""
+    play.happen(Confirm())
+    play.answer("a", Unknown("DOWN", retry_after_ms=20_000))
+    assert play.asked() == {("b", "CONFIRM")}
+    play.now = 5
+
+    assert play.happen(RetryNow("ops", "it is back")) == (
+        RetryRequested("ops", "it is back", 5),
+    )
+    assert play.asked() == {("a", "CONFIRM"), ("b", "CONFIRM")}

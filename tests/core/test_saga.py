@@ -456,3 +456,67 @@ def test_compensation_that_the_definition_lacks_is_stopped() -> None:
 
     with pytest.raises(InvariantViolated, match="step a has no compensation"):
         play.happen(failed)
+
+
+@pytest.mark.parametrize(
+    ("size", "fits"), [(256 * 1024, True), (256 * 1024 + 1, False)]
+)
+def test_limit_of_an_evaluated_input_is_exact(size: int, *, fits: bool) -> None:
+    """256 KiB as it is sent, quotes included (S9, T14)."""
+    play = submit(step("a"), step("b", "a", input=reference("steps.a.output")))
+    text = b'"' + b"x" * (size - 2) + b'"'
+    play.answer("a", Succeeded(Payload(text, JSON)))
+
+    assert ("b" in play.tx.branches) is fits
+    assert (play.tx.reason_code == "EXPRESSION") is not fits
+
+
+def test_saga_without_steps_has_completed() -> None:
+    """There is nothing to wait for."""
+    assert submit().tx.status is Status.COMPLETED
+
+
+def test_compensation_gets_the_steps_own_input_by_default() -> None:
+    """What was done is named by what it was done with."""
+    play = submit(step("a", input=Constant({"n": 1})), step("b", "a"))
+    play.answer("a")
+    play.answer("b", Refused("NO"))
+
+    assert play.due()["a"].input == Payload(b'{"n":1}', JSON)
+
+
+def test_operator_too_late_for_the_timeout_changes_nothing() -> None:
+    """Time is looked at first; the decision is its own (T9)."""
+    play = chain()
+    play.now = DEADLINE
+    play.happen(CancelByOperator("eve", "wrong customer"))
+
+    assert (play.tx.reason_code, play.tx.status) == ("TIMEOUT", Status.COMPENSATING)
+
+
+def test_failure_told_from_outside_counts() -> None:
+    """Attempt 0: not the called connection says it, but it is said of this call."""
+    play = chain()
+    play.happen(BranchReplied("a", Phase.ACTION, 0, Unknown("X")))
+    assert play.branch("a").attempts == 1
+    play.happen(Cancel())
+    play.happen(BranchReplied("a", Phase.COMPENSATION, 0, Unknown("X")))
+    assert play.branch("a").attempts == 1
+    assert play.branch("a").error_code == "X"
+
+
+def test_output_is_learned_once_and_only_when_it_is_said_to_be_one() -> None:
+    """Any other failure may carry bytes; they mean nothing (S10)."""
+    play = submit(step("a", undo_input=reference("steps.a.output.entry")), step("b"))
+    play.answer("b", Refused("NO"))
+    entry = Payload(b'{"entry": 5}', JSON)
+    play.answer("a", Unknown("X", output=entry))
+    assert play.branch("a").output.data == b""
+    assert play.branch("a").attempts == 1
+    play.wait_until_due()
+    play.answer("a", Unknown(OUTPUT_NEEDED, output=entry))
+    assert play.branch("a").output == entry
+    other = Payload(b'{"entry": 6}', JSON)
+    play.answer("a", Unknown(OUTPUT_NEEDED, output=other))
+    assert play.branch("a").output == entry
+    assert play.branch("a").attempts == 2

@@ -434,3 +434,12 @@ def test_operator_cancels_and_settles(play: Play) -> None:
     play.happen(Resolve("b", "eve", "by hand"))
     assert play.tx.status is Status.RESOLVED
     assert play.statuses() == {"a": "CANCELLED", "b": "RESOLVED"}
+
+
+def test_operator_too_late_for_the_deadline_changes_nothing(play: Play) -> None:
+    """Time is looked at first; the decision is its own (T9)."""
+    tried(play, "a")
+    play.now = DEADLINE
+    play.happen(CancelByOperator("eve", "wrong customer"))
+
+    assert (play.tx.reason_code, play.tx.status) == ("DEADLINE", Status.CANCELLING)
