@@ -8,10 +8,7 @@ from coordinator.core import tcc
 from participant_sdk import Call, Refused, TransactionCancelled
 from participant_sdk.transaction import TccTransaction
 from tests.e2e.failpoint.initiator import Initiator
-from tests.e2e.failpoint.shop import Script
-
-ATTEMPT_MAX = 20
-"""A try is asked again until it is answered, however often a process dies."""
+from tests.e2e.failpoint.shop import ATTEMPT_MAX, Script
 
 DEADLINE_SECONDS = 60
 SHORT_DEADLINE_SECONDS = 0.2
@@ -112,6 +109,23 @@ def cancel(*scripts: Script) -> Play:
 
 class ChangedMind(Exception):
     """What an initiator raises to cancel."""
+
+
+def travel(*, returns: bool = False) -> Play:
+    """Try at the agency, which tries at the shop; then confirm, or cancel."""
+
+    async def play(initiator: Initiator, gid: str) -> str:
+        walk = initiator.client.tcc("walk", deadline=DEADLINE_SECONDS, gid=gid)
+        try:
+            async with walk as tx:
+                await tx.call("agency.trip", Script(), attempt_max=ATTEMPT_MAX)
+                if returns:
+                    change_mind()
+        except ChangedMind:
+            pass
+        return (await initiator.client.get(gid, wait=True)).status
+
+    return play
 
 
 async def register_and_cancel(initiator: Initiator, gid: str) -> str:
@@ -257,6 +271,22 @@ TCC_FLOWS = (
         {"1": NOTHING},
         CANCEL_POINTS,
         ("participant.cancel",),
+    ),
+    Flow(
+        "tcc-nested",
+        travel(),
+        "CONFIRMED",
+        {"1": CONFIRMED, "1.1.1": CONFIRMED},
+        COMMIT_POINTS,
+        ("participant.try", "participant.confirm"),
+    ),
+    Flow(
+        "tcc-nested-cancel",
+        travel(returns=True),
+        "CANCELLED",
+        {"1": CANCELLED, "1.1.1": CANCELLED},
+        (*CANCEL_POINTS, "tcc.try-succeeded"),
+        ("participant.try", "participant.cancel"),
     ),
     Flow(
         "tcc-commit-troubled",

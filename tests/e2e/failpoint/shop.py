@@ -1,4 +1,7 @@
-"""A participant that does as each call's input says, and notes every effect."""
+"""Participants that do as each call's input says, and note every effect.
+
+The shop does the work. The agency's try tries at the shop in turn (nesting).
+"""
 
 import asyncio
 import weakref
@@ -12,11 +15,13 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, text
 
 from participant_sdk import (
+    Client,
     Context,
     Participant,
     Pending,
     Refused,
     Retry,
+    connect,
     create_barrier_table,
 )
 from participant_sdk.barrier.sql import BranchKey
@@ -27,6 +32,12 @@ from tests.e2e.failpoint.trigger import Ready, Step, Trigger, replace, write_to
 
 NAME = "shop"
 SOON_SECONDS = 0.01
+CONNECT_SECONDS_MAX = 60
+SESSIONS = 3
+"""Of the shop, of the agency, and of the client that the agency begins with."""
+
+ATTEMPT_MAX = 20
+"""A try is asked again until it is answered, however often a process dies."""
 
 EFFECTS = "CREATE TABLE IF NOT EXISTS effects (gid TEXT, branch_id TEXT, phase TEXT)"
 NOTE = text("INSERT INTO effects VALUES (:gid, :branch_id, :phase)")
@@ -109,9 +120,35 @@ class Shop:
         if count <= script.lost.get(ctx.phase, 0):
             key = BranchKey(ctx.gid, ctx.branch_id, ctx.operation, ctx.phase)
             self.to_lose[key] += 1
-        row = {"gid": ctx.gid, "branch_id": ctx.branch_id, "phase": ctx.phase}
-        ctx.connection.execute(NOTE, row)
+        note(ctx)
         return Receipt(ctx.branch_id)
+
+
+class Agency:
+    """A participant whose try has a nested try at the shop."""
+
+    def __init__(self, engine: Engine, client: Client) -> None:
+        self.participant = Participant("agency", database=engine)
+
+        @self.participant.tcc("trip")
+        async def trip(ctx: Context, script: Script) -> None:
+            async with client.tcc("stay") as stay:
+                await stay.call("shop.reserve", script, attempt_max=ATTEMPT_MAX)
+            note(ctx)
+
+        @trip.confirm
+        def confirm(ctx: Context, _: Script, __: None) -> None:
+            note(ctx)
+
+        @trip.cancel
+        def cancel(ctx: Context, _: Script, __: None) -> None:
+            note(ctx)
+
+
+def note(ctx: Context) -> None:
+    """The effect of a call."""
+    row = {"gid": ctx.gid, "branch_id": ctx.branch_id, "phase": ctx.phase}
+    ctx.connection.execute(NOTE, row)
 
 
 def run(
@@ -120,19 +157,37 @@ def run(
     """Serve until killed, or until the armed point is reached."""
     write_to(log)
     trigger = Trigger(control, armed)
+    shop = Shop(_open(database))
+    _observe(trigger, shop)
+    asyncio.run(_serve(shop, _open(agency_database(database)), target))
+
+
+def agency_database(database: Path) -> Path:
+    """Beside the shop's own."""
+    return database.with_stem("agency")
+
+
+def _open(database: Path) -> Engine:
     engine = create_engine(f"sqlite:///{database}")
-    shop = Shop(engine)
     create_barrier_table(engine)
     with engine.begin() as connection:
         connection.execute(text(EFFECTS))
-    _observe(trigger, shop)
-    asyncio.run(shop.participant.serve(target))
+    return engine
+
+
+async def _serve(shop: Shop, engine: Engine, target: str) -> None:
+    async with connect(target, connect_timeout=CONNECT_SECONDS_MAX) as client:
+        agency = Agency(engine, client)
+        await asyncio.gather(
+            shop.participant.serve(target), agency.participant.serve(target)
+        )
 
 
 def _observe(trigger: Trigger, shop: Shop) -> None:
     """Put both sides of a point around every local commit; tell of the welcome."""
     enter, commit = CallScope.enter, LocalTransaction.commit
     welcomed = Session._welcomed
+    waiting = SESSIONS
     calls: weakref.WeakKeyDictionary[LocalTransaction, list[BranchKey]] = (
         weakref.WeakKeyDictionary()
     )
@@ -153,8 +208,11 @@ def _observe(trigger: Trigger, shop: Shop) -> None:
                 raise CommitLost
 
     def observed_welcome(session: Session, stream: Any, welcome: Any) -> None:
+        nonlocal waiting
         welcomed(session, stream, welcome)
-        trigger.say(Ready())
+        waiting -= 1
+        if not waiting:
+            trigger.say(Ready())
 
     replace(CallScope, "enter", observed_enter)
     replace(LocalTransaction, "commit", observed_commit)

@@ -115,7 +115,8 @@ class Walk:
 async def test_death_at_any_step_changes_no_end(flow: Flow, tmp_path: Path) -> None:
     """The coordinator dies before and after every commit of the flow, the participant
     around every local commit: the transaction ends as if nobody had died, its
-    initiator is told so, and every effect is there once (T5, T6, T7, T11, S3, B1).
+    initiator is told so, and every effect is there once (T4, T5, T6, T7, T11, T12,
+    S3, B1).
     """
     async with World(tmp_path) as world:
         world.start_coordinator()

@@ -238,7 +238,10 @@ class World:
     def effects(self, gid: str) -> Counter[tuple[str, str]]:
         """How often each phase of each branch took effect at the participant."""
         query = "SELECT branch_id, phase FROM effects WHERE gid = ?"
-        return Counter(_read(self._shop_database, query, gid))
+        agency_database = shop.agency_database(self._shop_database)
+        return Counter(
+            _read(self._shop_database, query, gid) + _read(agency_database, query, gid)
+        )
 
 
 def _read(database: Path, query: str, gid: str) -> list[Any]:
