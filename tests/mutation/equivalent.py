@@ -1,6 +1,52 @@
 """Mutants that no test can notice, by module, with the reason.
 
-Keys are what the run prints: the text before and after the change.
+Keys are what the run prints: function, and the text before and after the change.
 """
 
-EQUIVALENT: dict[str, dict[str, str]] = {}
+_TINY = "the jitter changes by a part in four billion, far below one millisecond"
+_SAME_INSTANT = "what is due at that very instant is made due at the same instant"
+_NOT_DONE = (
+    "a compensation that has just started is not done, and neither was the step that"
+    " it undoes"
+)
+_NOT_READ = "learning an output changes nothing that counting an attempt reads"
+_DECIDED = "what was just decided or asked back has no branch that could be overdue"
+_NOT_YET_OVERDUE = (
+    "what is overdue was decided before its answer was looked at, so the branch's own"
+    " deadline is always later than now"
+)
+_NEVER_SO_DEEP = "no registered branch is that deep; both counts refuse the next one"
+_SAME_PACE = (
+    "tries and phase two wait equally long between two attempts; they differ in how"
+    " many they have"
+)
+
+EQUIVALENT: dict[str, dict[str, str]] = {
+    "backoff": {
+        "4294967296  ->  4294967297": _TINY,
+        "4294967296  ->  4294967295": _TINY,
+    },
+    "evolution": {
+        "_due_at_once: branch.due_at > event.at  ->  branch.due_at >= event.at": (
+            _SAME_INSTANT
+        ),
+    },
+    "saga": {
+        "_compensate_what_is_clear: branch = draft.tx.branches[step_id]  ->  pass": (
+            _NOT_DONE
+        ),
+        "_compensation_failed: branch = draft.tx.branches[what.branch_id]  ->  pass": (
+            _NOT_READ
+        ),
+    },
+    "tcc": {
+        "_look_at_the_clock: return  ->  pass": _DECIDED,
+        "pending: now + 1  ->  now - 1": _NOT_YET_OVERDUE,
+        "pending: 1  ->  2": _NOT_YET_OVERDUE,
+        "pending: 1  ->  0": _NOT_YET_OVERDUE,
+        "depth_of: depth <= NESTING_DEPTH_MAX  ->  depth < NESTING_DEPTH_MAX": (
+            _NEVER_SO_DEEP
+        ),
+        "_failed: forward  ->  not forward": _SAME_PACE,
+    },
+}

@@ -56,6 +56,7 @@ class Place:
 class Mutant:
     """One wrong change; ``apply`` makes it, for good, in the tree it came from."""
 
+    function: str
     line: int
     before: str
     after: str
@@ -68,19 +69,20 @@ class Mutant:
         ast.fix_missing_locations(tree)
 
     def __str__(self) -> str:
-        return f"{self.before}  ->  {self.after}"
+        where = f"{self.function}: " if self.function else ""
+        return f"{where}{self.before}  ->  {self.after}"
 
 
 def mutants(tree: ast.Module) -> Iterator[Mutant]:
     """All mutants of a module, in the order of its text."""
-    for place, node in _places(tree, inside=False):
+    for function, place, node in _places(tree, ""):
         for new in _changes(place, node):
-            before = _text(place.parent if node is None else node)
-            yield Mutant(_line(place, node), before, _text(new), place, new)
+            line = int(getattr(node, "lineno", 0))
+            yield Mutant(function, line, _text(node), _text(new), place, new)
 
 
-def _places(node: ast.AST, *, inside: bool) -> Iterator[tuple[Place, ast.AST]]:
-    """Every node that may be changed; ``inside``: of a function."""
+def _places(node: ast.AST, inside: str) -> Iterator[tuple[str, Place, ast.AST]]:
+    """Every node that may be changed; ``inside``: of which function."""
     for field, value in ast.iter_fields(node):
         if field in _LEFT_ALONE or (_is_for_types(node) and field != "orelse"):
             continue
@@ -90,9 +92,9 @@ def _places(node: ast.AST, *, inside: bool) -> Iterator[tuple[Place, ast.AST]]:
                 continue
             place = Place(node, field, index if isinstance(value, list) else None)
             if inside or not isinstance(child, ast.stmt):
-                yield place, child
-            deeper = inside or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
-            yield from _places(child, inside=deeper)
+                yield inside, place, child
+            is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+            yield from _places(child, child.name if is_function else inside)
 
 
 def _is_left_alone(node: ast.AST) -> bool:
@@ -177,10 +179,6 @@ def _of_statements(node: ast.stmt) -> Iterator[ast.AST]:
             | ast.Continue()
         ):
             yield ast.copy_location(ast.Pass(), node)
-
-
-def _line(place: Place, node: ast.AST | None) -> int:
-    return int(getattr(node, "lineno", getattr(place.parent, "lineno", 0)))
 
 
 def _text(node: ast.AST | None) -> str:
