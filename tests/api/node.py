@@ -69,6 +69,7 @@ class Node:
             await self._server.start("127.0.0.1:0")
         )
         self.coordinator = coordinator_pb2_grpc.CoordinatorStub(self.channel)
+        self.definitions = admin_pb2_grpc.DefinitionsStub(self.channel)
         self.admin = admin_pb2_grpc.AdminStub(self.channel)
         return self
 
@@ -85,7 +86,11 @@ class Node:
         await peer.hello(
             participant=operation.participant,
             operations=[
-                types_pb2.Operation(name=operation.name, kind=KINDS[operation.kind])
+                types_pb2.Operation(
+                    name=operation.name,
+                    kind=KINDS[operation.kind],
+                    compensable=operation.compensable,
+                )
             ],
         )
         return peer

@@ -6,6 +6,7 @@ import grpc
 import pytest
 
 from protos.v1 import coordinator_pb2, participant_pb2, types_pb2
+from tests.api.client import Client
 from tests.api.fakes import DEBIT, POST
 from tests.api.node import DEBITED, Node
 from tests.api.test_operators import refusal
@@ -226,6 +227,51 @@ async def test_a_try_whose_reply_was_lost_is_asked_again(node, accounts):
     (branch,) = (await again).transaction.branches
     assert (branch.status, branch.output.data) == (types_pb2.BRANCH_TRIED, b"held")
     assert accounts.calls == []
+
+
+async def test_what_a_broken_session_asked_is_asked_on_another(node, accounts):
+    """T10: a session is a way to ask; what was asked does not hang on it."""
+    await node.begin(tries=[])
+    request = {"try": coordinator_pb2.TryRequest(gid="g1", tries=[DEBITED])}
+    first, second = Client(node.channel), Client(node.channel)
+    await first.hello()
+    await second.hello()
+    await first.send(requests=[coordinator_pb2.Request(id=1, **request)])
+    call = await accounts.next_call()
+    first.call.cancel()
+
+    await second.send(requests=[coordinator_pb2.Request(id=1, **request)])
+    await second.ask(2, get=coordinator_pb2.GetRequest(gid="g1"))
+    await accounts.answer(call)
+    await second.until(lambda: second.responses)
+
+    (branch,) = second.responses[1].transaction.branches
+    assert branch.status == types_pb2.BRANCH_TRIED
+    assert accounts.calls == []
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_reported_outcome_of_unknown_fate_is_reported_again(memory_node, kept):
+    """T7, L6: CompleteBranch may be repeated until it is acknowledged."""
+    node = memory_node
+    accounts = await node.participant(DEBIT)
+    await node.begin()
+    await accounts.answer(await accounts.next_call(), pending={})
+    request = coordinator_pb2.CompleteBranchRequest(
+        gid="g1", branch_id="b1", phase=TRY, succeeded=participant_pb2.Succeeded()
+    )
+    node.store.holding = True
+    asked = node.coordinator.CompleteBranch(request)
+    await node.store.until_held()
+    node.store.lose(kept=kept)
+    code, _ = await refusal(asked)
+    node.store.holding = False
+
+    await node.coordinator.CompleteBranch(request)
+
+    assert code is grpc.StatusCode.UNAVAILABLE
+    (branch,) = (await node.state()).branches
+    assert branch.status == types_pb2.BRANCH_TRIED
 
 
 async def test_waits_are_taken_up_again_by_asking_again(node, accounts):
