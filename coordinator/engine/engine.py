@@ -27,6 +27,8 @@ The races:
   writes by conflict. What writes nothing has no guard: a refusal, and an outcome
   that was reported unasked or an operator's wish that means nothing to us. They are
   decided once more on what is read after they came, before anybody is told (T7, T9).
+* **A lazy fact that only this node knows** holds up a confirm that reached another
+  one, so it is stored soon even if nobody asks further (``LAZY_MS_MAX``).
 * **A broken invariant** stops that transaction on this node, and no other.
 """
 
@@ -280,6 +282,7 @@ class Engine:
 
     def _settle(self, touched: Iterable[Resident]) -> None:
         """Store what has to be stored; act at once where nothing has to."""
+        now = self._clock.now()
         changes: list[Change] = []
         calls: list[CallBranch] = []
         for resident in touched:
@@ -290,7 +293,7 @@ class Engine:
                 continue  # read again; it is settled when it has been
             if resident.tx is None:
                 self._evict(resident)
-            elif resident.needs_commit:
+            elif resident.needs_commit or resident.has_waited(now):
                 resident.busy = True
                 changes.append(self._change(resident, resident.tx))
             else:
@@ -439,7 +442,8 @@ class Engine:
         ]
         for call in calls:
             in_flight[call.branch_id] = call.phase
-        due_at = machine.due_at(tx, in_flight.keys())
+        times = (machine.due_at(tx, in_flight.keys()), resident.store_at)
+        due_at = min((at for at in times if at is not None), default=None)
         if due_at is None:
             self._timers.discard(resident.key)
         else:

@@ -7,10 +7,20 @@ from typing import TypeAlias
 
 from coordinator.core import machine
 from coordinator.core.errors import CoordinatorError
-from coordinator.core.events import Event
+from coordinator.core.events import BranchSucceeded, Event
 from coordinator.core.inputs import BranchReplied, Input
-from coordinator.core.model import GlobalTransaction, Key, Phase
+from coordinator.core.model import (
+    GlobalTransaction,
+    Instant,
+    Key,
+    Milliseconds,
+    Phase,
+)
 from coordinator.ports import AuditEntry
+
+LAZY_MS_MAX: Milliseconds = 500
+"""An initiator that goes on decides sooner, and its decision's commit carries them
+along; one that is slow, or has gone to another node, costs one commit more."""
 
 Answer: TypeAlias = GlobalTransaction | CoordinatorError
 Reply: TypeAlias = Callable[[Answer], None]
@@ -111,6 +121,20 @@ class Resident:
                 for delivery in self.absorbed
             )
         )
+
+    @property
+    def store_at(self) -> Instant | None:
+        """When lazy facts that wait in memory are stored at the latest.
+
+        Nobody else knows them: a confirm that reaches another node waits for them.
+        """
+        lazy = (e for e in self.unstored if isinstance(e, BranchSucceeded))
+        first = next(lazy, None)
+        return None if first is None else first.at + LAZY_MS_MAX
+
+    def has_waited(self, now: Instant) -> bool:
+        """Whether lazy facts have been in memory alone for long enough."""
+        return self.store_at is not None and self.store_at <= now
 
     @property
     def is_audited(self) -> bool:
