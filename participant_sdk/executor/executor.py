@@ -61,10 +61,10 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 POOL_THREADS = 16
-"""Sync handlers that may block at the same time."""
+"""Sync handlers without a transaction that may block at the same time."""
 CONNECTIONS_MAX = 15
-"""Local transactions at the same time: what an engine's pool opens by default, and
-fewer than threads, so that one is always free to end a transaction."""
+"""Local transactions at the same time: what an engine's pool opens by default. There
+is one thread more, so that one is always free to end a transaction."""
 
 
 class Executor:
@@ -82,18 +82,18 @@ class Executor:
     ) -> None:
         self._registry = registry
         self._sink = error_sink(debug=debug)
-        # Where handlers run that hold no transaction, and hold up nobody else.
+        is_sqlite = engine is not None and engine.dialect.name == "sqlite"
+        # Handlers that hold no transaction: they may block, and hold up nobody else.
         self._threads = ThreadPoolExecutor(POOL_THREADS, "tercet-handler")
-        # Where local transactions run; SQLite's connection stays in one thread.
-        self._database_threads = self._threads
+        self._database_threads = ThreadPoolExecutor(
+            1 if is_sqlite else CONNECTIONS_MAX + 1, "tercet-database"
+        )
         self._runner: BatchRunner | None = None
         self._calls: Calls | None = None
         self._database: LocalDatabase | None = None
-        is_sqlite = engine is not None and engine.dialect.name == "sqlite"
         if isinstance(engine, Engine):
             self._database = LocalDatabase(engine)
             if is_sqlite:
-                self._database_threads = ThreadPoolExecutor(1, "tercet-database")
                 self._runner = BatchRunner(self._database, self._sink)
             self._calls = ThreadedCalls(self._database, self._database_threads)
         elif engine is not None:
@@ -200,7 +200,7 @@ class Executor:
     async def _call_in_transaction(self, job: Job, calls: Calls) -> CallOutcome:
         if not job.handler.is_async and self._database is not None:
             return await asyncio.get_running_loop().run_in_executor(
-                self._threads, _run_alone, self._database, job, self._sink
+                self._database_threads, _run_alone, self._database, job, self._sink
             )
         job.check_time()
         work = calls.call(job)

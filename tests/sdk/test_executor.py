@@ -1,13 +1,15 @@
 """Many calls in one commit, one bad one among them, and everything that can hang."""
 
 import asyncio
+import threading
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import create_engine, event, text
 from structlog.testing import capture_logs
 
 from participant_sdk import Participant, Refused, current
 from participant_sdk.errors import HandlerMisuse
+from participant_sdk.executor import batch
 from participant_sdk.executor.executor import Executor
 from participant_sdk.executor.outcome import clean
 from protos.v1 import types_pb2
@@ -32,13 +34,32 @@ def commits_of(engine):
     return seen
 
 
-async def test_calls_that_wait_share_one_commit(bank, executor):
+async def test_calls_that_wait_share_one_commit(bank, executor, monkeypatch):
     """One commit for all, and one delivery of all replies."""
+    monkeypatch.setattr(batch, "BATCH_SECONDS_MAX", float("inf"))
     commits = commits_of(bank.engine)
     calls = [call(TRY, f"g{n}", body={"amount": 1}) for n in range(50)]
     assert [told(r) for r in await ask(executor, *calls)] == [OK] * 50
     assert len(commits) == 1
     assert bank.money() == (OPENING - 50, 50)
+
+
+async def test_without_batches_every_call_has_its_own_commit(bank, executor):
+    """B1: as on every database but SQLite; one that fails harms no other."""
+    executor._runner = None
+    commits = commits_of(bank.engine)
+
+    def fail(ctx):
+        if ctx.gid == "g1":
+            raise ZeroDivisionError
+
+    bank.before = fail
+    calls = [call(TRY, f"g{n}") for n in range(4)]
+    replies = await ask(executor, *calls)
+    assert [told(r) for r in replies] == [OK, ("failed", "HANDLER_ERROR"), OK, OK]
+    assert len(commits) == 4
+    assert bank.money() == (OPENING - 30, 30)
+    assert bank.engine.pool.checkedout() == 0
 
 
 async def test_replies_leave_after_the_commit(bank, executor):
@@ -243,6 +264,72 @@ async def test_closing_gives_up_a_handler_that_hangs(bank):
     executor.submit([call(TRY, operation="bank.slow")], lambda _: None)
     await entered.wait()
     await executor.close()
+    assert (bank.effects("g1"), bank.rows("g1")) == ([], [])
+
+
+async def test_an_async_handlers_failed_commit_is_unknown(bank, executor):
+    """B1: told as unknown, and the next call finds out."""
+    failures = iter([OSError("disk full")])
+
+    def fail_once(_):
+        error = next(failures, None)
+        if error is not None:
+            raise error
+
+    event.listen(bank.engine, "commit", fail_once)
+    for answer in (("failed", "COMMIT_UNKNOWN"), OK):
+        (reply,) = await ask(executor, call(TRY, operation="bank.slow"))
+        assert answer == told(reply)
+    assert bank.money() == (OPENING - 10, 10)
+
+
+async def test_an_async_call_that_cannot_begin_is_asked_again(bank, executor):
+    """Its connection goes back, and the next call runs."""
+
+    def refuse(_):
+        raise OSError("gone")
+
+    event.listen(bank.engine, "begin", refuse)
+    (reply,) = await ask(executor, call(TRY, operation="bank.slow"))
+    assert told(reply) == ("failed", "DATABASE_ERROR")
+    event.remove(bank.engine, "begin", refuse)
+    (reply,) = await ask(executor, call(TRY, operation="bank.slow"))
+    assert told(reply) == OK
+    assert bank.engine.pool.checkedout() == 0
+
+
+async def test_a_database_that_is_gone_fails_an_async_call(tmp_path):
+    """The participant lives on, and so does the coordinator's question."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'missing' / 'bank.db'}")
+    shop = Participant("shop", database=engine)
+
+    @shop.action("send")
+    async def send(ctx, request): ...
+
+    executor = Executor(shop._registry, engine)
+    (reply,) = await ask(executor, call(ACTION, operation="shop.send"))
+    assert told(reply) == ("failed", "DATABASE_ERROR")
+    await executor.close()
+
+
+async def test_closing_waits_for_what_a_thread_does(bank):
+    """B1: a call that is given up while it begins leaves no open transaction."""
+    entered, release = threading.Event(), threading.Event()
+
+    def wait(_):
+        entered.set()
+        release.wait()
+
+    event.listen(bank.engine, "begin", wait)
+    executor = bank.executor()
+    executor.submit([call(TRY, operation="bank.slow")], lambda _: None)
+    await asyncio.to_thread(entered.wait)
+    closing = asyncio.create_task(executor.close())
+    await asyncio.sleep(0)
+    release.set()
+    await closing
+    event.remove(bank.engine, "begin", wait)
+    assert bank.engine.pool.checkedout() == 0
     assert (bank.effects("g1"), bank.rows("g1")) == ([], [])
 
 

@@ -366,16 +366,19 @@ async def test_of_two_attempts_the_first_answer_counts(hotel):
 
 
 @pytest.mark.parametrize("step", [1, 2])
-async def test_a_database_that_fails_leaves_the_branch_to_be_asked_again(hotel, step):
+@pytest.mark.parametrize("moment", ["begin", "commit"])
+async def test_a_database_that_fails_leaves_the_branch_to_be_asked_again(
+    hotel, moment, step
+):
     """F-15, B9: before the handler it did not run; after it, it runs again."""
-    commits = []
+    seen = []
 
     def fail_once(_):
-        commits.append(1)
-        if len(commits) == step:
+        seen.append(1)
+        if len(seen) == step:
             raise OSError("disk full")
 
-    event.listen(hotel.engine, "commit", fail_once)
+    event.listen(hotel.engine, moment, fail_once)
     executor = hotel.executor()
     assert await one(executor, hold(TRY)) == ("failed", "DATABASE_ERROR")
     assert hotel.called["TRY"] == step - 1
