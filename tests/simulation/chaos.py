@@ -2,8 +2,18 @@
 
 from typing import TYPE_CHECKING
 
-from coordinator.core.inputs import RetryNow
+from coordinator.core.inputs import (
+    CancelByOperator,
+    OperatorInput,
+    Pause,
+    Resolve,
+    Resume,
+    RetryNow,
+)
+from coordinator.core.model import Decision, GlobalTransaction, Key
 from coordinator.ports import AuditEntry
+from tests.simulation.checks import Violation
+from tests.simulation.disk import now
 from tests.simulation.node import Node
 
 if TYPE_CHECKING:
@@ -20,6 +30,7 @@ def plan(world: "World") -> None:
         "clock_jump": _jump,
         "participant_crash": _crash_participant,
         "operator": _operate,
+        "operator_hand": _take_in_hand,
     }
     rng = world.rng
     for fault, strike in strikes.items():
@@ -114,14 +125,48 @@ def _restart_participant(world: "World", participant: object) -> None:
 
 
 def _operate(world: "World") -> None:
-    """An operator asks for the next attempts at once; it is audited with its effect."""
-    node = world.alive_node()
-    if node is None or not world.checks.durable:
+    """An operator asks for the next attempts at once."""
+    if world.checks.durable:
+        key = world.rng.choice(list(world.checks.durable))
+        command(world, key, RetryNow("ann", f"r{world.next_number()}"))
+
+
+def _take_in_hand(world: "World") -> None:
+    """An operator cancels, holds, or settles a branch."""
+    if not world.checks.durable:
         return
-    key = world.rng.choice(list(world.checks.durable))
-    what = RetryNow("ann", "impatient")
-    audit = AuditEntry("ann", "RETRY_TRANSACTION", "impatient", node.clock.now())
-    world.loop.soon(node, lambda: node.engine.submit(key, what, heard, audit=audit))
+    rng = world.rng
+    tx = rng.choice(list(world.checks.durable.values()))
+    wishes = [CancelByOperator, Pause, Pause]
+    open_branches = [b for b, branch in tx.branches.items() if branch.due_at]
+    if open_branches and tx.decision is not Decision.NONE:
+        command(world, tx.key, Resolve(rng.choice(open_branches), "ann", "by phone"))
+    else:
+        command(world, tx.key, rng.choice(wishes)("ann", "looks odd"))
+
+
+def release_all(world: "World") -> None:
+    """After healing the operators let go of what they held, until they are heard."""
+    if world.over:
+        return
+    for key, tx in world.checks.durable.items():
+        if tx.paused_at is not None and not tx.status.is_final:
+            command(world, key, Resume("ann", "all is well"))
+    world.loop.later(500_000, None, release_all, world)
+
+
+def command(world: "World", key: Key, what: OperatorInput) -> None:
+    """Some node is told; what was told to have been done is in the audit trail."""
+    node = world.alive_node()
+    if node is None:
+        return
+    audit = AuditEntry(what.actor, type(what).__name__, what.reason, node.clock.now())
 
     def heard(answer: object) -> None:
-        world.rare.hit("operator_retried")
+        if isinstance(answer, GlobalTransaction) and isinstance(what, RetryNow):
+            world.rare.hit("operator_retried")
+            trail = now(world.data.audit_trail())
+            if not any(record.reason == what.reason for record in trail):
+                raise Violation("T7", key.gid, "an operator's action is not audited")
+
+    world.loop.soon(node, lambda: node.engine.submit(key, what, heard, audit=audit))

@@ -7,7 +7,7 @@ believes.
 
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from coordinator.core.actions import CallBranch
@@ -19,10 +19,12 @@ from coordinator.core.events import (
     AttentionRaised,
     BranchAbandoned,
     BranchRegistered,
+    BranchResolved,
     CompensationStarted,
     Decided,
     Event,
     Finished,
+    Paused,
     StepStarted,
     is_journaled,
 )
@@ -38,6 +40,7 @@ from coordinator.core.model import (
     Phase,
     Status,
 )
+from coordinator.core.tcc import CHECK_BACK_ID
 from coordinator.ports import Change, NodeRow, SweepRow
 from participant_sdk.barrier import rules
 from participant_sdk.barrier.sql import Admission
@@ -76,6 +79,7 @@ class Checks:
         durable: the folded journal of every transaction, kept by the checker itself.
         effects: how often each (gid, branch, phase) took effect.
         succeeded: (gid, branch) whose try or action is done for good.
+        by_hand: (gid, branch) that an operator settled; anything may become of it.
         buried: (gid, branch) that no try or action may touch any more.
     """
 
@@ -88,6 +92,7 @@ class Checks:
         self.succeeded: set[tuple[str, str]] = set()
         self.buried: set[tuple[str, str]] = set()
         self.ended: set[str] = set()
+        self.by_hand: set[tuple[str, str]] = set()
         self.callers: dict[tuple[str, str, Phase], str] = {}
         self.heartbeats: dict[str, int] = {}
         self.probing = False
@@ -143,16 +148,12 @@ class Checks:
         )
         if expected != change.after:
             raise Violation("T11", gid, "the row is not the fold of its log")
-        if not expected.status.is_final and change.due_at is None:
-            self._may_rest(expected)
+        is_held = expected.status.is_final or expected.paused_at is not None
+        if change.due_at is None and not is_held:
+            raise Violation("L7", gid, f"{expected.status}, and never due again")
         self.durable[change.key] = expected
         if expected.status.is_final:
             self._finished(expected)
-
-    def _may_rest(self, tx: GlobalTransaction) -> None:
-        if tx.decision is Decision.NONE:
-            raise Violation("L7", tx.key.gid, "undecided, and nobody will look at it")
-        raise Violation("L7", tx.key.gid, f"{tx.status}, and never due again")
 
     def _fact(self, node: "Node", tx: GlobalTransaction | None, event: Event) -> None:
         gid = tx.key.gid if tx else ""
@@ -170,6 +171,11 @@ class Checks:
                 self._late_end(tx, event)
             case BranchAbandoned():
                 self._hit("step_abandoned")
+            case BranchResolved(branch_id=branch_id):
+                self._hit("branch_resolved_by_hand")
+                self.by_hand.add((gid, branch_id))
+            case Paused():
+                self._hit("operator_paused")
             case CompensationStarted() if tx is not None:
                 branch = tx.branches[event.branch_id]
                 if branch.status is BranchStatus.RUNNING:
@@ -210,12 +216,19 @@ class Checks:
 
     def _committed(self, tx: GlobalTransaction, event: Decided) -> None:
         gid = tx.key.gid
-        if event.at >= tx.request.deadline_at:
+        if CHECK_BACK_ID in tx.branches:
+            answered = (gid, CHECK_BACK_ID) in self.succeeded
+            self._hit(
+                "initiator_asked_back_says_commit"
+                if answered
+                else "confirm_beats_check_back"
+            )
+        elif event.at >= tx.request.deadline_at:
             raise Violation("T9", gid, "committed at or after the deadline")
         if tx.request.declared:
             self._hit("declared_decided_by_itself")
         for branch_id in tx.branches:
-            if (gid, branch_id) not in self.succeeded:
+            if (gid, branch_id) not in self.succeeded and branch_id != CHECK_BACK_ID:
                 text = f"commit, but the try of {branch_id} did not succeed"
                 raise Violation("T2", gid, text)
 
@@ -230,6 +243,12 @@ class Checks:
             self._hit("try_attempts_used_up" if is_tcc else "action_attempts_used_up")
         elif event.code == "NO_FUNDS":
             self._hit("try_refused")
+        elif event.code == "NOT_MINE":
+            self._hit("initiator_asked_back_says_abort")
+        elif event.code == "CANCELLED_BY_OPERATOR":
+            self._hit("operator_cancelled")
+        elif event.code == "PENDING_TIMEOUT":
+            self._hit("pending_timed_out")
         elif event.code == "EXPRESSION":
             raise Violation("S10", tx.key.gid, f"no output to read: {event.text}")
         running = (b.status is BranchStatus.RUNNING for b in tx.branches.values())
@@ -243,26 +262,33 @@ class Checks:
         if not tx.branches:
             self._hit("empty_transaction_ended")
         for branch_id in tx.branches:
+            if branch_id == CHECK_BACK_ID or (gid, branch_id) in self.by_hand:
+                continue
             done = {phase: eff[gid, branch_id, phase] for phase in Phase}
-            match tx.status:
-                case Status.CONFIRMED:
-                    honest = done[Phase.TRY] == done[Phase.CONFIRM] == 1
-                case Status.CANCELLED:
-                    honest = done[Phase.TRY] == done[Phase.CANCEL]
-                case Status.COMPLETED:
-                    honest = done[Phase.ACTION] == 1 and not done[Phase.COMPENSATION]
-                case Status.COMPENSATED:
-                    honest = done[Phase.ACTION] == done[Phase.COMPENSATION]
-                    honest = honest or not undoable(tx, branch_id)
-                case _:
-                    honest = False
-            if not honest:
+            if not self._is_honest(tx, branch_id, done):
                 raise Violation("T8", gid, f"{tx.status}, but {branch_id} did {done}")
+        if tx.status is Status.RESOLVED:
+            self._hit("ended_as_resolved")
+            if not any(key == gid for key, _ in self.by_hand):
+                raise Violation("T8", gid, "resolved, and by nobody's hand")
         if tx.request.mode is Mode.SAGA:
             self._hit(f"saga_{tx.status.value.lower()}")
             steps = len(tx.definition.steps) if tx.definition else 0
             if tx.status is Status.COMPLETED and len(tx.branches) != steps:
                 raise Violation("S6", gid, "completed without all its steps")
+
+    def _is_honest(
+        self, tx: GlobalTransaction, branch_id: str, done: Mapping[Phase, int]
+    ) -> bool:
+        """Whether what a branch did is what the decision demands."""
+        if tx.request.mode is Mode.TCC:
+            if tx.decision is Decision.COMMIT:
+                return done[Phase.TRY] == done[Phase.CONFIRM] == 1
+            return done[Phase.TRY] == done[Phase.CANCEL] and not done[Phase.CONFIRM]
+        if tx.decision is Decision.COMMIT:
+            return done[Phase.ACTION] == 1 and not done[Phase.COMPENSATION]
+        is_even = done[Phase.ACTION] == done[Phase.COMPENSATION]
+        return is_even or not undoable(tx, branch_id)
 
     def claimed(
         self, node: "Node", rows: Sequence[SweepRow], claimed: Collection[Key]
@@ -303,7 +329,9 @@ class Checks:
         if node.owners.get(call.key) != node.name:
             raise Violation("L4", gid, f"{phase} sent by {node.name}, not its owner")
         self._is_its_time(node, tx, call)
-        if phase is Phase.ACTION:
+        if call.key in node.paused:
+            raise Violation("V8", gid, f"{phase} sent while an operator holds it")
+        if phase is Phase.ACTION and branch_id != CHECK_BACK_ID:
             self._action_sent(tx, call)
         elif phase is Phase.COMPENSATION:
             self._compensation_sent(tx, call)
@@ -353,6 +381,7 @@ class Checks:
         if undoable(tx, step_id) and branch.status not in (
             BranchStatus.COMPENSATED,
             BranchStatus.REFUSED,
+            BranchStatus.RESOLVED,
         ):
             return False
         return all(self._is_clear(tx, s) for s in definition_of(tx).successors[step_id])
@@ -488,7 +517,9 @@ class Checks:
                 raise Violation("T5", gid, f"{phase} of {branch_id}: {tx.decision}")
             if not eff[gid, branch_id, UNDOES[phase]]:
                 raise Violation("B2", gid, f"{phase} of {branch_id} undid nothing")
-        if gid in self.ended and (phase is not Phase.ACTION or undoable(tx, branch_id)):
+        if gid not in self.ended or (gid, branch_id) in self.by_hand:
+            return
+        if phase is not Phase.ACTION or undoable(tx, branch_id):
             raise Violation("T6", gid, f"{phase} of {branch_id} after the end")
 
     # ---- Initiators ----------------------------------------------------------------
@@ -502,9 +533,14 @@ class Checks:
             raise Violation("T7", key.gid, f"told {answer.decision}, is {tx.decision}")
         if answer.status.is_final and answer.status is not tx.status:
             raise Violation("T7", key.gid, f"told {answer.status}, is {tx.status}")
-        for branch_id in answer.branches:
+        for branch_id, branch in answer.branches.items():
             if branch_id not in tx.branches:
                 raise Violation("T7", key.gid, f"told of {branch_id}: not durable")
+            is_open = tx.branches[branch_id].status is BranchStatus.TRYING
+            was_tried = branch.status is BranchStatus.TRIED
+            if tx.request.check_back and was_tried and is_open:
+                # The initiator acts on it, and will be asked about it.
+                raise Violation("T7", key.gid, f"told that {branch_id} was tried")
 
 
 _UNKNOWNS = {
@@ -527,7 +563,7 @@ def definition_of(tx: GlobalTransaction) -> SagaDefinition:
 
 
 def undoable(tx: GlobalTransaction, step_id: str) -> bool:
-    """Whether a step of a saga has a compensation; every TCC branch has a cancel."""
+    """Whether a step of a saga has a compensation; every try has a cancel."""
     if tx.request.mode is Mode.TCC:
-        return True
+        return step_id != CHECK_BACK_ID
     return definition_of(tx).by_id[step_id].compensation is not None

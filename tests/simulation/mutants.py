@@ -321,6 +321,42 @@ MUTANTS = (
         "min(policy.initial_interval_ms * growth, policy.interval_max_ms)",
         "policy.initial_interval_ms * growth",
     ),
+    # ---- Operators and the check-back --------------------------------------------
+    _bug(
+        "held_calls_go_out",
+        "calls go on while an operator holds the transaction",
+        MACHINE,
+        "    if tx.paused_at is not None:\n        return ()",
+        "    if False:\n        return ()",
+    ),
+    _bug(
+        "audit_left_out",
+        "an operator's action is stored without its audit entry",
+        ENGINE,
+        "audit = next((d.audit for d in resident.absorbed if d.audit), None)",
+        "audit = None",
+    ),
+    _bug(
+        "settled_by_hand_says_confirmed",
+        "an operator's settlement ends as if the participants had answered (P4)",
+        TCC,
+        "if any(branch.status is BranchStatus.RESOLVED for branch in branches):",
+        "if False:",
+    ),
+    _bug(
+        "committed_without_asking_back",
+        "the deadline commits what the initiator should be asked about",
+        TCC,
+        "draft.add(CheckBackStarted(spec, now))",
+        "_commit(draft, now)",
+    ),
+    _bug(
+        "told_before_kept",
+        "an initiator that will be asked back acts on a try that a crash forgets",
+        MACHINE,
+        "return not check_back and all(",
+        "return all(",
+    ),
     # ---- Saga --------------------------------------------------------------------
     _bug(
         "step_does_not_wait",

@@ -99,6 +99,7 @@ class Node(Process):
 
     Attributes:
         aborted: transactions that this node knows to be decided against.
+        paused: transactions that this node knows to be held by an operator.
         claimed: what its sweeper has just claimed.
         owners: who drives each transaction, as far as this node was told.
     """
@@ -108,6 +109,7 @@ class Node(Process):
         self.index = index
         self._world = world
         self.aborted: set[Key] = set()
+        self.paused: set[Key] = set()
         self.claimed: set[Key] = set()
         self.owners: dict[Key, str] = {}
         self.clock = world.clock_of(index, self)
@@ -183,6 +185,10 @@ class Node(Process):
     def learns(self, tx: GlobalTransaction) -> None:
         """From here on it cannot claim not to know this."""
         self.owners[tx.key] = tx.owner
+        if tx.paused_at is None:
+            self.paused.discard(tx.key)
+        else:
+            self.paused.add(tx.key)
         if tx.decision is Decision.ABORT:
             self.aborted.add(tx.key)
 

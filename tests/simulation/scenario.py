@@ -35,6 +35,8 @@ FAULTS = (
     "client_cancel",
     "tight_deadline",
     "operator",
+    "operator_hand",
+    "check_back",
     "odd_client",
 )
 """Every kind of fault; a seed allows about half of them."""
@@ -146,5 +148,7 @@ def turn_knobs(scenario: Scenario) -> None:
     timers._COMPACT_ABOVE = scenario.compact_above
     tcc.ATTENTION_AFTER = scenario.attention_after
     tcc.PENDING_POLL_MS = scenario.pending_poll_ms
+    tcc.CHECK_BACK_TIMEOUT_MS = scenario.timeout_ms
+    tcc.CHECK_BACK_ATTEMPT_MAX = scenario.attempt_max
     backoff.FORWARD = scenario.forward
     backoff.PHASE_TWO = scenario.phase_two

@@ -75,7 +75,7 @@ def test_rules_hold_in_many_worlds() -> None:
 
 @pytest.mark.timeout(600)
 def test_planted_bugs_are_found() -> None:
-    """The simulator can fail: every known bug, planted in memory, breaks a rule in it."""
+    """The simulator can fail: every known bug, planted in memory, breaks a rule."""
     run = simulate(module="tests.simulation.planted")
 
     assert run.returncode == 0, run.stdout + run.stderr

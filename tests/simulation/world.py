@@ -259,6 +259,8 @@ class World:
         self.trace("heal")
         self.faulty = False
         self.cuts.clear()
+        if "operator_hand" in self.faults:
+            chaos.release_all(self)
         for node in self.nodes:
             node.crash_at = 0
             if node.stash is not None:
@@ -280,7 +282,6 @@ class World:
         self.loop.current = None
         while self.loop.step():
             pass
-        self.faulty = False
         self.checks.probing = True
         for participant in self.participants:
             participant.plans.clear()

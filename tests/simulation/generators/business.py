@@ -11,6 +11,7 @@ from coordinator.core.model import (
     Phase,
     TransactionRequest,
 )
+from coordinator.core.tcc import CHECK_BACK_ID
 from participant_sdk.executor.outcome import CallOutcome, Failed, Later, No
 
 if TYPE_CHECKING:
@@ -31,7 +32,13 @@ def timeout_ms(world: "World") -> int:
 
 
 def tcc_request(
-    key: Key, node: "Node", timeout: int, *, declared: bool = False, digest: str = "d"
+    key: Key,
+    node: "Node",
+    timeout: int,
+    *,
+    declared: bool = False,
+    digest: str = "d",
+    check_back: str = "",
 ) -> TransactionRequest:
     """As the node's wire reader would make it, with the node's own clock."""
     now = node.clock.now()
@@ -43,7 +50,21 @@ def tcc_request(
         created_at=now,
         deadline_at=now + timeout,
         declared=declared,
+        check_back=check_back,
     )
+
+
+def check_back(world: "World", gid: str) -> str:
+    """Perhaps an operation that is asked "commit or not?", with its answers."""
+    rng = world.rng
+    if "check_back" not in world.faults or rng.random() < 0.3:
+        return ""
+    participant = rng.choice(world.participants)
+    plan = failures(world)
+    if rng.random() < 0.4:
+        plan.append(No("NOT_MINE", "it gave up"))
+    participant.plans[gid, CHECK_BACK_ID, Phase.ACTION.value] = plan
+    return f"{participant.name}.ask"
 
 
 def branch(world: "World", gid: str, branch_id: str) -> BranchSpec:
@@ -58,6 +79,7 @@ def branch(world: "World", gid: str, branch_id: str) -> BranchSpec:
         input=Payload(b'{"b":"%s"}' % branch_id.encode(), JSON_CONTENT_TYPE),
         timeout_ms=world.scenario.timeout_ms,
         attempt_max=world.scenario.attempt_max,
+        pending_timeout_ms=world.rng.choice((0, 0, 50, 300)),
     )
 
 

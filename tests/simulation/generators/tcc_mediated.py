@@ -32,9 +32,16 @@ class _Story:
         self.world = client.world
         self.specs = specs
         self.timeout = timeout
+        self.check_back = business.check_back(self.world, client.key.gid)
 
     def request(self, node: "Node", digest: str = "d") -> TransactionRequest:
-        return business.tcc_request(self.client.key, node, self.timeout, digest=digest)
+        return business.tcc_request(
+            self.client.key,
+            node,
+            self.timeout,
+            digest=digest,
+            check_back=self.check_back,
+        )
 
     async def live(self) -> None:
         client, rng = self.client, self.client.rng
