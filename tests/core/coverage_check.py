@@ -40,18 +40,21 @@ def pairs() -> list[Pair]:
     names = sorted(path.stem for path in (ROOT / "coordinator/core").glob("*.py"))
     return [
         *(
-            Pair(f"coordinator/core/{name}.py", _tests_of(name))
+            Pair(f"coordinator/core/{name}.py", _tests_of("core", name))
             for name in names
             if name not in WITHOUT_RULES
         ),
-        Pair("participant_sdk/barrier/rules.py", ("tests/sdk/test_barrier_rules.py",)),
+        Pair("participant_sdk/barrier/rules.py", _tests_of("sdk", "barrier_rules")),
     ]
 
 
-def _tests_of(name: str) -> tuple[str, ...]:
+def _tests_of(folder: str, name: str) -> tuple[str, ...]:
     """``test_name.py``, and where one file is not enough ``test_name_subject.py``."""
-    more = sorted((ROOT / "tests/core").glob(f"test_{name}_*.py"))
-    return (f"tests/core/test_{name}.py", *(f"tests/core/{p.name}" for p in more))
+    more = sorted((ROOT / "tests" / folder).glob(f"test_{name}_*.py"))
+    return (
+        f"tests/{folder}/test_{name}.py",
+        *(f"tests/{folder}/{path.name}" for path in more),
+    )
 
 
 def measure(pair: Pair) -> str:
