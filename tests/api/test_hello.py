@@ -131,6 +131,32 @@ async def test_a_second_hello_ends_the_session(client):
             "hello.operations[0].input_schema",
         ),
         (
+            {
+                "participant": "bank",
+                "operations": [
+                    types_pb2.Operation(
+                        name="bank.debit",
+                        kind=types_pb2.OPERATION_TCC,
+                        output_schema=f'"{"x" * 64 * 1024}"',
+                    )
+                ],
+            },
+            "hello.operations[0].output_schema",
+        ),
+        (
+            {
+                "participant": "bank",
+                "operations": [
+                    types_pb2.Operation(
+                        name="bank.debit",
+                        kind=types_pb2.OPERATION_TCC,
+                        participant="shop",
+                    )
+                ],
+            },
+            "hello.operations[0].participant",
+        ),
+        (
             {"participant": "bank", "operations": [operation("bank.o")] * 2},
             "hello.operations",
         ),
@@ -149,6 +175,21 @@ async def test_a_wrong_hello_names_its_field(client, world, hello, field):
     assert (code, error.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
     assert world.queries.saves == []
     assert world.dispatcher.log == []
+
+
+async def test_schemas_are_kept_as_they_were_announced(client, world):
+    """JSON text, byte for byte; sagas are checked against it."""
+    schema = '{"type": "object"}'
+    announced = types_pb2.Operation(
+        name="bank.debit",
+        kind=types_pb2.OPERATION_TCC,
+        participant="bank",
+        input_schema=schema,
+    )
+
+    await client.hello(participant="bank", operations=[announced])
+
+    assert world.catalogue.operations["bank.debit"].input_schema == schema
 
 
 async def test_the_kind_of_an_operation_never_changes(serve, world):

@@ -195,6 +195,25 @@ async def test_list_pages_by_token(world, serve):
     assert world.queries.asked[1].before == (world.clock.now(), "g2")
 
 
+async def test_a_store_that_is_down_is_unavailable(world, serve):
+    """Lists and bulk actions say so, and nothing reaches the engine."""
+    channel = await serve()
+    world.queries.is_down = True
+    lists = coordinator_pb2_grpc.CoordinatorStub(channel).List
+    many = admin_pb2_grpc.AdminStub(channel).OperateMany
+    wish = admin_pb2.OperateManyRequest(
+        action=admin_pb2.RETRY,
+        filter=coordinator_pb2.ListRequest(attention=True),
+        actor="ann",
+        reason="why",
+    )
+
+    codes = [(await refusal(call))[0] for call in (lists(wish.filter), many(wish))]
+
+    assert codes == [grpc.StatusCode.UNAVAILABLE] * 2
+    assert world.engine.submitted == []
+
+
 async def test_watch_shows_every_change_until_the_end(world, serve):
     """The state now, then each newer revision once, then the stream ends."""
     stub = coordinator_pb2_grpc.CoordinatorStub(await serve())

@@ -228,6 +228,38 @@ def test_show_as_json_has_branches_and_journal(ask, server, transfer):
     assert credit["next_retry_at"] == "2023-11-14T22:13:50.000Z"
 
 
+@pytest.mark.parametrize(
+    ("data", "content_type", "shown"),
+    [
+        (b'{"ok": 1}', "application/json", '{"ok": 1}'),
+        (b"\x00", "a/b", "a/b, Base64: AA=="),
+        (b"\x00", "", "no content type, Base64: AA=="),
+    ],
+)
+def test_show_puts_an_output_on_one_line(
+    ask, server, transfer, data, content_type, shown
+):
+    """JSON as it is, anything else in Base64 with its type."""
+    transfer.output.data = data
+    transfer.output.content_type = content_type
+    server.answers["Get"] = coordinator_pb2.TransactionReply(transaction=transfer)
+    lines = ask("tx", "show", "t-1").stdout.splitlines()
+    (output,) = (line for line in lines if line.startswith("output "))
+    assert output.split(maxsplit=1)[1] == shown
+
+
+def test_show_without_branches_and_facts_says_so(ask, server):
+    """A transaction that has just begun, on a coordinator that shows no journal."""
+    server.answers["Get"] = coordinator_pb2.TransactionReply(
+        transaction=types_pb2.Transaction(gid="t-1")
+    )
+    server.answers["GetJournal"] = admin_pb2.GetJournalReply()
+    result = ask("tx", "show", "t-1", "--journal")
+    assert result.exit_code == 0, result.output
+    assert "BRANCH" not in result.stdout
+    assert result.stdout.endswith("\nno journal entries\n")
+
+
 def test_show_without_journal_does_not_ask_for_it(ask, server, transfer):
     """A journal can be long; only who wants it pays."""
     server.answers["Get"] = coordinator_pb2.TransactionReply(transaction=transfer)
