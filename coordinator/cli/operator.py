@@ -226,24 +226,31 @@ def _many(
     )
     with connected(config) as client:
         if must_ask:
-            _ask_back(client, command, request)
-        reply = client.ask(client.admin.OperateMany, request)
+            reply = _found(client, request)
+            if reply.items:
+                _require_yes(command, reply)
+        if not must_ask or reply.items:
+            reply = client.ask(client.admin.OperateMany, request)
     _show_many(config, command, reply, dry_run=how.dry_run)
 
 
-def _ask_back(
-    client: "Client", command: _Command, request: "admin_pb2.OperateManyRequest"
-) -> None:
-    """Return when the user agrees to what it would be; else the command fails."""
+def _found(
+    client: "Client", request: "admin_pb2.OperateManyRequest"
+) -> "admin_pb2.OperateManyReply":
+    """Which ones it would be."""
     from protos.v1 import admin_pb2
 
     dry = admin_pb2.OperateManyRequest()
     dry.CopyFrom(request)
     dry.dry_run = True
-    found = client.ask(client.admin.OperateMany, dry)
+    reply: admin_pb2.OperateManyReply = client.ask(client.admin.OperateMany, dry)
+    return reply
+
+
+def _require_yes(command: _Command, found: "admin_pb2.OperateManyReply") -> None:
+    """Return when the user wants it for so many; else the command fails."""
     more = " (there are more, which stay as they are)" if found.more else ""
-    number = _counted(len(found.items))
-    if found.items and not output.agreed(f"{command.name} {number}{more}?"):
+    if not output.agreed(f"{command.name} {_counted(len(found.items))}{more}?"):
         raise CommandFailed(ExitCode.ENDED_OTHERWISE, "nothing was done")
 
 

@@ -316,15 +316,16 @@ def test_anything_but_a_yes_does_nothing(ask, server, replies, answer):
 
 
 @pytest.mark.usefixtures("terminal")
-def test_nobody_is_asked_about_nothing(ask, replies):
-    """Where nothing matches there is no question."""
-    replies += [admin_pb2.OperateManyReply(), admin_pb2.OperateManyReply()]
+def test_nobody_is_asked_about_nothing(ask, server, replies):
+    """Where nothing matches there is no question, and nothing is done unasked."""
+    replies += [admin_pb2.OperateManyReply()]
     result = ask("tx", "cancel", "--name", "transfer", *WHO)
     assert (result.exit_code, result.stdout, result.stderr) == (
         0,
         "no transactions\n",
         "",
     )
+    assert [request.dry_run for _, request in server.asked] == [True]
 
 
 @pytest.mark.usefixtures("terminal")
