@@ -22,16 +22,16 @@ _SAME_PACE = (
 )
 
 EQUIVALENT: dict[str, dict[str, str]] = {
-    "backoff": {
+    "coordinator/core/backoff.py": {
         "4294967296  ->  4294967297": _TINY,
         "4294967296  ->  4294967295": _TINY,
     },
-    "evolution": {
+    "coordinator/core/evolution.py": {
         "_due_at_once: branch.due_at > event.at  ->  branch.due_at >= event.at": (
             _SAME_INSTANT
         ),
     },
-    "saga": {
+    "coordinator/core/saga.py": {
         "_compensate_what_is_clear: branch = draft.tx.branches[step_id]  ->  pass": (
             _NOT_DONE
         ),
@@ -39,7 +39,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
             _NOT_READ
         ),
     },
-    "tcc": {
+    "coordinator/core/tcc.py": {
         "_look_at_the_clock: return  ->  pass": _DECIDED,
         "pending: now + 1  ->  now - 1": _NOT_YET_OVERDUE,
         "pending: 1  ->  2": _NOT_YET_OVERDUE,
