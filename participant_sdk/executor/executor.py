@@ -119,6 +119,9 @@ class Executor:
                 at_once.append(to_reply(call.call_id, rejected.outcome))
                 continue
             handler = job.handler
+            if self._outside and self._is_busy(job):
+                at_once.append(job.reply(_BUSY))
+                continue
             if self._runner and handler.transactional and not handler.is_async:
                 self._waiting.append(job)
             else:
@@ -212,10 +215,9 @@ class Executor:
 
     async def _call_outside(self, job: Job, calls: Calls) -> CallOutcome:
         """Intent, handler, answer (B9); the handler holds neither lock nor turn."""
-        branch = (job.key.gid, job.key.branch_id)
-        if branch in self._outside:
-            # A cancel must not overtake the try that it undoes, as far as we see it.
+        if self._is_busy(job):
             return _BUSY
+        branch = (job.key.gid, job.key.branch_id)
         self._outside.add(branch)
         try:
             call = OutsideCall(job)
@@ -229,6 +231,13 @@ class Executor:
                 return await calls.transact(partial(call.record, outcome=outcome))
         finally:
             self._outside.discard(branch)
+
+    def _is_busy(self, job: Job) -> bool:
+        """A call of the same branch works outside of the database here.
+
+        A cancel must not overtake the try that it undoes, as far as we can see it.
+        """
+        return (job.key.gid, job.key.branch_id) in self._outside
 
     async def _call_handler(self, job: Job, recorded: Encoded | None) -> CallOutcome:
         if not job.handler.is_async:

@@ -318,6 +318,41 @@ async def test_a_running_try_is_not_overtaken_and_holds_nobody_up(hotel):
     assert hotel.held == {"g2"}
 
 
+async def test_a_running_action_is_not_overtaken_by_another_operation(hotel):
+    """B6, B9: also when what compensates it works in the database."""
+    entered, release = threading.Event(), threading.Event()
+    undone = []
+    hotel.participant.action("undo")(lambda ctx, request: undone.append(ctx.gid))
+
+    def wait(ctx):
+        entered.set()
+        release.wait()
+
+    hotel.before = wait
+    executor = hotel.executor()
+    book = call(ACTION, operation="hotel.book", body={})
+    running = asyncio.create_task(ask(executor, book))
+    await asyncio.to_thread(entered.wait)
+    undo = call(COMPENSATION, operation="hotel.undo", body={"room": 7})
+    assert await one(executor, undo) == ("failed", "BARRIER_BUSY")
+    release.set()
+    assert [told(r) for r in await running] == [OK]
+    for _ in range(2):
+        assert await one(executor, undo) == OK
+    assert undone == ["g1"]
+    await executor.close()
+
+
+async def test_two_calls_of_a_branch_in_one_frame_run_one(hotel):
+    """B6, B9: the second is asked again, and then gets the recorded answer."""
+    executor = hotel.executor()
+    replies = await ask(executor, hold(TRY), hold(TRY))
+    assert [told(r) for r in replies] == [OK, ("failed", "BARRIER_BUSY")]
+    assert await one(executor, hold(TRY)) == OK
+    assert hotel.called == {"TRY": 1}
+    await executor.close()
+
+
 async def test_a_try_that_is_overtaken_elsewhere_is_loud(hotel):
     """B3, B9: another process cancelled meanwhile: refused, and logged as an error."""
     elsewhere = hotel.executor()
