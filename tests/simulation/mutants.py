@@ -156,8 +156,9 @@ MUTANTS = (
         "reported_outcome_kept_in_memory",
         "an outcome that nobody can ask for again waits for the next commit",
         RESIDENT,
-        "isinstance(delivery.what, BranchReplied) and not delivery.what.attempt",
-        "False",
+        "                    isinstance(delivery.what, BranchReplied)\n"
+        "                    and not delivery.what.attempt\n",
+        "                    False\n",
     ),
     _bug(
         "decision_not_stored_first",

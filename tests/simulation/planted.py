@@ -157,13 +157,18 @@ def main() -> int:
     verdicts = hunt_all(mutants, arguments.budget, arguments.processes)
     if arguments.table:
         _say(table(verdicts))
-    killed = [v.schedules for v in verdicts if v.schedules]
     _say(f"{time.monotonic() - began:.0f} s")
-    _say(
+    _say(summary(verdicts))
+    return int(not all(verdict.schedules for verdict in verdicts))
+
+
+def summary(verdicts: list[Verdict]) -> str:
+    """The last line: how many were found, and after how many schedules."""
+    killed = [verdict.schedules for verdict in verdicts if verdict.schedules]
+    return (
         f"PLANTED killed={len(killed)}/{len(verdicts)}"
         f" median={statistics.median(killed or [0]):.0f} max={max(killed, default=0)}"
     )
-    return int(len(killed) < len(verdicts))
 
 
 def _say(line: str) -> None:

@@ -9,7 +9,7 @@ from random import Random
 
 from coordinator.core import backoff, tcc
 from coordinator.core.backoff import RetryPolicy
-from coordinator.engine import committer, engine, leases, sweeper, timers
+from coordinator.engine import committer, engine, leases, resident, sweeper, timers
 
 FAULTS = (
     "drop",
@@ -88,6 +88,7 @@ class Scenario:
     attention_after: int
     pending_poll_ms: int
     foreign_poll_ms: int
+    lazy_ms_max: int
     compact_above: int
     resident_max: int
     credits: int
@@ -122,6 +123,7 @@ def draw(seed: int, limits: Limits) -> Scenario:
         attention_after=rng.choice((2, 3, 10)),
         pending_poll_ms=rng.choice((100, 1_000)),
         foreign_poll_ms=rng.choice((100, 400)),
+        lazy_ms_max=rng.choice((20, 500)),
         compact_above=rng.choice((1, 4, 1_024)),
         resident_max=rng.choice((1, 2, 1_000, 1_000)),
         credits=rng.choice((1, 2, 16)),
@@ -145,6 +147,7 @@ def turn_knobs(scenario: Scenario) -> None:
     sweeper.PAGE = scenario.page
     committer.BATCH_MAX = scenario.batch_max
     engine.FOREIGN_POLL_MS = scenario.foreign_poll_ms
+    resident.LAZY_MS_MAX = scenario.lazy_ms_max
     timers._COMPACT_ABOVE = scenario.compact_above
     tcc.ATTENTION_AFTER = scenario.attention_after
     tcc.PENDING_POLL_MS = scenario.pending_poll_ms
