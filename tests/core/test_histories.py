@@ -16,7 +16,7 @@ from tests.core.histories import (
     histories,
 )
 
-EXAMPLES = 800
+EXAMPLES = 600
 
 
 @dataclass

@@ -41,8 +41,12 @@ CPU_SECONDS_MAX = 30
 MEMORY_BYTES_MAX = 2 << 30
 SCORE_MIN = 0.9
 
+_AT_WORK = ("barrier", "outside", "retention")
 BARRIER = (
-    Pair("participant_sdk/barrier/sql.py", ("tests/sdk/test_barrier.py",)),
+    Pair(
+        "participant_sdk/barrier/sql.py",
+        tuple(f"tests/sdk/test_{name}.py" for name in _AT_WORK),
+    ),
     Pair("participant_sdk/barrier/retention.py", ("tests/sdk/test_retention.py",)),
 )
 """The barrier's statements, beside its rules; its table is a declaration."""
