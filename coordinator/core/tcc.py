@@ -240,9 +240,11 @@ def _register(
                 )
             continue
         if draft.tx.status is not Status.TRYING or CHECK_BACK_ID in draft.tx.branches:
+            why = draft.tx.reason_code or draft.tx.decision
+            if draft.tx.decision is Decision.NONE:
+                why = "past its deadline, its initiator is being asked"
             raise PreconditionFailed(
-                f"the transaction is {draft.tx.status}"
-                f" ({draft.tx.reason_code or draft.tx.decision}); no branch can join",
+                f"the transaction is {draft.tx.status} ({why}); no branch can join",
                 field="gid",
                 reason="TRANSACTION_DECIDED",
             )
