@@ -161,27 +161,29 @@ class Checks:
             case Decided():
                 self._decided(tx, event)
             case BranchRegistered() | StepStarted() if tx is not None:
-                if tx.decision is not Decision.NONE:
-                    raise Violation("T3", gid, f"a branch joined after {tx.decision}")
+                self._joined(tx, event)
             case AttemptFailed() if event.code != "RETRY_AFTER" and tx is not None:
                 self._attempt_failed(node, tx, event)
-            case AttentionRaised():
-                self._hit("attention_raised")
             case Finished() if tx is not None:
                 self._late_end(tx, event)
-            case BranchAbandoned():
-                self._hit("step_abandoned")
             case BranchResolved(branch_id=branch_id):
                 self._hit("branch_resolved_by_hand")
                 self.by_hand.add((gid, branch_id))
-            case Paused():
-                self._hit("operator_paused")
             case CompensationStarted() if tx is not None:
                 branch = tx.branches[event.branch_id]
                 if branch.status is BranchStatus.RUNNING:
                     self._hit("compensation_of_unknown_step")
             case _:
-                pass
+                if name := _RARE_FACTS.get(type(event)):
+                    self._hit(name)
+
+    def _joined(
+        self, tx: GlobalTransaction, event: BranchRegistered | StepStarted
+    ) -> None:
+        if tx.decision is not Decision.NONE:
+            raise Violation("T3", tx.key.gid, f"a branch joined after {tx.decision}")
+        if (tx.key.gid, event.spec.parent_branch_id) in self.succeeded:
+            raise Violation("T12", tx.key.gid, "a branch joined an answered try")
 
     def _late_end(self, tx: GlobalTransaction, event: Finished) -> None:
         if event.at < tx.request.deadline_at:
@@ -548,6 +550,11 @@ _UNKNOWNS = {
     "DISCONNECTED": "session_broke_under_a_call",
     "PARTICIPANT_UNAVAILABLE": "participant_not_attached",
     "OUTPUT_NEEDED": "output_needed",
+}
+_RARE_FACTS: dict[type[Event], str] = {
+    AttentionRaised: "attention_raised",
+    BranchAbandoned: "step_abandoned",
+    Paused: "operator_paused",
 }
 _DUPLICATES = {
     Phase.TRY: "duplicate_try_answered_from_record",

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from coordinator.core import inputs
 from coordinator.core.actions import CallBranch
-from coordinator.core.model import JSON_CONTENT_TYPE, Payload
+from coordinator.core.errors import PreconditionFailed
+from coordinator.core.model import (
+    JSON_CONTENT_TYPE,
+    BranchSpec,
+    BranchStatus,
+    Decision,
+    GlobalTransaction,
+    Payload,
+)
 from participant_sdk.barrier import rules
 from participant_sdk.barrier.rules import Phase, Record, Slot
 from participant_sdk.barrier.sql import BranchKey, SqlBarrier
@@ -105,6 +113,7 @@ class Job:
     transaction: LocalTransaction
     slot: Slot = Slot.FORWARD
     recorded: Record | None = None
+    is_over: bool = False
 
     @property
     def lock(self) -> tuple[str, str]:
@@ -119,6 +128,7 @@ class Participant:
         rows: the durable barrier table.
         plans: (gid, branch, phase) to what the business says, run by run; when
             the list is used up it succeeds.
+        nested: (gid, branch) to the branch that its try tries in turn.
     """
 
     def __init__(self, world: "World", index: int) -> None:
@@ -127,6 +137,7 @@ class Participant:
         self._barrier = MemoryBarrier()
         self.process = Process(self.name)
         self.rows: Rows = {}
+        self.nested: dict[tuple[str, str], BranchSpec] = {}
         self.plans: dict[tuple[str, str, str], list[CallOutcome]] = {}
         self._locks: dict[tuple[str, str], deque[Job]] = {}
 
@@ -165,7 +176,10 @@ class Participant:
             case rules.Run(forward):
                 job.slot = admission.slot or Slot.FORWARD
                 job.recorded = forward
-                if world.happens("slow_handler"):
+                nested = self.nested.get(job.lock)
+                if nested is not None and job.key.phase is Phase.TRY:
+                    self._try_nested(job, nested)
+                elif world.happens("slow_handler"):
                     delay = world.rng.randint(1_000, 900_000)
                     world.loop.later(delay, self.process, self._finish, job)
                 else:
@@ -177,9 +191,45 @@ class Participant:
             case rules.Reject() as rejection:
                 self._commit(job, outcome_of_rejection(rejection), ran=False)
 
-    def _finish(self, job: Job) -> None:
+    def _try_nested(self, job: Job, nested: BranchSpec) -> None:
+        """This try tries another branch of its transaction, and waits for it (T12)."""
+        world, key, process = self._world, job.call.key, self.process
+
+        def reply(answer: object) -> None:
+            if isinstance(answer, GlobalTransaction):
+                world.checks.answered(key, answer)
+            world.transmit(
+                node.name, self.name, process, self._hear_nested, job, nested, answer
+            )  # fmt: skip
+
+        if node := world.alive_node():
+            what = inputs.Try((nested,))
+            world.transmit(
+                self.name, node.name, node, node.engine.submit, key, what, reply
+            )
+        patience = job.call.timeout_ms * 1_000
+        world.loop.later(patience, process, self._hear_nested, job, nested, None)
+
+    def _hear_nested(self, job: Job, nested: BranchSpec, answer: object) -> None:
+        if job.is_over:
+            return
+        job.is_over = True
+        outcome: CallOutcome | None = Failed("NESTED_UNKNOWN")
+        if isinstance(answer, GlobalTransaction):
+            branch = answer.branches.get(nested.branch_id)
+            if branch is not None and branch.status is BranchStatus.TRIED:
+                self._world.rare.hit("nested_try_joined")
+                outcome = None
+            elif answer.decision is Decision.ABORT:
+                outcome = No("NESTED_REFUSED")
+        elif isinstance(answer, PreconditionFailed):
+            self._world.rare.hit("nested_try_came_too_late")
+            outcome = No("NESTED_REFUSED")
+        self._finish(job, outcome)
+
+    def _finish(self, job: Job, outcome: CallOutcome | None = None) -> None:
         """The business code has run; keep or undo it, and record its answer."""
-        outcome = self._business(job)
+        outcome = outcome or self._business(job)
         record = record_of(job.key.phase, outcome)
         if record is not None:
             self._barrier.settle(job.transaction, job.key, job.slot, record)

@@ -45,9 +45,9 @@ one and a lease of 300 ms.
 **Safety** is judged at every commit, call, effect and answer, on what really happened:
 the checker folds the journal itself and counts the effects at the participants. It
 never asks a node what it believes. **Liveness:** then all faults stop, and every
-transaction has to end within the bound of V1. **After the end** whatever is still on its way
-arrives, and stray tries, confirms, cancels and compensations are sent once more:
-nothing may come of them.
+transaction has to end within the bound of V1. **After the end** whatever is
+still on its way arrives, and stray tries, confirms, cancels and compensations are sent
+once more: nothing may come of them.
 
 The {states} rare states that every long run must see stand in
 `tests/simulation/rare.py`. A failing seed is shrunk (fewer transactions, nodes and

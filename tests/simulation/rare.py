@@ -66,6 +66,8 @@ STATES = (
     "initiator_asked_back_says_abort",
     "confirm_beats_check_back",
     "pending_timed_out",
+    "nested_try_joined",
+    "nested_try_came_too_late",
     "empty_transaction_ended",
     # Sagas
     "saga_completed",

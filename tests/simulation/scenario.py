@@ -37,6 +37,7 @@ FAULTS = (
     "operator",
     "operator_hand",
     "check_back",
+    "nested",
     "odd_client",
 )
 """Every kind of fault; a seed allows about half of them."""

@@ -56,7 +56,7 @@ def test_what_failed_once_stays_well() -> None:
         assert run.returncode == 0, run.stdout
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_800)
 def test_rules_hold_in_many_worlds() -> None:
     """Every rule that the simulator judges holds at every event of every schedule.
 
@@ -75,7 +75,7 @@ def test_rules_hold_in_many_worlds() -> None:
     ), run.stdout
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_800)
 def test_planted_bugs_are_found() -> None:
     """The simulator can fail: every known bug, planted in memory, breaks a rule."""
     run = simulate(module="tests.simulation.planted")

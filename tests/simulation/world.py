@@ -285,6 +285,7 @@ class World:
         self.checks.probing = True
         for participant in self.participants:
             participant.plans.clear()
+            participant.nested.clear()
         for key, tx in self.checks.durable.items():
             phases = _STRAYS.get(tx.status, ())  # a begin may arrive now
             for branch_id, branch in tx.branches.items():

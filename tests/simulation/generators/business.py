@@ -1,5 +1,6 @@
 """What all generators share: requests, branches, and what participants say to them."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coordinator.core.model import (
@@ -83,9 +84,18 @@ def branch(world: "World", gid: str, branch_id: str) -> BranchSpec:
     )
 
 
-def branches(world: "World", gid: str) -> list[BranchSpec]:
+def branches(world: "World", gid: str, *, may_nest: bool = True) -> list[BranchSpec]:
+    """What the initiator tries; a try may bring a nested one along."""
     count = world.rng.choice((0, 1, 2, 2, 3, 3, 3, 4))
-    return [branch(world, gid, f"b{i}") for i in range(count)]
+    specs = [branch(world, gid, f"b{i}") for i in range(count)]
+    if may_nest and specs and "nested" in world.faults and world.rng.random() < 0.4:
+        parent = world.rng.choice(specs)
+        name = parent.operation.partition(".")[0]
+        child = branch(world, gid, f"{parent.branch_id}.n")
+        child = replace(child, parent_branch_id=parent.branch_id)
+        holder = next(p for p in world.participants if p.name == name)
+        holder.nested[gid, parent.branch_id] = child
+    return specs
 
 
 def script_forward(

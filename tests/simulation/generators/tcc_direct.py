@@ -28,7 +28,7 @@ async def _live(client: Client, lasts_ms: int) -> None:
         return
     seen: set[str] = set()
     failed = False
-    for spec in business.branches(world, key.gid):
+    for spec in business.branches(world, key.gid, may_nest=False):
         registered = await client.ask(lambda node, spec=spec: Register((spec,)))
         if client.may_die():
             return
