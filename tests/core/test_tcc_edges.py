@@ -9,6 +9,7 @@ from coordinator.core.errors import PreconditionFailed
 from coordinator.core.inputs import (
     Begin,
     BranchReplied,
+    Cancel,
     Confirm,
     Pending,
     Register,
@@ -131,3 +132,23 @@ def test_direct_branches_do_not_keep_a_declared_one_from_being_listed() -> None:
     play.happen(Confirm(frozenset("ab")))
 
     assert play.tx.status is Status.CONFIRMING
+
+
+def test_late_branch_is_told_why_it_cannot_join() -> None:
+    """The decision's reason where there is one, else the decision itself (T3)."""
+
+    def told(play: Play) -> str:
+        with pytest.raises(PreconditionFailed) as refusal:
+            play.happen(Try((spec("late"),)))
+        return str(refusal.value)
+
+    cancelled = Play.begin(Begin(tcc_request()))
+    cancelled.happen(Cancel("CHANGED_MIND"))
+    assert "(CHANGED_MIND)" in told(cancelled)
+    confirmed = Play.begin(Begin(tcc_request()))
+    confirmed.happen(Confirm())
+    assert "(COMMIT)" in told(confirmed)
+    asked = Play.begin(Begin(tcc_request(check_back="shop.ask")))
+    asked.now = DEADLINE
+    asked.happen(Woken())
+    assert "past its deadline, its initiator is being asked" in told(asked)

@@ -41,7 +41,7 @@ CPU_SECONDS_MAX = 30
 MEMORY_BYTES_MAX = 2 << 30
 SCORE_MIN = 0.9
 
-_AT_WORK = ("barrier", "outside", "retention")
+_AT_WORK = ("barrier_sql", "barrier", "outside", "retention")
 BARRIER = (
     Pair(
         "participant_sdk/barrier/sql.py",
