@@ -42,7 +42,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "coordinator/core/tcc.py": {
         "_look_at_the_clock: return  ->  pass": _DECIDED,
         "pending: now + 1  ->  now - 1": _NOT_YET_OVERDUE,
-        "pending: 1  ->  2": _NOT_YET_OVERDUE,
         "pending: 1  ->  0": _NOT_YET_OVERDUE,
         "depth_of: depth <= NESTING_DEPTH_MAX  ->  depth < NESTING_DEPTH_MAX": (
             _NEVER_SO_DEEP
