@@ -10,9 +10,9 @@ from participant_sdk.transaction import TccTransaction
 from tests.e2e.failpoint.initiator import Initiator
 from tests.e2e.failpoint.shop import ATTEMPT_MAX, Script
 
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 600
 SHORT_DEADLINE_SECONDS = 0.2
-CHECK_BACK_SECONDS = 0.5
+CHECK_BACK_SECONDS = 1.0
 """Long enough for one try, which has to be there before."""
 
 FOR_EVER = 1_000_000
@@ -389,7 +389,7 @@ def definition(name: str, steps: str, *, attention_after: int = 10) -> str:
 apiVersion: tercet/v1
 kind: Saga
 metadata: {{name: {name}, version: 1.0.0}}
-timeout: 1m
+timeout: 10m
 defaults:
   retry: {{maxAttempts: {ATTEMPT_MAX}, initialInterval: 20ms}}
   timeout: 10s

@@ -187,7 +187,7 @@ def _observe(trigger: Trigger, shop: Shop) -> None:
     """Put both sides of a point around every local commit; tell of the welcome."""
     enter, commit = CallScope.enter, LocalTransaction.commit
     welcomed = Session._welcomed
-    waiting = SESSIONS
+    sessions: set[Session] = set()
     calls: weakref.WeakKeyDictionary[LocalTransaction, list[BranchKey]] = (
         weakref.WeakKeyDictionary()
     )
@@ -208,10 +208,9 @@ def _observe(trigger: Trigger, shop: Shop) -> None:
                 raise CommitLost
 
     def observed_welcome(session: Session, stream: Any, welcome: Any) -> None:
-        nonlocal waiting
         welcomed(session, stream, welcome)
-        waiting -= 1
-        if not waiting:
+        sessions.add(session)
+        if len(sessions) == SESSIONS:
             trigger.say(Ready())
 
     replace(CallScope, "enter", observed_enter)

@@ -10,9 +10,7 @@ from participant_sdk import connect
 from tests.e2e.failpoint.flows import SAGA_FLOWS, TCC_FLOWS
 from tests.e2e.failpoint.initiator import Initiator
 from tests.e2e.failpoint.points import SCHEMA_POINT, Armed, Moment
-from tests.e2e.failpoint.world import World
-
-STEP_SECONDS_MAX = 60
+from tests.e2e.failpoint.world import SECONDS_MAX, World
 
 TCC = TCC_FLOWS[0]
 SAGA = SAGA_FLOWS[0]
@@ -36,10 +34,10 @@ async def at_attach(world: World, armed: Armed) -> None:
 async def at_publication(world: World, armed: Armed) -> None:
     """A saga, whose publisher asks again: the version is there, and runs."""
     coordinator = world.start_coordinator(armed)
-    async with connect(world.target) as client:
+    async with connect(world.target, connect_timeout=SECONDS_MAX) as client:
         initiator = Initiator(client, world.target)
         publishing = asyncio.create_task(initiator.publish(SAGA.saga))
-        await coordinator.killed()
+        await coordinator.killed(publishing)
         world.start_coordinator()
         await publishing
         await run_saga(world, initiator, f"{SAGA.name}:published")
@@ -49,10 +47,11 @@ async def at_take_over(world: World, armed: Armed) -> None:
     """A decided transaction, whose next owner dies as well; it ends all the same."""
     gid = f"{TCC.name}:taken-over"
     first = world.start_coordinator(Armed("tcc.decided-commit", Moment.AFTER, gid))
-    async with connect(world.target) as client:
+    async with connect(world.target, connect_timeout=SECONDS_MAX) as client:
         playing = asyncio.create_task(TCC.play(Initiator(client, world.target), gid))
-        await first.killed()
-        await world.start_coordinator(armed._replace(gid=gid)).killed()
+        await first.killed(playing)
+        second = world.start_coordinator(armed._replace(gid=gid))
+        await second.killed(playing)
         world.start_coordinator()
         assert await playing == TCC.end == world.stored(gid).status
     assert set(world.effects(gid).values()) == {1}
@@ -65,7 +64,7 @@ async def at_departure(world: World, armed: Armed) -> None:
     coordinator.terminate()
     await coordinator.killed()
     world.start_coordinator()
-    async with connect(world.target) as client:
+    async with connect(world.target, connect_timeout=SECONDS_MAX) as client:
         initiator = Initiator(client, world.target)
         await run_saga(world, initiator, f"{SAGA.name}:departed")
 
@@ -90,6 +89,7 @@ STEPS: Mapping[str, Step] = {
 coordinator and leaves one that serves."""
 
 
+@pytest.mark.timeout(SECONDS_MAX)
 @pytest.mark.parametrize("moment", Moment)
 async def test_death_at_any_other_write_loses_nothing(
     moment: Moment, tmp_path: Path
@@ -97,7 +97,7 @@ async def test_death_at_any_other_write_loses_nothing(
     """A node dies around every write that is no transaction's: its successor serves,
     and what was asked is done once (T7, T10, L3, L7).
     """
-    async with World(tmp_path) as world, asyncio.timeout(STEP_SECONDS_MAX):
+    async with World(tmp_path) as world:
         for point, step in STEPS.items():
             await step(world, Armed(point, moment))
             await world.coordinator.ended()

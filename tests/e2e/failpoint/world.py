@@ -41,6 +41,10 @@ PRELOADED = (
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(list(PRELOADED))
 
+SECONDS_MAX = 300
+"""A walk takes some seconds, on a busy machine some dozens; one that has not ended by
+then never will."""
+
 Entry = Callable[[Connection, Armed | None, Path, str, Path], None]
 
 
@@ -81,9 +85,18 @@ class Child:
         self._control.send(armed)
         await self._or_gone(self._is_armed)
 
-    async def killed(self) -> Dying:
-        """Return when it has killed itself where it was armed."""
-        await self._is_gone.wait()
+    async def killed(self, playing: "asyncio.Task[Any] | None" = None) -> Dying:
+        """Return when it has killed itself where it was armed.
+
+        Args:
+            playing: what runs into the point; it must not end before.
+        """
+        going = asyncio.create_task(self._is_gone.wait())
+        waits = {going} if playing is None else {going, playing}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if playing is not None and not going.done():
+            going.cancel()
+            raise AssertionError(f"never hit: the flow ended with {await playing}")
         await asyncio.to_thread(self._process.join)
         words, code = self.last_words, self._process.exitcode
         self.close()
@@ -170,13 +183,11 @@ class World:
 
     Attributes:
         reached: all points that were passed, on both sides of their commits.
-        kills: processes that killed themselves.
     """
 
     def __init__(self, directory: Path) -> None:
         self.target = f"127.0.0.1:{find_free_port()}"
         self.reached: set[str] = set()
-        self.kills = 0
         self.coordinator: Child
         self.participant: Child
         self._node_database = directory / "coordinator.sqlite"
