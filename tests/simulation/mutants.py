@@ -125,6 +125,13 @@ MUTANTS = (
         "            ticket.answer(refusal)",
     ),
     _bug(
+        "reported_outcome_lost_on_stale_state",
+        "an outcome that a node does not understand is acknowledged and dropped",
+        ENGINE,
+        "            (is_unasked or delivery.audit)\n",
+        "            delivery.audit\n",
+    ),
+    _bug(
         "call_mark_never_cleared",
         "an answered call counts as under way for ever",
         ENGINE,
