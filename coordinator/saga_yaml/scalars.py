@@ -90,7 +90,8 @@ def fold_breaks(text: str) -> str:
         return text
     first, *middle, last = text.split("\n")
     lines = [line.strip(" \t") for line in middle]
-    return _joined([first.rstrip(" \t"), *lines, last.lstrip(" \t")])
+    lines = [first.rstrip(" \t"), *lines, last.lstrip(" \t")]
+    return _joined(lines, escapes=False)
 
 
 def unquote_double(text: str) -> str:
@@ -100,7 +101,8 @@ def unquote_double(text: str) -> str:
     if "\n" in text:
         first, *others = text.split("\n")
         lines = [first, *(line.lstrip(" \t") for line in others)]
-        text = _joined([*map(_right_stripped, lines[:-1]), lines[-1]])
+        lines[:-1] = map(_right_stripped, lines[:-1])
+        text = _joined(lines, escapes=True)
     unescaped = _ESCAPE.sub(_unescape, text)
     if _SURROGATE.search(unescaped):
         # JSON writes a character beyond the first plane as two escapes.
@@ -122,7 +124,7 @@ def _ends_in_escape(line: str) -> bool:
     return bool((len(line) - len(line.rstrip("\\"))) % 2)
 
 
-def _joined(lines: list[str]) -> str:
+def _joined(lines: list[str], *, escapes: bool) -> str:
     """Lines of one flow scalar: a break is a space, and escaped it is nothing."""
     parts = [lines[0]]
     breaks = 0
@@ -130,7 +132,7 @@ def _joined(lines: list[str]) -> str:
         breaks += 1
         if line or number == len(lines):
             fold = "" if breaks > 1 else " "
-            if _ends_in_escape(parts[-1]):
+            if escapes and _ends_in_escape(parts[-1]):
                 parts[-1], fold = parts[-1][:-1], ""
             parts += ["\n" * (breaks - 1) + fold, line]
             breaks = 0

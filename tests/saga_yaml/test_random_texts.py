@@ -9,10 +9,10 @@ from coordinator.saga_yaml import SagaRefused, parse
 from tests.saga_yaml.test_definition import CATALOGUE, HEADER, LOAN, STEP
 
 
-def parsed(text):
+def parsed(text, operations=None):
     """The definition or the findings; any other error comes through."""
     try:
-        return parse(text, operations=CATALOGUE), ()
+        return parse(text, operations=operations), ()
     except SagaRefused as refusal:
         return None, refusal.findings
 
@@ -52,7 +52,7 @@ PIECES = st.sampled_from(
 def test_random_text_raises_nothing_but_a_refusal(text):
     """Whatever is typed, the answer is a definition or findings with places."""
     for candidate in (text, HEADER + STEP + "  input:\n    " + text):
-        definition, findings = parsed(candidate)
+        definition, findings = parsed(candidate, CATALOGUE)
         assert bool(findings) is (definition is None)
         assert all(f.line >= 1 and f.column >= 1 for f in findings)
 

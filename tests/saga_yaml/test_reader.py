@@ -47,6 +47,7 @@ TEXTS = [
     "a: 'it''s'\nb: \"x\\ty\\u00e9\\x41\"\n",
     "a: one\n  two\n\n  three\n",
     "a: 'one\n  two\n\n  three'\n",
+    "a: 'one\\\n  two'\nb: one\\\n  two\n",
     'a: "one\n  two\\\n  three \\\n\n  four"\n',
     "a: |\n  one\n    two\n\n  three\n\nb: 1\n",
     "a: >\n  one\n  two\n\n  three\n    more\n    more\n  end\n",
@@ -109,6 +110,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(derandomize=True, deadline=None)
 @given(VALUES, st.booleans(), st.sampled_from([None, 1, 4]))
 def test_json_is_yaml(value, is_ascii, indent):
     """YAML 1.2 holds JSON: what JSON wrote is read back unchanged."""
@@ -118,7 +120,8 @@ def test_json_is_yaml(value, is_ascii, indent):
     assert value_of(text) == value
 
 
-WORDS = st.text("ab c:#-'\"é0.~\\\n", max_size=20)
+# No "b": ruamel.yaml reads 0b0 as a number, which YAML 1.2 does not.
+WORDS = st.text("ag c:#-'\"é0.~\\\n", max_size=20)
 
 
 @st.composite
@@ -152,7 +155,7 @@ def block_documents(draw):
     return "\n".join(lines) + "\n"
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, derandomize=True, deadline=None)
 @given(block_documents())
 def test_accepts_nothing_that_ruamel_reads_otherwise(text):
     """A text that both readers accept means the same to both."""
