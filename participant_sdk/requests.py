@@ -1,10 +1,15 @@
 """Requests to the coordinator: sent, asked again, and their answers understood."""
 
 import asyncio
-import random
 from typing import Final
 
 import grpc
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    wait_random_exponential,
+)
 
 from participant_sdk.errors import (
     AlreadyExists,
@@ -74,26 +79,58 @@ class Requests:
         """
         try:
             async with asyncio.timeout(None if wait else self._seconds):
-                return await self._ask(request)
+                try:
+                    return await self._ask(request)
+                except _Busy as refusal:
+                    # Rare, so that no request pays for what only these need.
+                    return await self._ask_again(request, refusal)
         except TimeoutError:
             raise Unavailable(
                 f"no answer within {self._seconds:g} s; the outcome is unknown: ask "
                 "again with the same gid, or get() it"
             ) from None
 
+    async def _ask_again(self, request: Request, refusal: "_Busy") -> Transaction:
+        answers = [refusal]
+
+        async def next_answer() -> Transaction:
+            if answers:
+                raise answers.pop()  # the first attempt was made already
+            return await self._ask(request)
+
+        return await _asking_again(next_answer)
+
     async def _ask(self, request: Request) -> Transaction:
-        attempt = 0
-        while True:
-            response = await self._session.request(request)
-            if response.HasField("transaction"):
-                return response.transaction
-            error = error_of(response.error)
-            if not isinstance(error, Overloaded | Unavailable):
-                raise error
-            attempt += 1
-            limit = RETRY_SECONDS_FIRST * 2 ** min(attempt, 10)
-            jitter = random.uniform(0, min(limit, RETRY_SECONDS_MAX))  # noqa: S311
-            await asyncio.sleep((error.retry_after_seconds or 0.0) + jitter)
+        response = await self._session.request(request)
+        if response.HasField("transaction"):
+            return response.transaction
+        error = error_of(response.error)
+        raise _Busy(error) if isinstance(error, Overloaded | Unavailable) else error
+
+
+class _Busy(Exception):
+    """The coordinator answered that it cannot answer now."""
+
+    def __init__(self, error: RequestError) -> None:
+        self.error = error
+        super().__init__()
+
+
+_back_off = wait_random_exponential(
+    multiplier=RETRY_SECONDS_FIRST, max=RETRY_SECONDS_MAX
+)
+
+
+def _wait(state: RetryCallState) -> float:
+    """As long as the coordinator advises, and a random while on top."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    advised = error.error.retry_after_seconds if isinstance(error, _Busy) else None
+    return (advised or 0.0) + _back_off(state)
+
+
+_asking_again = AsyncRetrying(
+    retry=retry_if_exception_type(_Busy), wait=_wait, reraise=True
+)
 
 
 def _ignore(future: "asyncio.Future[Response]") -> None:
