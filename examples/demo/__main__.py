@@ -58,7 +58,7 @@ def main(
     ] = 1,
     in_flight: Annotated[
         int, typer.Option(min=1, max=10_000, help="Transactions at once.")
-    ] = 64,
+    ] = 256,
     seed: Annotated[int, typer.Option(help="Of everything that is random.")] = 7,
     directory: Annotated[
         Path | None,
