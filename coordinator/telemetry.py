@@ -17,16 +17,13 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-NODE_STARTED: Final = "node_started"
 NODE_READY: Final = "node_ready"
 NODE_DRAINING: Final = "node_draining"
 NODE_STOPPED: Final = "node_stopped"
 NODE_FAILED: Final = "node_failed"
-NODE_LOST: Final = "node_lost"
 INSECURE_LISTENER_OPENED: Final = "insecure_listener_opened"
 DATABASE_MIGRATED: Final = "database_migrated"
 STORE_FAILED: Final = "store_failed"
-STORE_RECOVERED: Final = "store_recovered"
 SWEEP_FAILED: Final = "sweep_failed"
 COMMIT_CONFLICTED: Final = "commit_conflicted"
 TRANSACTION_TAKEN_OVER: Final = "transaction_taken_over"
@@ -34,14 +31,9 @@ TRANSACTION_DECIDED: Final = "transaction_decided"
 TRANSACTION_ENDED: Final = "transaction_ended"
 TRANSACTION_STOPPED: Final = "transaction_stopped"
 ATTENTION_RAISED: Final = "attention_raised"
-BRANCH_FAILED: Final = "branch_failed"
-BRANCH_REFUSED: Final = "branch_refused"
 PARTICIPANT_ATTACHED: Final = "participant_attached"
 PARTICIPANT_DETACHED: Final = "participant_detached"
 SESSION_BROKEN: Final = "session_broken"
-SAGA_PUBLISHED: Final = "saga_published"
-OPERATION_REGISTERED: Final = "operation_registered"
-OPERATOR_ACTED: Final = "operator_acted"
 REQUEST_FAILED: Final = "request_failed"
 
 REDACTED_KEYS: Final = frozenset(

@@ -24,11 +24,16 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
+from coordinator import telemetry
 from coordinator.core.actions import CallBranch
 from coordinator.core.inputs import BranchReplied, Outcome, Unknown
 from coordinator.core.model import Key, participant_of
 from coordinator.engine.timers import Timers
 from coordinator.ports import Clock, Link, OnReplies
+
+_log = structlog.get_logger(__name__)
 
 QUEUE_MAX = 50_000
 """Calls that wait for one participant's credit; the rest is asked again later."""
@@ -73,6 +78,7 @@ class Dispatcher:
         attached = _Attached(participant, link, credits)
         self._by_link[link] = attached
         self._links.setdefault(participant, []).append(attached)
+        _log.info(telemetry.PARTICIPANT_ATTACHED, participant=participant)
         self._pump(participant)
 
     def drain(self, link: Link) -> None:
@@ -87,6 +93,7 @@ class Dispatcher:
             return
         links = self._links[attached.participant]
         links.remove(attached)
+        _log.info(telemetry.PARTICIPANT_DETACHED, participant=attached.participant)
         self._fail(attached.open, Unknown("DISCONNECTED", "its session ended"))
         if not links:
             del self._links[attached.participant]

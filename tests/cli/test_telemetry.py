@@ -30,11 +30,11 @@ def logged():
 def test_an_event_is_one_json_line(logged):
     """With its name, level, time and what it is about."""
     lines = logged()
-    telemetry.get_logger(gid="t-1").info(telemetry.BRANCH_FAILED, attempt=2)
+    telemetry.get_logger(gid="t-1").info(telemetry.STORE_FAILED, attempt=2)
     (line,) = lines()
     assert line.pop("at").endswith("Z")
     assert line == {
-        "event": "branch_failed",
+        "event": "store_failed",
         "level": "info",
         "gid": "t-1",
         "attempt": 2,
@@ -45,8 +45,8 @@ def test_events_below_the_level_are_not_even_formed(logged):
     """A debug call costs a method that does nothing."""
     lines = logged(level="warning")
     log = telemetry.get_logger()
-    log.debug(telemetry.BRANCH_FAILED)
-    log.info(telemetry.BRANCH_FAILED)
+    log.debug(telemetry.STORE_FAILED)
+    log.info(telemetry.STORE_FAILED)
     assert lines() == []
     log.warning(telemetry.STORE_FAILED)
     assert [line["event"] for line in lines()] == ["store_failed"]
@@ -138,7 +138,7 @@ def test_exceptions_are_shown_with_their_trace_but_without_values(logged):
 def test_long_texts_keep_their_beginning_and_end(logged):
     """A participant's error text is not a place to store things."""
     lines = logged()
-    telemetry.get_logger().info(telemetry.BRANCH_FAILED, why="a" * 9_999 + "end")
+    telemetry.get_logger().info(telemetry.STORE_FAILED, why="a" * 9_999 + "end")
     why = lines()[0]["why"]
     assert len(why) < 4_200
     assert why.startswith("aaa")
@@ -189,7 +189,7 @@ def test_values_cannot_forge_a_line(logged):
     """A line break inside a value stays inside its line."""
     for log_format in ("json", "console"):
         output = logged(log_format=log_format)
-        telemetry.get_logger().info(telemetry.BRANCH_FAILED, why="a\nforged line")
+        telemetry.get_logger().info(telemetry.STORE_FAILED, why="a\nforged line")
         text = output() if log_format == "console" else json.dumps(output())
         assert "\nforged" not in text
 

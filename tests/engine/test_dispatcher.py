@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from coordinator.core.actions import CallBranch
 from coordinator.core.inputs import BranchReplied, Succeeded, Unknown
@@ -70,6 +71,20 @@ def test_answer_comes_back_with_its_call(desk: Desk) -> None:
 
     assert desk.outcomes == [
         (Key("default", "g-1"), BranchReplied("b", Phase.TRY, 1, Succeeded()))
+    ]
+
+
+def test_coming_and_going_is_logged_once(desk: Desk) -> None:
+    """Operators see when a participant is there, and when it is not."""
+    link = FakeLink()
+    with capture_logs() as logs:
+        desk.dispatcher.attach("bank", link, credits=1)
+        desk.dispatcher.detach(link)
+        desk.dispatcher.detach(link)
+
+    assert [(line["event"], line["participant"]) for line in logs] == [
+        ("participant_attached", "bank"),
+        ("participant_detached", "bank"),
     ]
 
 
