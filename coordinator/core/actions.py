@@ -19,6 +19,8 @@ class CallBranch:
         timeout_ms: after which the outcome is unknown.
         began_at: when the transaction was accepted; a participant that has removed
             old rows of its barrier tells by it which calls come too late (B3).
+        reconsider: an action that was refused answers anew, instead of repeating
+            what is recorded.
     """
 
     key: Key
@@ -31,3 +33,4 @@ class CallBranch:
     timeout_ms: Milliseconds
     began_at: Instant = 0
     depth: int = 0
+    reconsider: bool = False

@@ -18,6 +18,12 @@ Rows are removed when nobody can need them (``is_removable``); what is removed l
 the *horizon*, an instant that only grows. A transaction that began before it may have
 had a row here that is gone, so its late try is refused (B3).
 
+A refusal of an action is final for whoever asks the same again. Only a call that says
+*reconsider* lets the business code answer anew: a saga that can only go forward has no
+other way on. It takes the REFUSED row over by compare-and-set, and so does the
+compensation of a refused action, which leaves a tombstone in its place: whichever is
+first excludes the other, so a late reconsidering call finds the branch undone (B3).
+
 A row is INTENT while a handler works *outside* of any transaction (B9): the row is
 committed first, the answer afterwards. Who reads INTENT knows that an attempt began,
 and not how it ended: so a duplicate runs again, and a cancel runs too.
@@ -89,10 +95,13 @@ class Run:
     Attributes:
         forward: what the try or action recorded.
         resumes: an earlier attempt's intent stands; its row is this call's too.
+        replaces: the recorded refusal whose row this call takes over; it stands again
+            if the business code gives no answer.
     """
 
     forward: Record | None = None
     resumes: bool = False
+    replaces: Record | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Bury:
-    """An empty cancel: keep the tombstone, call nothing, answer success (B2)."""
+    """An empty cancel: keep the tombstone, call nothing, answer success (B2).
+
+    Attributes:
+        replaces: the recorded refusal of an action; the tombstone takes its place.
+    """
+
+    replaces: Record | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +212,7 @@ def admit(
     *,
     known_done: bool = False,
     expired: bool = False,
+    reconsider: bool = False,
 ) -> Verdict:
     """What a call of ``phase`` may do, given the rows of *earlier* calls.
 
@@ -208,6 +224,7 @@ def admit(
             no empty cancel but the wrong database, or one that was set back.
         expired: the transaction began before the horizon; matters only where a row
             is missing.
+        reconsider: an action that was refused runs anew; nothing else changes.
     """
     if forward is not None and forward.outcome is Outcome.RUNNING:
         return _BROKEN
@@ -224,7 +241,7 @@ def admit(
     if phase.is_forward:
         if forward is None and expired:
             return _EXPIRED
-        return _admit_forward(forward, second)
+        return _admit_forward(forward, second, reconsider=reconsider)
     if phase.is_backward:
         if forward is None and known_done:
             return _MISSING
@@ -235,7 +252,9 @@ def admit(
     return _admit_confirm(forward, second)
 
 
-def _admit_forward(forward: Record | None, second: Record | None) -> Verdict:
+def _admit_forward(
+    forward: Record | None, second: Record | None, *, reconsider: bool
+) -> Verdict:
     if second is not None and second.phase.is_backward:
         return _LATE
     if forward is None:
@@ -244,12 +263,20 @@ def _admit_forward(forward: Record | None, second: Record | None) -> Verdict:
         return _LATE
     if forward.outcome is Outcome.INTENT:
         return Run(resumes=True)
+    if reconsider and _is_refused_action(forward):
+        return Run(replaces=forward)
     return Answer(forward)
+
+
+def _is_refused_action(record: Record) -> bool:
+    return record.phase is Phase.ACTION and record.outcome is Outcome.REFUSED
 
 
 def _admit_backward(forward: Record | None, second: Record | None) -> Verdict:
     if forward is None:
         return Bury()
+    if _is_refused_action(forward) and second is None:
+        return Bury(replaces=forward)
     if forward.outcome in (Outcome.EMPTY, Outcome.REFUSED):
         # There is nothing to undo: it never ran, or the refusal undid it.
         return Answer(Record(forward.phase, Outcome.SUCCEEDED))
@@ -291,7 +318,10 @@ def admit_answer(
     own = forward if phase.is_forward else second
     if own is None:
         return _MISSING
-    if phase.is_forward and second is not None and second.phase.is_backward:
+    if phase.is_forward and (
+        own.outcome is Outcome.EMPTY
+        or (second is not None and second.phase.is_backward)
+    ):
         return _OVERTAKEN
     return Run(forward, resumes=True) if own.outcome is Outcome.INTENT else Answer(own)
 

@@ -6,6 +6,7 @@ database does.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -111,6 +112,19 @@ class SqlBarrier:
             ),
             dialect,
         )
+        self._replace = _Statement(
+            update(TABLE)
+            .where(_KEY_IS, _T.outcome == bindparam("b_outcome"))
+            .values(
+                operation=bindparam("n_operation"),
+                phase=bindparam("n_phase"),
+                outcome=bindparam("n_outcome"),
+                code=bindparam("n_code"),
+                message=bindparam("n_message"),
+                created_at_ms=bindparam("n_created_at_ms"),
+            ),
+            dialect,
+        )
         self._drop = _Statement(delete(TABLE).where(_KEY_IS), dialect)
         self._read_horizon = _Statement(
             select(_T.created_at_ms).where(IS_HORIZON), dialect
@@ -125,6 +139,7 @@ class SqlBarrier:
         now_ms: int,
         began_at_ms: int = 0,
         transactional: bool = True,
+        reconsider: bool = False,
     ) -> Admission:
         """Claim the slot and ask the rules.
 
@@ -143,24 +158,46 @@ class SqlBarrier:
                 expired = rules.is_expired(began_at_ms, self._horizon_ms(cursor))
         else:
             forward, second = self._rows(cursor, key, without=own)
-        verdict = rules.admit(
-            key.phase, forward, second, known_done=known_done, expired=expired
+        judge = partial(
+            rules.admit, key.phase, known_done=known_done, reconsider=reconsider
         )
-        if isinstance(verdict, rules.Run) and own is None:
-            if verdict.resumes:
-                return Admission(verdict, slot_of(key.phase))
+        verdict = judge(forward, second, expired=expired)
+        if isinstance(verdict, rules.Run | rules.Bury) and own is None:
             outcome = rules.claim_of(transactional=transactional)
-            if self._claim(cursor, key, Slot.SECOND, outcome, at_ms):
-                return Admission(verdict, Slot.SECOND)
-            forward, second = self.rows(cursor, key)
-            verdict = rules.admit(key.phase, forward, second, known_done=known_done)
-            if isinstance(verdict, rules.Run):
-                # A snapshot that does not show the row that took the slot.
-                verdict = _BUSY
+            own = self._claim_further(cursor, key, verdict, outcome, at_ms)
+            if own is None:
+                verdict = judge(*self.rows(cursor, key))
+                if isinstance(verdict, rules.Run | rules.Bury):
+                    # A snapshot that does not show the row that took the slot.
+                    verdict = _BUSY
         if not isinstance(verdict, rules.Run | rules.Bury) and own is not None:
             self.drop(cursor, key, own)
             own = None
         return Admission(verdict, own)
+
+    def _claim_further(
+        self,
+        cursor: Any,
+        key: BranchKey,
+        verdict: rules.Run | rules.Bury,
+        outcome: Outcome,
+        at_ms: int,
+    ) -> Slot | None:
+        """The slot that ``verdict`` needs, where the first claim met a row."""
+        if verdict.replaces is not None:
+            if isinstance(verdict, rules.Bury):
+                outcome = Outcome.EMPTY
+            taken = self._take_over(cursor, key, verdict.replaces, outcome, at_ms)
+            return Slot.FORWARD if taken else None
+        if isinstance(verdict, rules.Bury) or (
+            key.phase.is_forward and not verdict.resumes
+        ):
+            # The first slot is what it needs, and that is taken.
+            return None
+        if verdict.resumes:
+            return slot_of(key.phase)
+        claimed = self._claim(cursor, key, Slot.SECOND, outcome, at_ms)
+        return Slot.SECOND if claimed else None
 
     def settle(self, cursor: Any, key: BranchKey, slot: Slot, record: Record) -> None:
         """Record the answer in the claimed row."""
@@ -213,6 +250,32 @@ class SqlBarrier:
         except self._integrity_error:
             return False
         return True
+
+    def _take_over(
+        self,
+        cursor: Any,
+        key: BranchKey,
+        replaced: Record,
+        outcome: Outcome,
+        at_ms: int,
+    ) -> bool:
+        """Make the first slot's row this call's, if it still says what was read."""
+        self._replace.run(
+            cursor,
+            {
+                "b_gid": key.gid,
+                "b_branch_id": key.branch_id,
+                "b_slot": int(Slot.FORWARD),
+                "b_outcome": replaced.outcome.value,
+                "n_operation": key.operation,
+                "n_phase": key.phase.value,
+                "n_outcome": outcome.value,
+                "n_code": "",
+                "n_message": "",
+                "n_created_at_ms": at_ms,
+            },
+        )
+        return bool(cursor.rowcount == 1)
 
     def _rows(
         self, cursor: Any, key: BranchKey, *, without: Slot | None

@@ -50,6 +50,7 @@ class Job:
         "handler",
         "key",
         "known",
+        "reconsider",
         "request",
         "settle",
     )
@@ -63,6 +64,7 @@ class Job:
         self.settle = deliver
         self.key = BranchKey(call.gid, call.branch_id, call.operation, phase)
         self.known = Encoded(call.output.data, call.output.content_type)
+        self.reconsider = call.reconsider
         self.request = Encoded(call.input.data, call.input.content_type)
         timeout = call.timeout_ms / 1000 if call.timeout_ms else float("inf")
         self.context: Context[Any, Any] = Context(

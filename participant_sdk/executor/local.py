@@ -158,10 +158,12 @@ class LetIn(NamedTuple):
     Attributes:
         recorded: what the try or action answered; ``None`` if it is not known here.
         resumes: an earlier attempt's intent stands, and stays if this one fails.
+        replaces: the recorded refusal, which stands again if this attempt fails.
     """
 
     recorded: Encoded | None
     resumes: bool
+    replaces: rules.Record | None
 
 
 _ANSWERED = (Outcome.SUCCEEDED, Outcome.REFUSED)
@@ -174,10 +176,11 @@ def read_verdict(verdict: rules.Verdict, job: Job) -> LetIn:
         Rejected: with the answer, without running anything.
     """
     match verdict:
-        case rules.Run(forward, resumes):
+        case rules.Run(forward, resumes, replaces):
             if forward is None or forward.outcome not in _ANSWERED:
-                return LetIn(None, resumes)
-            return LetIn(Encoded(forward.output, forward.content_type), resumes)
+                return LetIn(None, resumes, replaces)
+            recorded = Encoded(forward.output, forward.content_type)
+            return LetIn(recorded, resumes, replaces)
         case rules.Answer(record):
             raise Rejected(outcome_of_record(record))
         case rules.Bury():
@@ -192,13 +195,22 @@ def read_verdict(verdict: rules.Verdict, job: Job) -> LetIn:
 class CallScope:
     """One call inside a local transaction."""
 
-    __slots__ = ("_job", "_resumes", "_session", "_slot", "_transaction", "recorded")
+    __slots__ = (
+        "_job",
+        "_replaces",
+        "_resumes",
+        "_session",
+        "_slot",
+        "_transaction",
+        "recorded",
+    )
 
     def __init__(self, transaction: LocalTransaction, job: Job) -> None:
         self._transaction = transaction
         self._job = job
         self._session: Session | None = None
         self._resumes = False
+        self._replaces: rules.Record | None = None
         self._slot: Slot = Slot.FORWARD
         self.recorded: Encoded | None = None
 
@@ -235,8 +247,10 @@ class CallScope:
                 known_done=job.known_done,
                 began_at_ms=job.began_at_ms,
                 now_ms=transaction.now_ms,
+                reconsider=job.reconsider,
             )
-            self.recorded, self._resumes = read_verdict(admission.verdict, job)
+            let_in = read_verdict(admission.verdict, job)
+            self.recorded, self._resumes, self._replaces = let_in
             # Whoever is let in holds a claim; a tombstone's holder is answered above.
             self._slot = admission.slot or Slot.FORWARD
             transaction.info.pop(_ERROR_SEEN, None)
@@ -267,7 +281,7 @@ class CallScope:
             if not _is_kept(outcome):
                 transaction.cursor.execute(_UNDO)
             transaction.cursor.execute(_RELEASE)
-            record = record_of(key.phase, outcome)
+            record = record_of(key.phase, outcome) or self._replaces
             if record is not None:
                 transaction.barrier.settle(transaction.cursor, key, self._slot, record)
             elif not self._resumes:

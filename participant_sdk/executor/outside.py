@@ -42,6 +42,7 @@ class OutsideCall:
             now_ms=transaction.now_ms,
             began_at_ms=job.began_at_ms,
             transactional=False,
+            reconsider=job.reconsider,
         )
         try:
             let_in = read_verdict(admission.verdict, job)

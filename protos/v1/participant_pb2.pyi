@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class BranchCall(_message.Message):
-    __slots__ = ("call_id", "namespace", "gid", "branch_id", "operation", "phase", "attempt", "input", "output", "timeout_ms", "began_at_ms", "depth")
+    __slots__ = ("call_id", "namespace", "gid", "branch_id", "operation", "phase", "attempt", "input", "output", "timeout_ms", "began_at_ms", "depth", "reconsider")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     GID_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class BranchCall(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     BEGAN_AT_MS_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
+    RECONSIDER_FIELD_NUMBER: _ClassVar[int]
     call_id: int
     namespace: str
     gid: str
@@ -32,7 +33,8 @@ class BranchCall(_message.Message):
     timeout_ms: int
     began_at_ms: int
     depth: int
-    def __init__(self, call_id: _Optional[int] = ..., namespace: _Optional[str] = ..., gid: _Optional[str] = ..., branch_id: _Optional[str] = ..., operation: _Optional[str] = ..., phase: _Optional[_Union[_types_pb2.Phase, str]] = ..., attempt: _Optional[int] = ..., input: _Optional[_Union[_types_pb2.Payload, _Mapping]] = ..., output: _Optional[_Union[_types_pb2.Payload, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., began_at_ms: _Optional[int] = ..., depth: _Optional[int] = ...) -> None: ...
+    reconsider: bool
+    def __init__(self, call_id: _Optional[int] = ..., namespace: _Optional[str] = ..., gid: _Optional[str] = ..., branch_id: _Optional[str] = ..., operation: _Optional[str] = ..., phase: _Optional[_Union[_types_pb2.Phase, str]] = ..., attempt: _Optional[int] = ..., input: _Optional[_Union[_types_pb2.Payload, _Mapping]] = ..., output: _Optional[_Union[_types_pb2.Payload, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., began_at_ms: _Optional[int] = ..., depth: _Optional[int] = ..., reconsider: _Optional[bool] = ...) -> None: ...
 
 class Succeeded(_message.Message):
     __slots__ = ("output",)

@@ -279,6 +279,7 @@ def make_call(branch_id: str = "b1", **changes: Any) -> CallBranch:
         timeout_ms=3_000,
         began_at=1_700_000_000_000,
         depth=2,
+        reconsider=True,
     )
     return replace(call, **changes)
 

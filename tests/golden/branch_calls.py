@@ -82,6 +82,7 @@ def calls_of(text: str) -> list[BranchCall]:
         )
         if "began" in options:
             call.began_at_ms = _now_ms() - _days_ms(options["began"])
+        call.reconsider = options.get("reconsider") == "yes"
         if options.get("input") == "none":
             call.ClearField("input")
         calls.append(call)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import create_engine
 
-from participant_sdk import Context, Participant
+from participant_sdk import Context, Participant, Refused
 from tests.sdk.bank import Bank
 
 Request = dict[str, int]
@@ -20,7 +20,8 @@ class ScriptedBank(Bank):
     Attributes:
         may_go_on: slow handlers wait in the middle until it is set.
         entered: a slow handler has come to its middle.
-        failures: names of errors; each handler at its end raises the next one.
+        failures: names of errors, or codes of refusals, in capitals; each handler at
+            its end raises the next one.
         writes_outside: all handlers also act outside the database.
         outside: what was done there; nothing undoes it by itself.
         plain: a participant without a database.
@@ -49,6 +50,8 @@ class ScriptedBank(Bank):
             self.outside.append(f"{ctx.phase.value} of {ctx.gid}")
         if self.failures:
             name = self.failures.pop(0)
+            if name.isupper():
+                raise Refused(name)
             raise {"ValueError": ValueError, "KeyError": KeyError}[name]("secret")
 
     def _declare_outside(

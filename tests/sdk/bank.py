@@ -198,6 +198,7 @@ def call(
     timeout_ms: int = 0,
     output: Any = None,
     began_at_ms: int = 0,
+    reconsider: bool = False,
 ) -> BranchCall:
     """A call as it comes over the wire."""
     if data is None:
@@ -211,6 +212,7 @@ def call(
         attempt=1,
         timeout_ms=timeout_ms,
         began_at_ms=began_at_ms,
+        reconsider=reconsider,
         input=Payload(data=data, content_type="application/json"),
     )
     if output is not None:

@@ -92,8 +92,14 @@ def test_a_missing_row_of_a_known_answer_is_loud(phase):
     assert (verdict.code, verdict.alarming) == ("BARRIER_ROW_MISSING", True)
 
 
-@pytest.mark.parametrize("phase", sorted(BACKWARD))
-@pytest.mark.parametrize("outcome", [Outcome.EMPTY, Outcome.REFUSED])
+@pytest.mark.parametrize(
+    ("phase", "outcome"),
+    [
+        (Phase.CANCEL, Outcome.EMPTY),
+        (Phase.CANCEL, Outcome.REFUSED),
+        (Phase.COMPENSATION, Outcome.EMPTY),
+    ],
+)
 def test_a_cancel_of_nothing_succeeds_and_does_nothing(phase, outcome):
     """F-3, B2: a second empty cancel, and the cancel of a refused try."""
     verdict = admit(phase, Record(FORWARD[phase], outcome), None)
@@ -141,23 +147,34 @@ def test_confirm_and_cancel_exclude_each_other(asked, recorded):
 @pytest.mark.parametrize("phase", Phase)
 def test_every_combination_is_safe(phase):
     """B2 to B5 over all rows there could be, also those that never should be."""
-    flags = [False, True]
-    for forward, second, known, expired in product(ROWS, ROWS, flags, flags):
-        check_safe(phase, forward, second, known, expired)
+    for forward, second, flags in product(ROWS, ROWS, product([False, True], repeat=3)):
+        check_safe(phase, forward, second, *flags)
 
 
-def check_safe(phase, forward, second, known, expired):
-    verdict = admit(phase, forward, second, known_done=known, expired=expired)
+def check_safe(phase, forward, second, known, expired, reconsider):
+    verdict = admit(
+        phase,
+        forward,
+        second,
+        known_done=known,
+        expired=expired,
+        reconsider=reconsider,
+    )
     rows = [row for row in (forward, second) if row is not None]
     if any(row.outcome is Outcome.RUNNING for row in rows):
         assert isinstance(verdict, Reject), "a split transaction is never trusted"
         assert verdict.alarming
     if isinstance(verdict, Run):
-        # A side runs only when its own slot is free, or holds an intent without an
-        # answer: at most one recorded effect a slot.
+        # A side runs only when its own slot is free, holds an intent without an
+        # answer, or a refusal that is taken over: at most one recorded effect a slot.
         own = forward if phase in (Phase.TRY, Phase.ACTION) else second
-        assert (own is not None) is verdict.resumes
-        assert own is None or own.outcome is Outcome.INTENT
+        if verdict.replaces is not None:
+            assert (reconsider, phase) == (True, Phase.ACTION)
+            assert verdict.replaces is own
+            assert own.outcome is Outcome.REFUSED
+        else:
+            assert (own is not None) is verdict.resumes
+            assert own is None or own.outcome is Outcome.INTENT
         if phase in (Phase.TRY, Phase.ACTION):
             assert not (forward is None and expired), "it may be a late one"
             assert second is None or second.phase not in BACKWARD
@@ -173,7 +190,8 @@ def check_safe(phase, forward, second, known, expired):
             assert second is None or second.phase not in other
     if isinstance(verdict, Bury):
         assert phase in BACKWARD
-        assert forward is None
+        assert verdict.replaces is forward
+        assert forward is None or forward.outcome is Outcome.REFUSED
     if isinstance(verdict, Reject):
         final = {"BRANCH_CANCELLED", "BRANCH_EXPIRED"}
         assert verdict.final is (verdict.code in final)
@@ -319,6 +337,7 @@ def test_an_answer_is_recorded_once_and_never_after_a_cancel(phase):
                 assert own.outcome is not Outcome.INTENT
             case Reject():
                 assert verdict.alarming
-                assert own is None or second.phase in BACKWARD
+                buried = own is not None and own.outcome is Outcome.EMPTY
+                assert own is None or buried or second.phase in BACKWARD
             case _:
                 raise AssertionError(verdict)

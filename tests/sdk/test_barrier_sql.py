@@ -79,6 +79,25 @@ def test_a_row_that_cannot_be_seen_yet_means_ask_again(engine, cursor):
     assert cancel.slot is None
 
 
+@pytest.mark.parametrize("phase", [Phase.TRY, Phase.CANCEL])
+def test_a_first_row_that_cannot_be_seen_yet_means_ask_again(engine, cursor, phase):
+    """B2, B3, B6: neither a second try nor an empty cancel that leaves no tombstone."""
+
+    class Blind(SqlBarrier):
+        """The first slot is taken, and this snapshot shows no row of it."""
+
+        def _claim(self, cursor, key, slot, outcome, at_ms):
+            return slot is not Slot.FORWARD and super()._claim(
+                cursor, key, slot, outcome, at_ms
+            )
+
+    barrier = Blind(engine.dialect)
+    admission = admit(barrier, cursor, phase)
+    assert isinstance(admission.verdict, rules.Reject)
+    assert (admission.verdict.code, admission.slot) == ("BARRIER_BUSY", None)
+    assert barrier.rows(cursor, key(phase)) == (None, None)
+
+
 @pytest.mark.parametrize("phase", [Phase.CONFIRM, Phase.TRY])
 def test_a_call_that_is_not_let_in_leaves_no_claim(engine, cursor, phase):
     """B5, B3: neither the wrong order nor an expired try keeps a row."""

@@ -453,8 +453,8 @@ MUTANTS = (
         "duplicate_runs_again",
         "a repeated try runs the business code once more",
         RULES,
-        "return Run(resumes=True)\n    return Answer(forward)",
-        "return Run(resumes=True)\n    return Run()",
+        "    return Answer(forward)\n\n\ndef _is_refused_action",
+        "    return Run()\n\n\ndef _is_refused_action",
     ),
     _bug(
         "duplicate_confirm_runs_again",

@@ -93,6 +93,20 @@ class MemoryBarrier(SqlBarrier):
         cursor.staged[row] = Record(key.phase, outcome)
         return True
 
+    def _take_over(
+        self,
+        cursor: LocalTransaction,
+        key: BranchKey,
+        replaced: Record,
+        outcome: rules.Outcome,
+        at_ms: int,
+    ) -> bool:
+        row = (key.gid, key.branch_id, Slot.FORWARD)
+        if cursor.get(row) != replaced:
+            return False
+        cursor.staged[row] = Record(key.phase, outcome)
+        return True
+
     def _rows(
         self, cursor: LocalTransaction, key: BranchKey, *, without: Slot | None
     ) -> tuple[Record | None, Record | None]:
@@ -113,6 +127,7 @@ class Job:
     transaction: LocalTransaction
     slot: Slot = Slot.FORWARD
     recorded: Record | None = None
+    replaces: Record | None = None
     is_over: bool = False
 
     @property
@@ -170,12 +185,13 @@ class Participant:
             job.key,
             known_done=bool(call.output.data or call.output.content_type),
             now_ms=0,
+            reconsider=call.reconsider,
         )
         world.checks.admitted(self, job.call, admission)
         match admission.verdict:
-            case rules.Run(forward):
+            case rules.Run(forward, _, replaces):
                 job.slot = admission.slot or Slot.FORWARD
-                job.recorded = forward
+                job.recorded, job.replaces = forward, replaces
                 nested = self.nested.get(job.lock)
                 if nested is not None and job.key.phase is Phase.TRY:
                     self._try_nested(job, nested)
@@ -231,8 +247,8 @@ class Participant:
         """The business code has run; keep or undo it, and record its answer."""
         outcome = outcome or self._business(job)
         record = record_of(job.key.phase, outcome)
-        if record is not None:
-            self._barrier.settle(job.transaction, job.key, job.slot, record)
+        if left := record or job.replaces:
+            self._barrier.settle(job.transaction, job.key, job.slot, left)
         else:
             self._barrier.drop(job.transaction, job.key, job.slot)
         self._commit(job, outcome, ran=isinstance(outcome, Done | Later) and record)

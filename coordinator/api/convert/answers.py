@@ -172,6 +172,8 @@ def call_fields(call_id: int, call: CallBranch) -> Fields:
         "began_at_ms": call.began_at,
         "depth": call.depth,
     }
+    if call.reconsider:
+        fields["reconsider"] = True
     if call.input != NO_PAYLOAD:
         fields["input"] = _payload_fields(call.input)
     if call.output != NO_PAYLOAD:
