@@ -454,7 +454,7 @@ MUTANTS = (
         "a repeated try runs the business code once more",
         RULES,
         "    return Answer(forward)\n\n\ndef _is_refused_action",
-        "    return Run()\n\n\ndef _is_refused_action",
+        "    return Run(resumes=True)\n\n\ndef _is_refused_action",
     ),
     _bug(
         "duplicate_confirm_runs_again",
@@ -465,8 +465,8 @@ MUTANTS = (
         "        return Run(forward, resumes=True)\n"
         "    return Run(forward, resumes=True)\n\n\ndef admit_answer",
         SQL,
-        "verdict.resumes",
-        "True",
+        "if verdict.resumes:",
+        "if True:",
     ),
     _bug(
         "cancel_after_confirm",
@@ -508,10 +508,10 @@ MUTANTS = (
         "row_removed_by_duplicate",
         "a duplicate try removes the first one's row (P1, Seata's fence)",
         SQL,
-        "        if isinstance(verdict, rules.Run) and own is None",
+        "        if isinstance(verdict, rules.Run | rules.Bury) and own is None",
         "        if isinstance(verdict, rules.Answer) and key.phase.is_forward:"
         " self.drop(cursor, key, Slot.FORWARD)\n"
-        "        if isinstance(verdict, rules.Run) and own is None",
+        "        if isinstance(verdict, rules.Run | rules.Bury) and own is None",
     ),
     _bug(
         "refusal_not_recorded",
