@@ -19,6 +19,7 @@ from coordinator.api.definitions import PublishedSagas
 from coordinator.api.engine_port import Engine, Result, Ticket
 from coordinator.api.limits import Limits
 from coordinator.api.status_codes import error_of
+from coordinator.core.errors import InvalidRequest
 from coordinator.core.inputs import Observe
 from coordinator.core.model import (
     Branch,
@@ -88,6 +89,7 @@ class Handlers:
             coordinator_pb2.ConfirmRequest: self._confirm,
             coordinator_pb2.CancelRequest: self._cancel,
             coordinator_pb2.SubmitSagaRequest: self._submit_saga,
+            coordinator_pb2.SignalSagaRequest: self._signal_saga,
             coordinator_pb2.GetRequest: self._get,
             coordinator_pb2.CompleteBranchRequest: self._complete_branch,
             coordinator_pb2.ListRequest: self._list,
@@ -162,6 +164,16 @@ class Handlers:
         definition = await self._sagas.resolve(*self._reader.saga_wanted(request))
         wish = self._reader.submit_saga(request, definition)
         current.ticket = self._submit(wish, reply)
+
+    def _signal_saga(
+        self, request: coordinator_pb2.SignalSagaRequest, _: Reply
+    ) -> Ticket:
+        name = self._reader.signal_saga(request).what.name
+        raise InvalidRequest(
+            f"name: no step of this saga awaits the signal {name}; awaited are: none",
+            field="name",
+            reason="UNKNOWN_SIGNAL",
+        )
 
     # ---- Both ----------------------------------------------------------------------
 

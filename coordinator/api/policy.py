@@ -26,6 +26,7 @@ POLICY: Mapping[str, Role] = {
     "/tercet.v1.Coordinator/Confirm": Role.INITIATOR,
     "/tercet.v1.Coordinator/Cancel": Role.INITIATOR,
     "/tercet.v1.Coordinator/SubmitSaga": Role.INITIATOR,
+    "/tercet.v1.Coordinator/SignalSaga": Role.INITIATOR,
     "/tercet.v1.Coordinator/Get": Role.INITIATOR,
     "/tercet.v1.Coordinator/Watch": Role.INITIATOR,
     "/tercet.v1.Coordinator/List": Role.VIEWER,

@@ -73,6 +73,14 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Signal:
+    """What a step of a saga waits for, or will wait for, has happened."""
+
+    name: str
+    payload: Payload = NO_PAYLOAD
+
+
+@dataclass(frozen=True, slots=True)
 class Observe:
     """Nothing is asked but the state: now, or (``wait``) at the end."""
 
@@ -189,6 +197,14 @@ class Resolve:
 
 OperatorInput: TypeAlias = RetryNow | CancelByOperator | Pause | Resume | Resolve
 ClientInput: TypeAlias = (
-    Begin | Submit | Try | Register | Confirm | Cancel | Observe | OperatorInput
+    Begin
+    | Submit
+    | Try
+    | Register
+    | Confirm
+    | Cancel
+    | Signal
+    | Observe
+    | OperatorInput
 )
 Input: TypeAlias = ClientInput | BranchReplied | Woken

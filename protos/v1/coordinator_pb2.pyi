@@ -116,6 +116,16 @@ class SubmitSagaRequest(_message.Message):
     wait: bool
     def __init__(self, gid: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., input: _Optional[_Union[_types_pb2.Payload, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., wait: _Optional[bool] = ...) -> None: ...
 
+class SignalSagaRequest(_message.Message):
+    __slots__ = ("gid", "name", "payload")
+    GID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    gid: str
+    name: str
+    payload: _types_pb2.Payload
+    def __init__(self, gid: _Optional[str] = ..., name: _Optional[str] = ..., payload: _Optional[_Union[_types_pb2.Payload, _Mapping]] = ...) -> None: ...
+
 class GetRequest(_message.Message):
     __slots__ = ("gid", "wait", "with_branches")
     GID_FIELD_NUMBER: _ClassVar[int]
@@ -169,7 +179,7 @@ class TransactionReply(_message.Message):
     def __init__(self, transaction: _Optional[_Union[_types_pb2.Transaction, _Mapping]] = ...) -> None: ...
 
 class Request(_message.Message):
-    __slots__ = ("id", "begin", "register", "confirm", "cancel", "submit_saga", "get", "complete_branch", "list")
+    __slots__ = ("id", "begin", "register", "confirm", "cancel", "submit_saga", "get", "complete_branch", "list", "signal_saga")
     ID_FIELD_NUMBER: _ClassVar[int]
     BEGIN_FIELD_NUMBER: _ClassVar[int]
     TRY_FIELD_NUMBER: _ClassVar[int]
@@ -180,6 +190,7 @@ class Request(_message.Message):
     GET_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_BRANCH_FIELD_NUMBER: _ClassVar[int]
     LIST_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_SAGA_FIELD_NUMBER: _ClassVar[int]
     id: int
     begin: BeginRequest
     register: RegisterRequest
@@ -189,7 +200,8 @@ class Request(_message.Message):
     get: GetRequest
     complete_branch: CompleteBranchRequest
     list: ListRequest
-    def __init__(self, id: _Optional[int] = ..., begin: _Optional[_Union[BeginRequest, _Mapping]] = ..., register: _Optional[_Union[RegisterRequest, _Mapping]] = ..., confirm: _Optional[_Union[ConfirmRequest, _Mapping]] = ..., cancel: _Optional[_Union[CancelRequest, _Mapping]] = ..., submit_saga: _Optional[_Union[SubmitSagaRequest, _Mapping]] = ..., get: _Optional[_Union[GetRequest, _Mapping]] = ..., complete_branch: _Optional[_Union[CompleteBranchRequest, _Mapping]] = ..., list: _Optional[_Union[ListRequest, _Mapping]] = ..., **kwargs) -> None: ...
+    signal_saga: SignalSagaRequest
+    def __init__(self, id: _Optional[int] = ..., begin: _Optional[_Union[BeginRequest, _Mapping]] = ..., register: _Optional[_Union[RegisterRequest, _Mapping]] = ..., confirm: _Optional[_Union[ConfirmRequest, _Mapping]] = ..., cancel: _Optional[_Union[CancelRequest, _Mapping]] = ..., submit_saga: _Optional[_Union[SubmitSagaRequest, _Mapping]] = ..., get: _Optional[_Union[GetRequest, _Mapping]] = ..., complete_branch: _Optional[_Union[CompleteBranchRequest, _Mapping]] = ..., list: _Optional[_Union[ListRequest, _Mapping]] = ..., signal_saga: _Optional[_Union[SignalSagaRequest, _Mapping]] = ..., **kwargs) -> None: ...
 
 class Response(_message.Message):
     __slots__ = ("id", "transaction", "error", "list")

@@ -64,6 +64,11 @@ class CoordinatorStub:
                 request_serializer=protos_dot_v1_dot_coordinator__pb2.SubmitSagaRequest.SerializeToString,
                 response_deserializer=protos_dot_v1_dot_coordinator__pb2.TransactionReply.FromString,
                 _registered_method=True)
+        self.SignalSaga = channel.unary_unary(
+                '/tercet.v1.Coordinator/SignalSaga',
+                request_serializer=protos_dot_v1_dot_coordinator__pb2.SignalSagaRequest.SerializeToString,
+                response_deserializer=protos_dot_v1_dot_coordinator__pb2.TransactionReply.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/tercet.v1.Coordinator/Get',
                 request_serializer=protos_dot_v1_dot_coordinator__pb2.GetRequest.SerializeToString,
@@ -135,6 +140,14 @@ class CoordinatorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SignalSaga(self, request, context):
+        """Say that what a step of a saga waits for, or will wait for, has happened. The same
+        signal again is a no-op; another payload under the same name is refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Get(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -199,6 +212,11 @@ def add_CoordinatorServicer_to_server(servicer, server):
             'SubmitSaga': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitSaga,
                     request_deserializer=protos_dot_v1_dot_coordinator__pb2.SubmitSagaRequest.FromString,
+                    response_serializer=protos_dot_v1_dot_coordinator__pb2.TransactionReply.SerializeToString,
+            ),
+            'SignalSaga': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignalSaga,
+                    request_deserializer=protos_dot_v1_dot_coordinator__pb2.SignalSagaRequest.FromString,
                     response_serializer=protos_dot_v1_dot_coordinator__pb2.TransactionReply.SerializeToString,
             ),
             'Get': grpc.unary_unary_rpc_method_handler(
@@ -388,6 +406,33 @@ class Coordinator:
             target,
             '/tercet.v1.Coordinator/SubmitSaga',
             protos_dot_v1_dot_coordinator__pb2.SubmitSagaRequest.SerializeToString,
+            protos_dot_v1_dot_coordinator__pb2.TransactionReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignalSaga(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tercet.v1.Coordinator/SignalSaga',
+            protos_dot_v1_dot_coordinator__pb2.SignalSagaRequest.SerializeToString,
             protos_dot_v1_dot_coordinator__pb2.TransactionReply.FromString,
             options,
             channel_credentials,

@@ -65,6 +65,19 @@ class BranchStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BRANCH_COMPENSATED: _ClassVar[BranchStatus]
     BRANCH_ABANDONED: _ClassVar[BranchStatus]
     BRANCH_RESOLVED: _ClassVar[BranchStatus]
+    BRANCH_WAITING: _ClassVar[BranchStatus]
+    BRANCH_SKIPPED: _ClassVar[BranchStatus]
+
+class BranchKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BRANCH_KIND_UNSPECIFIED: _ClassVar[BranchKind]
+    KIND_TCC: _ClassVar[BranchKind]
+    KIND_CALL: _ClassVar[BranchKind]
+    KIND_SAGA: _ClassVar[BranchKind]
+    KIND_FOR_EACH: _ClassVar[BranchKind]
+    KIND_WAIT: _ClassVar[BranchKind]
+    KIND_AWAIT: _ClassVar[BranchKind]
+    KIND_SIGNAL: _ClassVar[BranchKind]
 MODE_UNSPECIFIED: Mode
 TCC: Mode
 SAGA: Mode
@@ -106,6 +119,16 @@ BRANCH_COMPENSATING: BranchStatus
 BRANCH_COMPENSATED: BranchStatus
 BRANCH_ABANDONED: BranchStatus
 BRANCH_RESOLVED: BranchStatus
+BRANCH_WAITING: BranchStatus
+BRANCH_SKIPPED: BranchStatus
+BRANCH_KIND_UNSPECIFIED: BranchKind
+KIND_TCC: BranchKind
+KIND_CALL: BranchKind
+KIND_SAGA: BranchKind
+KIND_FOR_EACH: BranchKind
+KIND_WAIT: BranchKind
+KIND_AWAIT: BranchKind
+KIND_SIGNAL: BranchKind
 
 class Payload(_message.Message):
     __slots__ = ("data", "content_type")
@@ -116,7 +139,7 @@ class Payload(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., content_type: _Optional[str] = ...) -> None: ...
 
 class Branch(_message.Message):
-    __slots__ = ("branch_id", "operation", "status", "attempts", "due_at_ms", "pending", "output", "error_code", "error_text", "started_at_ms", "finished_at_ms", "pending_since_ms", "parent_branch_id")
+    __slots__ = ("branch_id", "operation", "status", "attempts", "due_at_ms", "pending", "output", "error_code", "error_text", "started_at_ms", "finished_at_ms", "pending_since_ms", "parent_branch_id", "kind")
     BRANCH_ID_FIELD_NUMBER: _ClassVar[int]
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -130,6 +153,7 @@ class Branch(_message.Message):
     FINISHED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     PENDING_SINCE_MS_FIELD_NUMBER: _ClassVar[int]
     PARENT_BRANCH_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
     branch_id: str
     operation: str
     status: BranchStatus
@@ -143,7 +167,8 @@ class Branch(_message.Message):
     finished_at_ms: int
     pending_since_ms: int
     parent_branch_id: str
-    def __init__(self, branch_id: _Optional[str] = ..., operation: _Optional[str] = ..., status: _Optional[_Union[BranchStatus, str]] = ..., attempts: _Optional[int] = ..., due_at_ms: _Optional[int] = ..., pending: _Optional[bool] = ..., output: _Optional[_Union[Payload, _Mapping]] = ..., error_code: _Optional[str] = ..., error_text: _Optional[str] = ..., started_at_ms: _Optional[int] = ..., finished_at_ms: _Optional[int] = ..., pending_since_ms: _Optional[int] = ..., parent_branch_id: _Optional[str] = ...) -> None: ...
+    kind: BranchKind
+    def __init__(self, branch_id: _Optional[str] = ..., operation: _Optional[str] = ..., status: _Optional[_Union[BranchStatus, str]] = ..., attempts: _Optional[int] = ..., due_at_ms: _Optional[int] = ..., pending: _Optional[bool] = ..., output: _Optional[_Union[Payload, _Mapping]] = ..., error_code: _Optional[str] = ..., error_text: _Optional[str] = ..., started_at_ms: _Optional[int] = ..., finished_at_ms: _Optional[int] = ..., pending_since_ms: _Optional[int] = ..., parent_branch_id: _Optional[str] = ..., kind: _Optional[_Union[BranchKind, str]] = ...) -> None: ...
 
 class Transaction(_message.Message):
     __slots__ = ("gid", "mode", "name", "status", "decision", "reason_code", "reason_text", "branches", "output", "created_at_ms", "deadline_at_ms", "updated_at_ms", "finished_at_ms", "attention_since_ms", "attention_reason", "definition_version", "definition_digest", "labels", "paused_at_ms")

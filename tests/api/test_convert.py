@@ -59,10 +59,12 @@ SAGA = SagaDefinition(
 def test_every_word_of_the_model_has_its_number_and_back(words, numbers, enum):
     """No word is missing, none shares a number, and the wire knows no other."""
     unspecified = set() if words is Decision else {0}
+    # Of steps that the core does not know yet.
+    to_come = {15, 16} if words is BranchStatus else set()
 
     assert set(numbers) == set(words)
     assert len(set(numbers.values())) == len(numbers)
-    assert set(numbers.values()) | unspecified == set(enum.values())
+    assert set(numbers.values()) | unspecified | to_come == set(enum.values())
 
 
 # ---- Participants ------------------------------------------------------------------
@@ -170,8 +172,9 @@ def test_a_transaction_is_shown_with_all_that_is_known(world):
     assert [f.name for f, _ in shown.ListFields()] == [
         f.name for f in types_pb2.Transaction.DESCRIPTOR.fields
     ]
+    # A branch does not know its kind before the core does.
     assert [f.name for f, _ in shown.branches[0].ListFields()] == [
-        f.name for f in types_pb2.Branch.DESCRIPTOR.fields
+        f.name for f in types_pb2.Branch.DESCRIPTOR.fields if f.name != "kind"
     ]
     assert shown.status == types_pb2.CANCELLED
     assert shown.branches[0].status == types_pb2.BRANCH_REFUSED

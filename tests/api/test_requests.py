@@ -13,8 +13,10 @@ from coordinator.core.inputs import (
     Confirm,
     Observe,
     Refused,
+    Signal,
 )
 from coordinator.core.model import (
+    NO_PAYLOAD,
     BranchSpec,
     Mode,
     Payload,
@@ -430,3 +432,42 @@ def test_the_input_of_a_saga_fits_its_schema(reader):
         reader.submit_saga(request, replace(SAGA, input_schema=schema))
 
     assert caught.value.detail_reason == "INPUT_AGAINST_SCHEMA"
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"gid": ""}, "gid"),
+        ({"name": ""}, "name"),
+        ({"name": "not a name"}, "name"),
+        ({"payload": {"data": b"{"}}, "payload.data"),
+        ({"payload": {"data": b"1", "content_type": "x/y"}}, "payload.content_type"),
+        ({"payload": {"data": b'"%s"' % (b"x" * 262_143)}}, "payload.data"),
+    ],
+)
+def test_a_signal_names_its_step_and_carries_json(reader, fields, field):
+    """The field at fault is named, and no signal is made of rubbish."""
+    request = {"gid": "g1", "name": "approved", **fields}
+
+    with pytest.raises(InvalidRequest) as caught:
+        reader.signal_saga(coordinator_pb2.SignalSagaRequest(**request))
+
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ({}, NO_PAYLOAD),
+        ({"content_type": "application/json"}, NO_PAYLOAD),
+        ({"data": b'{"by": "ann"}'}, Payload(b'{"by": "ann"}', "application/json")),
+    ],
+)
+def test_a_signal_is_read(reader, sent, read):
+    """Name and payload arrive; a payload is always marked as JSON."""
+    wish = reader.signal_saga(
+        coordinator_pb2.SignalSagaRequest(gid="g1", name="approved", payload=sent)
+    )
+
+    assert wish.what == Signal("approved", read)
+    assert not wish.then_wait

@@ -145,6 +145,19 @@ async def test_an_action_cannot_be_tried(serve):
     )
 
 
+async def test_a_signal_that_no_step_awaits_is_refused(world, serve):
+    """UNKNOWN_SIGNAL, and nothing reaches the engine."""
+    stub = coordinator_pb2_grpc.CoordinatorStub(await serve())
+    request = coordinator_pb2.SignalSagaRequest(gid="g1", name="approved")
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.SignalSaga(request)
+
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "approved" in caught.value.details()
+    assert world.engine.submitted == []
+
+
 async def test_a_declared_begin_with_wait_is_answered_at_the_end(world, serve):
     """After acceptance the end is waited for, and only the end is answered."""
 

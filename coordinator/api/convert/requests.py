@@ -30,6 +30,7 @@ from coordinator.core.inputs import (
     Outcome,
     Refused,
     Register,
+    Signal,
     Submit,
     Succeeded,
     Try,
@@ -208,6 +209,22 @@ class RequestReader:
             labels=_merged(definition.labels, labels),
         )
         return Wish(key, Submit(wanted, definition), request.wait)
+
+    def signal_saga(self, request: coordinator_pb2.SignalSagaRequest) -> Wish[Signal]:
+        """A signal, with its payload: one JSON value, or nothing."""
+        key = self.key(request.gid)
+        name = checks.identifier(request.name, "name")
+        payload = self._payload(request.payload, "payload")
+        if payload.content_type not in ("", JSON_CONTENT_TYPE):
+            raise InvalidRequest(
+                f"payload.content_type: expected {JSON_CONTENT_TYPE} or nothing. "
+                "A saga's expressions read JSON only.",
+                field="payload.content_type",
+            )
+        if not payload.data:
+            return Wish(key, Signal(name))
+        checks.json_value(payload.data, "payload.data")
+        return Wish(key, Signal(name, Payload(payload.data, JSON_CONTENT_TYPE)))
 
     def get(self, request: coordinator_pb2.GetRequest) -> Wish[Observe]:
         """Look at a transaction, now or at its end."""
