@@ -6,7 +6,8 @@ graph is proved acyclic when it is built, so the rules never meet a cycle.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from enum import StrEnum
+from typing import Protocol, TypeAlias
 
 from coordinator.core.backoff import RetryPolicy
 
@@ -28,11 +29,42 @@ class Reference:
     source: str
 
 
+class Program(Protocol):
+    """A compiled expression: total, bounded, and without any effect."""
+
+    def __call__(self, values: Mapping[str, JsonValue]) -> JsonValue:
+        """The value of the expression.
+
+        Args:
+            values: by root: ``input``, ``steps`` (id to ``{"output": ...}``, those of
+                ``Computed.reads`` that have an output), ``saga`` and, where the step
+                is run for each item of a list, ``item`` and ``index``.
+
+        Raises:
+            ExpressionFailed: it cannot be computed from these values; the message
+                names how it failed and the type that it met, never the value.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """``${input.amount > 10000}``: more than a path; its value keeps its type.
+
+    Attributes:
+        source: as written, for messages.
+        reads: ids of the steps whose outputs it may read.
+    """
+
+    source: str
+    reads: tuple[str, ...]
+    program: Program = field(compare=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Interpolation:
-    """Text with references inside; the value is always text."""
+    """Text with expressions inside; the value is always text."""
 
-    parts: tuple["str | Reference", ...]
+    parts: tuple["str | Reference | Computed", ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +88,30 @@ class Constant:
     value: JsonValue
 
 
-Template: TypeAlias = Constant | Reference | Interpolation | TemplateList | TemplateMap
+Template: TypeAlias = (
+    Constant | Reference | Computed | Interpolation | TemplateList | TemplateMap
+)
+
+
+class BranchKind(StrEnum):
+    """What a branch of a transaction stands for."""
+
+    TCC = "TCC"
+    """An operation that is tried, then confirmed or cancelled."""
+    CALL = "CALL"
+    """An action, undone by its compensation."""
+    SAGA = "SAGA"
+    """A child saga; its steps are branches of the same transaction."""
+    FOR_EACH = "FOR_EACH"
+    """A list; the step is run for each of its items, in a branch of its own."""
+    WAIT = "WAIT"
+    """A timer."""
+    AWAIT = "AWAIT"
+    """Waits for a named signal."""
+    SIGNAL = "SIGNAL"
+    """A signal that came."""
+
+    __hash__ = str.__hash__
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +134,77 @@ class Compensation:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """One operation that a step calls: its first choice, or a fallback.
+
+    Attributes:
+        kind: ``CALL`` or ``TCC``.
+        timeout_ms: of one attempt.
+        compensation: ``None`` when there is nothing to undo; always ``None`` for TCC,
+            which is cancelled.
+        expires_ms: how long a reservation holds; 0 = until it is decided upon. The
+            saga turns back when it has run for longer and is not decided.
+        pending_timeout_ms: how long it may stay pending; 0 = as long as the saga may.
+    """
+
+    operation: str
+    input: Template
+    retry: RetryPolicy
+    timeout_ms: int
+    kind: BranchKind = BranchKind.CALL
+    compensation: Compensation | None = None
+    expires_ms: int = 0
+    pending_timeout_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ForEach:
+    """A step is run once for every item of a list.
+
+    Attributes:
+        items: evaluates to the list.
+        parallel_max: how many items may be under way at a time.
+    """
+
+    items: Template
+    parallel_max: int
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One step of a saga.
 
     Attributes:
-        needs: the steps that must have succeeded before this one starts.
-        compensation: ``None`` when there is nothing to undo.
+        kind: ``CALL``, ``TCC``, ``SAGA``, ``WAIT`` or ``AWAIT``.
+        needs: the steps that must be satisfied before this one starts: succeeded,
+            skipped by their condition, or failed and optional.
+        calls: for ``CALL`` and ``TCC``: what is called, and after it the fallbacks,
+            each called when the one before was refused. Never empty for these kinds.
+        child: for ``SAGA``: the saga that is run as this step.
+        input: for ``SAGA``: what the child gets.
+        wait: for ``WAIT``: evaluates to milliseconds, or to text such as ``30s``.
+        signal: for ``AWAIT``: the name of the signal.
+        timeout_ms: for ``AWAIT`` and ``SAGA``: how long it may take; 0 = as long as
+            the saga may.
+        condition: when it is false, the step is skipped; ``None`` = always run.
+        for_each: run for every item of a list; ``None`` = once.
+        optional: its failure is no failure of the saga.
+        pivot: once it has succeeded, the saga only goes forward.
     """
 
     step_id: str
-    operation: str
-    input: Template
+    kind: BranchKind
     needs: tuple[str, ...]
-    retry: RetryPolicy
-    timeout_ms: int
-    compensation: Compensation | None
+    calls: tuple[Call, ...] = ()
+    child: "SagaDefinition | None" = None
+    input: Template = Constant({})  # noqa: RUF009 - frozen, and never changed
+    wait: Template | None = None
+    signal: str = ""
+    timeout_ms: int = 0
+    condition: Template | None = None
+    for_each: ForEach | None = None
+    optional: bool = False
+    pivot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
