@@ -181,7 +181,7 @@ class Step:
         calls: for ``CALL`` and ``TCC``: what is called, and after it the fallbacks,
             each called when the one before was refused. Never empty for these kinds.
         child: for ``SAGA``: the saga that is run as this step.
-        input: for ``SAGA``: what the child gets.
+        input: for ``SAGA``: what the child gets; ``None`` = an empty map.
         wait: for ``WAIT``: evaluates to milliseconds, or to text such as ``30s``.
         signal: for ``AWAIT``: the name of the signal.
         timeout_ms: for ``AWAIT`` and ``SAGA``: how long it may take; 0 = as long as
@@ -197,7 +197,7 @@ class Step:
     needs: tuple[str, ...]
     calls: tuple[Call, ...] = ()
     child: "SagaDefinition | None" = None
-    input: Template = Constant({})  # noqa: RUF009 - frozen, and never changed
+    input: Template = Constant({})
     wait: Template | None = None
     signal: str = ""
     timeout_ms: int = 0
@@ -218,6 +218,9 @@ class SagaDefinition:
         input_schema: JSON Schema of the input as text, empty when there is none.
         successors: step id to the steps that need it; derived.
         by_id: step id to step; derived.
+        last_first: all step ids, each after every step that needs it; derived.
+        ends: the steps that no other one needs; when they are done, all are; derived.
+        has_pivot: it, or a child saga of it, has one; derived.
     """
 
     name: str
@@ -230,6 +233,9 @@ class SagaDefinition:
     input_schema: str = ""
     successors: Mapping[str, tuple[str, ...]] = field(init=False, compare=False)
     by_id: Mapping[str, Step] = field(init=False, compare=False)
+    last_first: tuple[str, ...] = field(init=False, compare=False)
+    ends: tuple[Step, ...] = field(init=False, compare=False)
+    has_pivot: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         by_id = {step.step_id: step for step in self.steps}
@@ -243,6 +249,26 @@ class SagaDefinition:
         object.__setattr__(self, "successors", successors)
         if cycle := find_cycle({s.step_id: s.needs for s in self.steps}):
             raise ValueError(f"steps need each other in a circle: {' -> '.join(cycle)}")
+        object.__setattr__(self, "last_first", _last_first(self))
+        ends = tuple(step for step in self.steps if not successors[step.step_id])
+        object.__setattr__(self, "ends", ends)
+        has_pivot = any(
+            step.pivot or (step.child is not None and step.child.has_pivot)
+            for step in self.steps
+        )
+        object.__setattr__(self, "has_pivot", has_pivot)
+
+
+def _last_first(definition: SagaDefinition) -> tuple[str, ...]:
+    waiting = {s: len(definition.successors[s]) for s in definition.by_id}
+    order = [s for s, successors in waiting.items() if not successors]
+    for step_id in order:
+        for need in dict.fromkeys(definition.by_id[step_id].needs):
+            if need in waiting:
+                waiting[need] -= 1
+                if not waiting[need]:
+                    order.append(need)
+    return tuple(order)
 
 
 def find_cycle(needs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

@@ -43,9 +43,47 @@ class BranchRegistered:
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
-    """A saga step may be sent; its input is evaluated once and for all (S7)."""
+    """A saga step may be sent; its input is evaluated once and for all (S7).
+
+    Attributes:
+        wake_at: for what no participant is asked: when its time is up, ``None`` =
+            never.
+    """
 
     spec: BranchSpec
+    at: Instant
+    wake_at: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepSkipped:
+    """The condition of a saga step was false (S7)."""
+
+    spec: BranchSpec
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class StepRefused:
+    """A saga step could not even be sent: its expressions failed.
+
+    Attributes:
+        stuck: the saga can only go forward, so the step waits for a person.
+    """
+
+    spec: BranchSpec
+    code: str
+    text: str
+    at: Instant
+    stuck: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SignalReceived:
+    """Somebody sent what a step waits for, or will wait for."""
+
+    name: str
+    payload: Payload
     at: Instant
 
 
@@ -61,7 +99,7 @@ class BranchSucceeded:
 
 @dataclass(frozen=True, slots=True)
 class BranchRefused:
-    """A business "no" to the try or action."""
+    """A business "no" to the try or action, or a wait that was in vain."""
 
     branch_id: str
     code: str
@@ -71,10 +109,16 @@ class BranchRefused:
 
 @dataclass(frozen=True, slots=True)
 class BranchAbandoned:
-    """In flight when the saga turned back, with nothing to undo."""
+    """In flight when the saga turned back or gave it up, with nothing to undo.
+
+    Attributes:
+        code: why it was given up, when the saga as a whole goes on.
+    """
 
     branch_id: str
     at: Instant
+    code: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +152,37 @@ class OutputLearned:
 
 @dataclass(frozen=True, slots=True)
 class CompensationStarted:
-    """A step may be undone; its compensation's input is evaluated (S7)."""
+    """A step is undone from here on; its compensation's input is evaluated (S7).
+
+    A reservation is cancelled, a group's members are undone one by one.
+
+    Attributes:
+        code: why it was given up, when the saga as a whole goes on.
+    """
 
     branch_id: str
     input: Payload
     at: Instant
+    code: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """The turn of the transaction. For TCC all branches turn with it."""
+    """The turn of the transaction. For TCC all branches turn with it; in a saga, a
+    commit turns the reservations.
+    """
 
     decision: Decision
     code: str
     text: str
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class AllStepsDone:
+    """Decided, and nothing is left but to confirm, or to undo what was given up."""
+
     at: Instant
 
 
@@ -191,6 +252,10 @@ Event: TypeAlias = (
     Began
     | BranchRegistered
     | StepStarted
+    | StepSkipped
+    | StepRefused
+    | SignalReceived
+    | AllStepsDone
     | BranchSucceeded
     | BranchRefused
     | BranchAbandoned

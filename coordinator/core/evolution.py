@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import assert_never
 
 from coordinator.core.changed import changed
+from coordinator.core.definition import BranchKind
 from coordinator.core.errors import IllegalTransition
 from coordinator.core.events import (
+    AllStepsDone,
     AttemptFailed,
     AttentionRaised,
     Began,
@@ -29,17 +31,23 @@ from coordinator.core.events import (
     Paused,
     Resumed,
     RetryRequested,
+    SignalReceived,
+    StepRefused,
+    StepSkipped,
     StepStarted,
 )
 from coordinator.core.model import (
+    OPEN,
     UNDER_WAY,
     Branch,
+    BranchSpec,
     BranchStatus,
     Decision,
     GlobalTransaction,
     Mode,
     Phase,
     Status,
+    is_open,
 )
 
 _S = Status
@@ -47,9 +55,9 @@ _B = BranchStatus
 
 STATUS_MOVES: Mapping[Status, frozenset[Status]] = {
     _S.TRYING: frozenset({_S.CONFIRMING, _S.CANCELLING}),
-    _S.CONFIRMING: frozenset({_S.CONFIRMED, _S.RESOLVED}),
+    _S.CONFIRMING: frozenset({_S.CONFIRMED, _S.COMPLETED, _S.RESOLVED}),
     _S.CANCELLING: frozenset({_S.CANCELLED, _S.RESOLVED}),
-    _S.RUNNING: frozenset({_S.COMPLETED, _S.COMPENSATING}),
+    _S.RUNNING: frozenset({_S.COMPLETED, _S.CONFIRMING, _S.COMPENSATING, _S.RESOLVED}),
     _S.COMPENSATING: frozenset({_S.COMPENSATED, _S.RESOLVED}),
     **{status: frozenset() for status in Status if status.is_final},
 }
@@ -61,10 +69,16 @@ BRANCH_MOVES: Mapping[BranchStatus, frozenset[BranchStatus]] = {
     _B.TRIED: frozenset({_B.CONFIRMING, _B.CANCELLING}),
     _B.CONFIRMING: frozenset({_B.CONFIRMED, _B.RESOLVED}),
     _B.CANCELLING: frozenset({_B.CANCELLED, _B.RESOLVED}),
-    _B.RUNNING: frozenset({_B.SUCCEEDED, _B.REFUSED, _B.COMPENSATING, _B.ABANDONED}),
+    _B.RUNNING: frozenset(
+        {_B.SUCCEEDED, _B.REFUSED, _B.COMPENSATING, _B.ABANDONED, _B.RESOLVED}
+    ),
+    _B.WAITING: frozenset(
+        {_B.SUCCEEDED, _B.REFUSED, _B.COMPENSATING, _B.ABANDONED, _B.RESOLVED}
+    ),
     _B.SUCCEEDED: frozenset({_B.COMPENSATING}),
     _B.COMPENSATING: frozenset({_B.COMPENSATED, _B.RESOLVED}),
     _B.REFUSED: frozenset(),
+    _B.SKIPPED: frozenset(),
     _B.CONFIRMED: frozenset(),
     _B.CANCELLED: frozenset(),
     _B.COMPENSATED: frozenset(),
@@ -111,6 +125,10 @@ def evolve(tx: GlobalTransaction | None, event: Event) -> GlobalTransaction:
             raise IllegalTransition(f"{type(event).__name__} before the beginning")
         case BranchRegistered() | StepStarted() | CheckBackStarted():
             return _with_branch(tx, _new_branch(tx, event), event.at)
+        case StepSkipped() | StepRefused() | SignalReceived():
+            return _with_branch(tx, _settled_branch(tx, event), event.at)
+        case AllStepsDone():
+            return _confirming(tx, event)
         case Decided():
             return _decided(tx, event)
         case Finished():
@@ -120,10 +138,9 @@ def evolve(tx: GlobalTransaction | None, event: Event) -> GlobalTransaction:
             return changed(tx, attention_since=since, attention_reason=event.reason)
         case RetryRequested():
             return _due_at_once(tx, event)
-        case Paused():
-            return changed(tx, paused_at=event.at, updated_at=event.at)
-        case Resumed():
-            return changed(tx, paused_at=None, updated_at=event.at)
+        case Paused() | Resumed():
+            paused_at = event.at if isinstance(event, Paused) else None
+            return changed(tx, paused_at=paused_at, updated_at=event.at)
         case _:
             return _branch_changed(tx, event)
 
@@ -138,31 +155,91 @@ def fold(events: tuple[Event, ...]) -> GlobalTransaction:
     return tx
 
 
+_WITHOUT_PARTICIPANT = frozenset(
+    {BranchKind.SAGA, BranchKind.FOR_EACH, BranchKind.WAIT, BranchKind.AWAIT}
+)
+
+SIGNAL_PREFIX = ":signal:"
+"""Begins the branch id of a received signal; no step's place begins with a colon."""
+
+
 def _new_branch(
     tx: GlobalTransaction, event: BranchRegistered | StepStarted | CheckBackStarted
 ) -> Branch:
-    if event.spec.branch_id in tx.branches:
-        raise IllegalTransition(f"branch {event.spec.branch_id} exists already")
-    if tx.status not in (Status.TRYING, Status.RUNNING):
-        raise IllegalTransition(f"no branch may join while {tx.status}")
-    if not isinstance(event, BranchRegistered):
-        status = BranchStatus.RUNNING
-    else:
+    _check_may_join(tx, event.spec)
+    due_at: int | None = event.at
+    if isinstance(event, BranchRegistered):
         status = BranchStatus.REGISTERED if event.direct else BranchStatus.TRYING
+        due_at = None if event.direct else event.at
+    elif isinstance(event, StepStarted) and event.spec.kind in _WITHOUT_PARTICIPANT:
+        status, due_at = BranchStatus.WAITING, event.wake_at
+    elif isinstance(event, StepStarted) and event.spec.kind is BranchKind.TCC:
+        status = BranchStatus.TRYING
+    else:
+        status = BranchStatus.RUNNING
+    return Branch(spec=event.spec, status=status, due_at=due_at, started_at=event.at)
+
+
+def _settled_branch(
+    tx: GlobalTransaction, event: StepSkipped | StepRefused | SignalReceived
+) -> Branch:
+    """A branch that no participant is ever asked about."""
+    if isinstance(event, SignalReceived):
+        spec = BranchSpec(
+            branch_id=SIGNAL_PREFIX + event.name,
+            operation="",
+            input=event.payload,
+            timeout_ms=0,
+            attempt_max=0,
+            kind=BranchKind.SIGNAL,
+        )
+        _check_may_join(tx, spec)
+        return Branch(
+            spec=spec,
+            status=BranchStatus.SUCCEEDED,
+            output=event.payload,
+            started_at=event.at,
+            finished_at=event.at,
+        )
+    _check_may_join(tx, event.spec)
+    if isinstance(event, StepSkipped):
+        return Branch(
+            spec=event.spec,
+            status=BranchStatus.SKIPPED,
+            started_at=event.at,
+            finished_at=event.at,
+        )
     return Branch(
         spec=event.spec,
-        status=status,
-        due_at=event.at if status in UNDER_WAY else None,
+        status=BranchStatus.WAITING if event.stuck else BranchStatus.REFUSED,
+        error_code=event.code,
+        error_text=event.text,
         started_at=event.at,
+        finished_at=None if event.stuck else event.at,
     )
+
+
+def _check_may_join(tx: GlobalTransaction, spec: BranchSpec) -> None:
+    if spec.branch_id in tx.branches:
+        raise IllegalTransition(f"branch {spec.branch_id} exists already")
+    if tx.status not in (Status.TRYING, Status.RUNNING):
+        raise IllegalTransition(f"no branch may join while {tx.status}")
 
 
 def _with_branch(
     tx: GlobalTransaction, branch: Branch, at: int | None = None
 ) -> GlobalTransaction:
-    branches = {**tx.branches, branch.spec.branch_id: branch}
+    branch_id = branch.spec.branch_id
+    branches = {**tx.branches, branch_id: branch}
     updated_at = tx.updated_at if at is None else at
-    return changed(tx, branches=branches, updated_at=updated_at)
+    still_open = tx.open
+    if is_open(branch) != (branch_id in still_open):
+        still_open = dict(still_open)
+        if branch_id in still_open:
+            del still_open[branch_id]
+        else:
+            still_open[branch_id] = None
+    return changed(tx, branches=branches, updated_at=updated_at, open=still_open)
 
 
 def _moved(branch: Branch, to: BranchStatus, at: int) -> Branch:
@@ -198,12 +275,7 @@ def _branch_changed(
         raise IllegalTransition(f"no branch {event.branch_id}")
     match event:
         case BranchSucceeded():
-            if UNDER_WAY.get(branch.status) is not event.phase:
-                raise IllegalTransition(f"{event.phase} while {branch.status}")
-            after = _moved(branch, _DONE[event.phase], event.at)
-            if event.phase in (Phase.TRY, Phase.ACTION):
-                after = changed(after, output=event.output)
-            return _with_branch(tx, after, event.at)
+            return _with_branch(tx, _succeeded(tx, branch, event), event.at)
         case BranchRefused():
             after = changed(
                 _moved(branch, BranchStatus.REFUSED, event.at),
@@ -213,14 +285,11 @@ def _branch_changed(
             return _with_branch(tx, after, event.at)
         case BranchAbandoned() | BranchResolved():
             after = _moved(branch, _SETTLED[type(event)], event.at)
+            if isinstance(event, BranchAbandoned) and event.code:
+                after = changed(after, error_code=event.code, error_text=event.text)
             return _with_branch(tx, after, event.at)
         case CompensationStarted():
-            if tx.status is not Status.COMPENSATING:
-                raise IllegalTransition(f"compensation while {tx.status}")
-            if branch.status is not BranchStatus.COMPENSATING:
-                branch = _moved(branch, BranchStatus.COMPENSATING, event.at)
-            after = changed(branch, compensation_input=event.input, due_at=event.at)
-            return _with_branch(tx, after, event.at)
+            return _with_branch(tx, _undone(tx, branch, event), event.at)
         case OutputLearned():
             return _with_branch(tx, changed(branch, output=event.output), event.at)
         case AttemptFailed() | BranchPending():
@@ -229,8 +298,44 @@ def _branch_changed(
             assert_never(event)
 
 
+def _succeeded(tx: GlobalTransaction, branch: Branch, event: BranchSucceeded) -> Branch:
+    waited = branch.status is BranchStatus.WAITING and event.phase is Phase.ACTION
+    if UNDER_WAY.get(branch.status) is not event.phase and not waited:
+        raise IllegalTransition(f"{event.phase} while {branch.status}")
+    done = _DONE[event.phase]
+    after = _moved(branch, done, event.at)
+    if event.phase in (Phase.TRY, Phase.ACTION):
+        after = changed(after, output=event.output)
+    if done is BranchStatus.TRIED and tx.decision is Decision.COMMIT:
+        return _moved(after, BranchStatus.CONFIRMING, event.at)
+    if done is BranchStatus.TRIED and branch.spec.expires_ms:
+        after = changed(after, due_at=branch.started_at + branch.spec.expires_ms)
+    return after
+
+
+_GROUPS = frozenset({BranchKind.SAGA, BranchKind.FOR_EACH})
+_MAY_UNDO = frozenset({Status.RUNNING, Status.CONFIRMING, Status.COMPENSATING})
+
+
+def _undone(
+    tx: GlobalTransaction, branch: Branch, event: CompensationStarted
+) -> Branch:
+    """A branch on its way back; a group's has no due time, its members have."""
+    if tx.status not in _MAY_UNDO:
+        raise IllegalTransition(f"compensation while {tx.status}")
+    is_tcc = branch.spec.kind is BranchKind.TCC
+    to = BranchStatus.CANCELLING if is_tcc else BranchStatus.COMPENSATING
+    if branch.status is not to:
+        branch = _moved(branch, to, event.at)
+    due_at = None if branch.spec.kind in _GROUPS else event.at
+    after = changed(branch, compensation_input=event.input, due_at=due_at)
+    if event.code:
+        after = changed(after, error_code=event.code, error_text=event.text)
+    return after
+
+
 def _postponed(branch: Branch, event: AttemptFailed | BranchPending) -> Branch:
-    if branch.status not in UNDER_WAY:
+    if branch.status not in OPEN:
         raise IllegalTransition(f"nothing is asked while {branch.status}")
     if isinstance(event, BranchPending):
         since = event.at if branch.pending_since is None else branch.pending_since
@@ -246,26 +351,45 @@ def _postponed(branch: Branch, event: AttemptFailed | BranchPending) -> Branch:
 
 
 def _decided(tx: GlobalTransaction, event: Decided) -> GlobalTransaction:
-    """T1: once. For TCC all open branches turn in the same fact (T3)."""
+    """T1: once. All open branches of a TCC transaction turn in the same fact (T3), and
+    so do the reservations of a saga that commits.
+    """
     if tx.decision is not Decision.NONE or tx.status.is_final:
         raise IllegalTransition(f"{tx.key.gid} is decided already")
-    status = _TURN.get((tx.request.mode, event.decision))
-    if status is None:
-        raise IllegalTransition("a saga commits by finishing")
     branches = tx.branches
     if tx.request.mode is Mode.TCC:
-        branches = {
-            branch_id: _turned(branch, event) for branch_id, branch in branches.items()
-        }
+        branches = {i: _turned(branch, event) for i, branch in branches.items()}
+    elif event.decision is Decision.COMMIT:
+        branches = {i: _kept(branch, event) for i, branch in branches.items()}
     return changed(
         tx,
-        status=status,
+        status=_TURN.get((tx.request.mode, event.decision), tx.status),
         decision=event.decision,
         reason_code=event.code,
         reason_text=event.text,
         branches=branches,
+        open=_open_of(branches),
         updated_at=event.at,
     )
+
+
+def _open_of(branches: Mapping[str, Branch]) -> dict[str, None]:
+    return {i: None for i, branch in branches.items() if is_open(branch)}
+
+
+def _kept(branch: Branch, event: Decided) -> Branch:
+    """A branch of a saga that commits: what is reserved is made real."""
+    if branch.status is BranchStatus.TRIED:
+        return _moved(branch, BranchStatus.CONFIRMING, event.at)
+    return branch
+
+
+def _confirming(tx: GlobalTransaction, event: AllStepsDone) -> GlobalTransaction:
+    if tx.decision is not Decision.COMMIT:
+        raise IllegalTransition("undecided, and all steps done")
+    if Status.CONFIRMING not in STATUS_MOVES[tx.status]:
+        raise IllegalTransition(f"from {tx.status} to {Status.CONFIRMING}")
+    return changed(tx, status=Status.CONFIRMING, updated_at=event.at)
 
 
 def _turned(branch: Branch, event: Decided) -> Branch:
@@ -301,8 +425,10 @@ def _finished(tx: GlobalTransaction, event: Finished) -> GlobalTransaction:
 def _due_at_once(tx: GlobalTransaction, event: RetryRequested) -> GlobalTransaction:
     branches = {
         branch_id: changed(branch, due_at=event.at)
-        if branch.due_at is not None and branch.due_at > event.at
+        if branch.status in UNDER_WAY
+        and branch.due_at is not None
+        and branch.due_at > event.at
         else branch
         for branch_id, branch in tx.branches.items()
     }
-    return changed(tx, branches=branches, updated_at=event.at)
+    return changed(tx, branches=branches, open=_open_of(branches), updated_at=event.at)

@@ -7,9 +7,11 @@ an :class:`ExpressionFailed`, not a null.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import assert_never
+from functools import lru_cache
+from typing import Protocol, assert_never
 
 from coordinator.core.definition import (
+    Computed,
     Constant,
     Interpolation,
     JsonValue,
@@ -32,19 +34,39 @@ class ExpressionFailed(Exception):
     """
 
 
+class Outputs(Protocol):
+    """The stored outputs of the steps that have one."""
+
+    def get(self, step_id: str, /) -> Payload | None:
+        """The output of a step; ``None`` when it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item of a list, and its place there, from 0."""
+
+    value: JsonValue
+    index: int
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What paths may read: only what is stored. Decoded when it is read.
+    """What expressions may read: only what is stored. Decoded when it is read.
 
     Attributes:
         input: of the saga.
         outputs: step id to the stored output of every step that answered.
         saga: ``gid`` and ``startedAt``.
+        item: where a step is run for each item of a list.
+        is_lenient: what cannot be computed is null, for a compensation whose action
+            will never have an output.
     """
 
     input: Payload
-    outputs: Mapping[str, Payload]
+    outputs: Outputs
     saga: Mapping[str, JsonValue]
+    item: Item | None = None
+    is_lenient: bool = False
 
 
 def evaluate(template: Template, scope: Scope) -> JsonValue:
@@ -52,8 +74,8 @@ def evaluate(template: Template, scope: Scope) -> JsonValue:
     match template:
         case Constant(value):
             return value
-        case Reference():
-            return _look_up(template, scope)
+        case Reference() | Computed():
+            return _value(template, scope)
         case Interpolation(parts):
             return "".join(
                 part if isinstance(part, str) else _as_text(part, scope)
@@ -84,10 +106,49 @@ def from_payload(payload: Payload, what: str) -> JsonValue:
     if payload.content_type != JSON_CONTENT_TYPE:
         raise ExpressionFailed(f"{what} is not JSON, so no expression can read it")
     try:
-        value: JsonValue = json.loads(payload.data)
+        return _decoded(payload.data)
     except (ValueError, RecursionError):
         raise ExpressionFailed(f"{what} is not valid JSON") from None
+
+
+@lru_cache(maxsize=16)
+def _decoded(data: bytes) -> JsonValue:
+    """The JSON value of these bytes; shared, and changed by nobody.
+
+    The items of a list are evaluated one after the other from the same stored list:
+    without a memory, a list of n items would be decoded n times.
+    """
+    value: JsonValue = json.loads(data)
     return value
+
+
+def _value(expression: Reference | Computed, scope: Scope) -> JsonValue:
+    try:
+        if isinstance(expression, Reference):
+            return _look_up(expression, scope)
+        return _compute(expression, scope)
+    except ExpressionFailed:
+        if scope.is_lenient:
+            return None
+        raise
+
+
+def _compute(expression: Computed, scope: Scope) -> JsonValue:
+    values: dict[str, JsonValue] = {
+        "input": from_payload(scope.input, "input"),
+        "saga": dict(scope.saga),
+        "steps": {
+            step_id: {"output": from_payload(output, f"steps.{step_id}.output")}
+            for step_id in expression.reads
+            if (output := scope.outputs.get(step_id)) is not None
+        },
+    }
+    if scope.item is not None:
+        values |= {"item": scope.item.value, "index": scope.item.index}
+    try:
+        return expression.program(values)
+    except ExpressionFailed as failure:
+        raise ExpressionFailed(f"${{{expression.source}}}: {failure}") from None
 
 
 def _look_up(reference: Reference, scope: Scope) -> JsonValue:
@@ -102,7 +163,7 @@ def _look_up(reference: Reference, scope: Scope) -> JsonValue:
                 reached = ".".join(str(p) for p in reference.path[:depth])
                 raise ExpressionFailed(
                     f"${{{reference.source}}}: {reached} is"
-                    f" {_type_name(value)} without {part!r}"
+                    f" {type_name(value)} without {part!r}"
                 )
         depth += 1
     return value
@@ -113,17 +174,23 @@ def _root(reference: Reference, scope: Scope) -> tuple[JsonValue, int]:
     match reference.path:
         case ("input", *_):
             return from_payload(scope.input, "input"), 1
-        case ("steps", str(step_id), "output", *_) if step_id in scope.outputs:
-            name = f"steps.{step_id}.output"
-            return from_payload(scope.outputs[step_id], name), 3
+        case ("steps", str(step_id), "output", *_):
+            output = scope.outputs.get(step_id)
+            if output is not None:
+                return from_payload(output, f"steps.{step_id}.output"), 3
         case ("saga", *_):
             return dict(scope.saga), 1
+        case ("item", *_) if scope.item is not None:
+            return scope.item.value, 1
+        case ("index", *_) if scope.item is not None:
+            return scope.item.index, 1
         case _:
-            raise ExpressionFailed(f"${{{reference.source}}}: there is no such value")
+            pass
+    raise ExpressionFailed(f"${{{reference.source}}}: there is no such value")
 
 
-def _as_text(part: Reference, scope: Scope) -> str:
-    value = _look_up(part, scope)
+def _as_text(part: Reference | Computed, scope: Scope) -> str:
+    value = _value(part, scope)
     match value:
         case str():
             return value
@@ -131,12 +198,13 @@ def _as_text(part: Reference, scope: Scope) -> str:
             return json.dumps(value)
         case _:
             raise ExpressionFailed(
-                f"${{{part.source}}} is {_type_name(value)}; only a text, number,"
+                f"${{{part.source}}} is {type_name(value)}; only a text, number,"
                 " boolean or null can stand inside text"
             )
 
 
-def _type_name(value: JsonValue) -> str:
+def type_name(value: JsonValue) -> str:
+    """What a value is, for messages that must not show it."""
     match value:
         case None:
             return "null"

@@ -14,7 +14,7 @@ from the state, so going on after a crash is the ordinary path.
 
 from collections.abc import Collection, Iterable
 
-from coordinator.core import operator, saga, tcc
+from coordinator.core import forward, operator, saga, tcc, undo
 from coordinator.core.actions import CallBranch
 from coordinator.core.draft import Draft
 from coordinator.core.errors import AlreadyExists, InvariantViolated, NotFound
@@ -38,6 +38,7 @@ from coordinator.core.model import (
     NO_PAYLOAD,
     UNDER_WAY,
     Branch,
+    BranchSpec,
     BranchStatus,
     Decision,
     GlobalTransaction,
@@ -131,7 +132,7 @@ def due(tx: GlobalTransaction, now: Instant) -> tuple[CallBranch, ...]:
         return ()
     return tuple(
         _call(tx, branch, phase)
-        for branch in tx.branches.values()
+        for branch in map(tx.branches.__getitem__, tx.open)
         if branch.due_at is not None
         and branch.due_at <= now
         and (phase := UNDER_WAY.get(branch.status)) is not None
@@ -157,8 +158,13 @@ def _call(tx: GlobalTransaction, branch: Branch, phase: Phase) -> CallBranch:
         output=branch.output if phase is not Phase.TRY else NO_PAYLOAD,
         timeout_ms=timeout_ms,
         began_at=tx.request.created_at,
-        depth=tx.request.depth + tcc.depth_of(tx, spec),
+        depth=tx.request.depth + _depth_of(tx, spec),
     )
+
+
+def _depth_of(tx: GlobalTransaction, spec: BranchSpec) -> int:
+    """A saga's branches are called by the coordinator, however deep they stand."""
+    return tcc.depth_of(tx, spec) if tx.request.mode is Mode.TCC else 0
 
 
 def due_at(tx: GlobalTransaction, in_flight: Collection[str] = ()) -> Instant | None:
@@ -169,14 +175,19 @@ def due_at(tx: GlobalTransaction, in_flight: Collection[str] = ()) -> Instant | 
     """
     if tx.status.is_final:
         return None
-    times = [
-        branch.due_at
-        for branch_id, branch in tx.branches.items()
-        if branch.due_at is not None
-        and branch_id not in in_flight
-        and tx.paused_at is None
-    ]
-    if tx.decision is Decision.NONE and tcc.CHECK_BACK_ID not in tx.branches:
+    times: list[Instant] = []
+    if tx.paused_at is None:
+        for branch_id in tx.open:
+            branch = tx.branches[branch_id]
+            if (
+                branch.due_at is not None
+                and branch.status in UNDER_WAY
+                and branch_id not in in_flight
+            ):
+                times.append(branch.due_at)
+    if tx.request.mode is Mode.SAGA:
+        times.extend(saga.instants(tx))
+    elif tx.decision is Decision.NONE and tcc.CHECK_BACK_ID not in tx.branches:
         times.append(tx.request.deadline_at)
     return min(times, default=None)
 
@@ -226,25 +237,29 @@ def check(before: GlobalTransaction | None, after: GlobalTransaction) -> None:
         raise InvariantViolated("T1: a decision was changed")
     if before is not None and before.status.is_final:
         raise InvariantViolated("T8: an ended transaction was changed")
-    allowed = _ENDS.get(after.status)
-    if allowed is not None and not all(
-        branch.status in allowed
-        for branch_id, branch in after.branches.items()
-        if branch_id != tcc.CHECK_BACK_ID
-    ):
+    if not _may_end(after):
         raise InvariantViolated(f"T8: {after.status} with branches that are not")
+
+
+def _may_end(tx: GlobalTransaction) -> bool:
+    """Whether the branches bear out the status, if it is an end."""
+    match tx.status:
+        case Status.COMPLETED:
+            return forward.is_complete(tx)
+        case Status.COMPENSATED:
+            return undo.is_undone(tx)
+        case Status.CONFIRMED | Status.CANCELLED:
+            allowed = _ENDS[tx.status]
+            return all(
+                branch.status in allowed
+                for branch_id, branch in tx.branches.items()
+                if branch_id != tcc.CHECK_BACK_ID
+            )
+        case _:
+            return True
 
 
 _ENDS = {
     Status.CONFIRMED: frozenset({BranchStatus.CONFIRMED}),
     Status.CANCELLED: frozenset({BranchStatus.CANCELLED, BranchStatus.REFUSED}),
-    Status.COMPLETED: frozenset({BranchStatus.SUCCEEDED}),
-    Status.COMPENSATED: frozenset(
-        {
-            BranchStatus.COMPENSATED,
-            BranchStatus.REFUSED,
-            BranchStatus.ABANDONED,
-            BranchStatus.SUCCEEDED,  # with nothing to undo
-        }
-    ),
 }

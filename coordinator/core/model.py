@@ -7,9 +7,9 @@ are plain integers, so that a stored value and a computed one compare exactly.
 from collections.abc import Mapping
 from dataclasses import field
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
-from coordinator.core.definition import SagaDefinition
+from coordinator.core.definition import BranchKind, SagaDefinition
 from coordinator.core.frozen import dataclass
 
 Instant: TypeAlias = int
@@ -114,8 +114,12 @@ class BranchStatus(Word):
     CANCELLED = "CANCELLED"
     COMPENSATING = "COMPENSATING"
     COMPENSATED = "COMPENSATED"
+    WAITING = "WAITING"
+    """For its time, its signal or its members; no participant is asked."""
+    SKIPPED = "SKIPPED"
+    """Its condition was false."""
     ABANDONED = "ABANDONED"
-    """In flight when its transaction was decided, and there is nothing to undo."""
+    """In flight when it was given up or its transaction decided; nothing to undo."""
     RESOLVED = "RESOLVED"
     """An operator settled it by hand, outside of Tercet."""
 
@@ -128,6 +132,9 @@ UNDER_WAY: Mapping[BranchStatus, Phase] = {
     BranchStatus.COMPENSATING: Phase.COMPENSATION,
 }
 """The phase that a participant is asked for while a branch has this status."""
+
+OPEN = frozenset({*UNDER_WAY, BranchStatus.WAITING})
+"""Something is still expected of a branch with this status."""
 
 
 class Payload(NamedTuple):
@@ -167,14 +174,19 @@ class BranchSpec:
     """What was asked of a branch when it was registered; it never changes.
 
     Attributes:
-        branch_id: the caller's key, unique in its transaction. For a saga the step id.
-        operation: an entry of the catalogue.
+        branch_id: the caller's key, unique in its transaction. For a saga the place
+            of the step, see :mod:`coordinator.core.place`.
+        operation: an entry of the catalogue; empty when no participant is asked.
         input: the payload of the try or action.
         timeout_ms: how long one attempt may take.
         attempt_max: forward attempts before the transaction turns against itself.
         pending_timeout_ms: how long a try or action may stay pending; 0 = as long as
             its transaction may.
-        parent_branch_id: the branch inside whose try this one is nested, or empty.
+        parent_branch_id: the branch inside whose try this one is nested, or to whose
+            list or child saga it belongs; or empty.
+        kind: what the branch stands for.
+        expires_ms: how long its reservation holds, counted from its start; 0 = until
+            it is decided upon.
     """
 
     branch_id: str
@@ -184,6 +196,8 @@ class BranchSpec:
     attempt_max: int
     pending_timeout_ms: Milliseconds = 0
     parent_branch_id: str = ""
+    kind: BranchKind = BranchKind.TCC
+    expires_ms: Milliseconds = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +206,8 @@ class Branch:
 
     Attributes:
         attempts: calls of the *present* phase whose outcome is known to be no success.
-        due_at: when the present phase is to be asked (again); ``None`` when nothing
-            is to be asked.
+        due_at: when the present phase is to be asked (again), what it waits for is up,
+            or its reservation expires; ``None`` when there is no such time.
         pending_since: when the participant first said, in the present phase, that it
             will finish later; ``None`` when it did not.
         output: the answer of the try or action.
@@ -247,6 +261,15 @@ class TransactionRequest:
     labels: tuple[tuple[str, str], ...] = ()
 
 
+def is_open(branch: Branch) -> bool:
+    """Whether something is expected of a branch, or will be at a known time."""
+    return branch.due_at is not None or branch.status in OPEN
+
+
+_DERIVE = cast("Mapping[str, None]", ())
+"""Stands for "not computed yet"; told by its identity, which no mapping has."""
+
+
 @dataclass(frozen=True, slots=True)
 class GlobalTransaction:
     """The state of one global transaction.
@@ -260,6 +283,8 @@ class GlobalTransaction:
         reason_code: why the decision fell, such as ``DEADLINE`` or a refusal's code.
         paused_at: when an operator stopped its calls; ``None`` while they go on.
         attention_since: when it began to need a person, ``None`` while it does not.
+        open: ids of the branches that have a due time or of which something is
+            expected, so that the rules need not look at the others; derived.
     """
 
     request: TransactionRequest
@@ -278,6 +303,12 @@ class GlobalTransaction:
     attention_reason: str = ""
     updated_at: Instant = 0
     finished_at: Instant | None = None
+    open: Mapping[str, None] = field(default=_DERIVE, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.open is _DERIVE:
+            found = {i: None for i, b in self.branches.items() if is_open(b)}
+            object.__setattr__(self, "open", found)
 
     @property
     def key(self) -> Key:

@@ -9,6 +9,8 @@ the engine stores an audit entry in the same database transaction.
 
 from typing import assert_never
 
+from coordinator.core import saga
+from coordinator.core.definition import BranchKind
 from coordinator.core.draft import Draft
 from coordinator.core.errors import NotFound, PreconditionFailed
 from coordinator.core.events import BranchResolved, Paused, Resumed, RetryRequested
@@ -27,7 +29,8 @@ _BY_HAND = (
     BranchStatus.CANCELLING,
     BranchStatus.COMPENSATING,
 )
-"""A branch can be settled by hand only in the direction that was decided."""
+"""A branch can be settled by hand only in the direction that was decided; a step of
+a saga also when nothing but going forward is left."""
 
 
 def decide(draft: Draft, what: OperatorInput, now: Instant) -> None:
@@ -73,7 +76,14 @@ def _resolve(draft: Draft, what: Resolve, now: Instant) -> None:
         )
     if branch.status is BranchStatus.RESOLVED:
         return  # it is so already
-    if branch.status not in _BY_HAND:
+    is_group = branch.spec.kind in (BranchKind.SAGA, BranchKind.FOR_EACH)
+    if is_group:
+        raise PreconditionFailed(
+            f"branch {what.branch_id!r} stands for others; settle each of its members",
+            field="branch_id",
+            reason="BRANCH_IS_GROUP",
+        )
+    if branch.status not in _BY_HAND and not saga.may_be_settled(draft.tx, branch):
         raise PreconditionFailed(
             f"branch {what.branch_id!r} is {branch.status}; by hand a branch can be"
             " settled only while its confirm, cancel or compensation is open",

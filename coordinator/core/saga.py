@@ -1,53 +1,77 @@
-"""Every rule of a saga.
+"""Every rule of a saga: what happens to it, and what that means.
 
 Theory of operation
 -------------------
 ::
 
-    RUNNING --all steps succeeded--> COMPLETED
+    RUNNING --all steps done--> [CONFIRMING -->] COMPLETED
        `--refusal, used up, timeout, cancel--> COMPENSATING --all undone--> COMPENSATED
 
-A step starts when all it needs have succeeded; its input is evaluated then, stored
-with the fact that it started, and never evaluated again (S1, S7, S10). Steps that do
-not need each other run in parallel.
+:mod:`~coordinator.core.forward` starts steps and finds the end,
+:mod:`~coordinator.core.undo` goes back; this module hears what happens. A saga is one
+transaction: its lists and child sagas are branches that end when their members have
+(:mod:`~coordinator.core.place`).
 
-When the saga turns back, nothing new is sent forward (S4). What was *sent* is undone
-in the reverse order of the graph (S2): a step's compensation starts when every step
-that needs it was never sent, was refused, is compensated, or had nothing to undo and
-all that needs it is clear in turn. Sent with unknown outcome counts as sent: its
-compensation goes out at once, without waiting for the answer in flight, because the
-participant's barrier makes it empty if the action has not run and refuses the action
-if it comes later (B2, B3). A step that was never sent has no branch, so it is never
-compensated (S3).
+* **The decision.** A saga commits when its pivot has succeeded, or else when all its
+  steps are done. What it has reserved (TCC steps) is confirmed from then on; while
+  only that is open it is CONFIRMING. It aborts when it turns back.
+* **The pivot.** Once it has been *sent*, nobody may turn the saga back before its
+  answer is known: neither a timeout nor a cancel, and it is asked without end. A
+  refusal turns the saga back like any other (S5).
+* **After the commit** nothing turns back. A step that is refused calls a person and is
+  asked again, with the request to reconsider, because the participant's barrier would
+  repeat the refusal that it has recorded.
+* **Time.** Every input first looks at the clock: at the saga's deadline, at timers,
+  at signals that did not come, at child sagas that take too long, at reservations
+  that expire and at branches that stay pending.
+* **Signals** are kept from the moment they come: a step that waits for one later finds
+  it. The same again means nothing, another body is refused (T10).
 
 A compensation whose input is made of the step's own output cannot be evaluated when
 that output never arrived. It is then sent without input: a participant whose action
 never ran answers success (nothing to undo); one whose action ran answers
-``OUTPUT_NEEDED`` with the recorded output, and is asked again with the input.
+``OUTPUT_NEEDED`` with the recorded output, and is asked again with the input. When it
+has none to give, because the action is pending and will never end, the input is
+evaluated with null in its place.
 
 Compensations are asked without end; a failing one calls a person and is never
 skipped (S6).
 """
 
+from collections.abc import Iterator
 from typing import assert_never
 
-from coordinator.core import expressions, tcc
-from coordinator.core.definition import Compensation, SagaDefinition, Step
+from coordinator.core import backoff, scope, tcc, undo
+from coordinator.core.definition import (
+    BranchKind,
+    Compensation,
+    SagaDefinition,
+)
 from coordinator.core.draft import Draft
-from coordinator.core.errors import InvariantViolated
+from coordinator.core.errors import (
+    AlreadyExists,
+    InvalidRequest,
+    InvariantViolated,
+    PreconditionFailed,
+)
 from coordinator.core.events import (
+    AttemptFailed,
     AttentionRaised,
     Began,
-    BranchAbandoned,
     BranchRefused,
     BranchSucceeded,
     CompensationStarted,
     Decided,
-    Finished,
     OutputLearned,
-    StepStarted,
+    SignalReceived,
 )
-from coordinator.core.expressions import ExpressionFailed, Scope
+from coordinator.core.evolution import SIGNAL_PREFIX
+from coordinator.core.forward import (
+    Forward,
+    complete_if_done,
+    is_bound,
+    optional_around,
+)
 from coordinator.core.inputs import (
     BranchReplied,
     Cancel,
@@ -56,6 +80,7 @@ from coordinator.core.inputs import (
     Pending,
     Refused,
     Resolve,
+    Signal,
     Submit,
     Succeeded,
     Unknown,
@@ -64,7 +89,6 @@ from coordinator.core.model import (
     NO_PAYLOAD,
     UNDER_WAY,
     Branch,
-    BranchSpec,
     BranchStatus,
     Decision,
     GlobalTransaction,
@@ -73,195 +97,207 @@ from coordinator.core.model import (
     Phase,
     Status,
 )
+from coordinator.core.place import Place, find_place, is_pivot_out, place_of
 
 OUTPUT_NEEDED = "OUTPUT_NEEDED"
 """A participant's answer to a compensation without input, when its action had run."""
 
-OUTPUT_BYTES_MAX = 256 * 1024
-"""Of one evaluated input or output; the limit of every payload."""
+_CALLED = frozenset({BranchKind.CALL, BranchKind.TCC})
+_FORWARD = frozenset({Phase.TRY, Phase.ACTION})
 
 
 def begin(what: Submit, now: Instant) -> Draft:
     """A new saga, with the steps that need nothing already started."""
     draft = Draft(None)
     draft.add(Began(what.request, what.definition))
-    _start(draft, tuple(s for s in what.definition.steps if not s.needs), now)
-    _complete_if_done(draft, now)
+    Forward(draft, now).begin()
     return draft
 
 
 def decide(draft: Draft, what: Input, now: Instant) -> None:
     """What an input means to a saga that exists."""
-    tx = draft.tx
-    if tx.status is Status.RUNNING and now >= tx.request.deadline_at:
-        _turn_back(draft, "TIMEOUT", "not completed within its timeout", now)
-    elif tx.status is Status.RUNNING:
-        overdue = (b for b in tx.branches.values() if tcc.is_overdue(b, now))
-        if (branch := next(overdue, None)) is not None:
-            _turn_back(draft, *tcc.overdue_reason(branch), now)
+    if draft.tx.status is Status.RUNNING:
+        _look_at_the_clock(draft, now)
     match what:
         case Cancel(code, text):
-            if draft.tx.status is Status.RUNNING:
-                _turn_back(draft, code, text, now)
+            if draft.tx.status is Status.RUNNING and _is_undecided(draft.tx):
+                _check_pivot(draft.tx)
+                undo.turn_back(draft, code, text, now)
         case BranchReplied():
             _replied(draft, what, now)
-        case CancelByOperator(reason=reason) if draft.tx.status is Status.RUNNING:
-            _turn_back(draft, "CANCELLED_BY_OPERATOR", reason, now)
-        case Resolve():
-            _compensate_what_is_clear(draft, now)
+        case Signal():
+            _signalled(draft, what, now)
+        case CancelByOperator(reason=reason) if _is_undecided(draft.tx):
+            _check_pivot(draft.tx)
+            undo.turn_back(draft, "CANCELLED_BY_OPERATOR", reason, now)
+        case Resolve(branch_id) if not draft.tx.status.is_final:
+            _settled(draft, place_of(draft.tx, branch_id), now)
         case _:
             pass
 
 
 def compensation_of(tx: GlobalTransaction, branch_id: str) -> Compensation | None:
-    """How a step of this saga is undone."""
-    return _definition_step(tx, branch_id).compensation
+    """How a branch of this saga is undone."""
+    place = place_of(tx, branch_id)
+    return place.step.calls[place.choice].compensation if place.step.calls else None
 
 
-# ---- Forward ----------------------------------------------------------------------
+def may_be_settled(tx: GlobalTransaction, branch: Branch) -> bool:
+    """Whether an operator may settle a branch that goes forward: only where nothing
+    but going forward is left.
+    """
+    return (
+        tx.decision is Decision.COMMIT
+        and branch.status in (BranchStatus.RUNNING, BranchStatus.WAITING)
+        and branch.spec.kind not in (BranchKind.SAGA, BranchKind.FOR_EACH)
+    )
 
 
-def _start(draft: Draft, steps: tuple[Step, ...], now: Instant) -> None:
-    for step in steps:
-        branches = draft.tx.branches
-        if step.step_id in branches or not all(
-            need in branches and branches[need].status is BranchStatus.SUCCEEDED
-            for need in step.needs
+def instants(tx: GlobalTransaction) -> Iterator[Instant]:
+    """When time alone may decide something about this saga, but for its calls."""
+    if tx.status is not Status.RUNNING:
+        return
+    is_held = tx.decision is not Decision.NONE or is_pivot_out(tx)
+    if not is_held:
+        yield tx.request.deadline_at
+    for branch_id in tx.open:
+        branch = tx.branches[branch_id]
+        if branch.due_at is not None and _ends_by_time(tx, branch, is_held=is_held):
+            yield branch.due_at
+
+
+def _ends_by_time(tx: GlobalTransaction, branch: Branch, *, is_held: bool) -> bool:
+    """Whether a branch's due time ends what it waits for."""
+    if branch.status is BranchStatus.TRIED:
+        return not is_held
+    if branch.status is not BranchStatus.WAITING:
+        return False
+    if branch.spec.kind is not BranchKind.SAGA or not is_held:
+        return True
+    return optional_around(tx, place_of(tx, branch.spec.branch_id)) is not None
+
+
+def _is_undecided(tx: GlobalTransaction) -> bool:
+    return tx.decision is Decision.NONE
+
+
+def _check_pivot(tx: GlobalTransaction) -> None:
+    if is_pivot_out(tx):
+        raise PreconditionFailed(
+            "the saga's pivot has been sent and has not been answered, so nobody knows"
+            " whether the saga can still turn back; ask again when it is answered",
+            field="gid",
+            reason="PIVOT_IN_FLIGHT",
+        )
+
+
+# ---- Time -------------------------------------------------------------------------
+
+
+def _look_at_the_clock(draft: Draft, now: Instant) -> None:
+    """What time alone decides, before anybody's wish is heard."""
+    tx = draft.tx
+    is_held = not _is_undecided(tx) or is_pivot_out(tx)
+    if now >= tx.request.deadline_at and not is_held:
+        undo.turn_back(draft, "TIMEOUT", "not completed within its timeout", now)
+        return
+    for branch_id in tuple(tx.open):
+        branch = draft.tx.branches[branch_id]
+        if (
+            draft.tx.status is not Status.RUNNING
+            or branch is not tx.branches[branch_id]
         ):
             continue
-        try:
-            value = expressions.evaluate(step.input, _scope(draft.tx))
-            payload = _bounded(expressions.to_payload(value))
-        except ExpressionFailed as failure:
-            text = f"input of step {step.step_id}: {failure}"
-            _turn_back(draft, expressions.CODE, text, now)
-            return
-        spec = BranchSpec(
-            branch_id=step.step_id,
-            operation=step.operation,
-            input=payload,
-            timeout_ms=step.timeout_ms,
-            attempt_max=step.retry.attempt_max,
-        )
-        draft.add(StepStarted(spec, now))
-
-
-def _complete_if_done(draft: Draft, now: Instant) -> None:
-    tx = draft.tx
-    definition = tx.definition
-    if (
-        definition is None
-        or tx.status is not Status.RUNNING
-        or len(tx.branches) < len(definition.steps)
-        or any(b.status is not BranchStatus.SUCCEEDED for b in tx.branches.values())
-    ):
-        return
-    output = NO_PAYLOAD
-    if definition.output is not None:
-        try:
-            value = expressions.evaluate(definition.output, _scope(tx))
-            output = _bounded(expressions.to_payload(value))
-        except ExpressionFailed as failure:
-            # Every step has done its work: undoing all of it because a result could
-            # not be written down would be the greater harm. The reason stays.
-            draft.add(AttentionRaised(f"output of the saga: {failure}", now))
-    draft.add(Finished(Status.COMPLETED, output, now))
-
-
-def _scope(tx: GlobalTransaction) -> Scope:
-    """What expressions may read: only what is stored."""
-    return Scope(
-        input=tx.request.input,
-        outputs={
-            branch_id: branch.output
-            for branch_id, branch in tx.branches.items()
-            if branch.output != NO_PAYLOAD
-        },
-        saga={"gid": tx.key.gid, "startedAt": tx.request.created_at},
-    )
-
-
-def _bounded(payload: Payload) -> Payload:
-    if len(payload.data) > OUTPUT_BYTES_MAX:
-        raise ExpressionFailed(
-            f"{len(payload.data)} bytes, more than {OUTPUT_BYTES_MAX}"
-        )
-    return payload
-
-
-# ---- Backward ---------------------------------------------------------------------
-
-
-def _turn_back(draft: Draft, code: str, text: str, now: Instant) -> None:
-    draft.add(Decided(Decision.ABORT, code, text, now))
-    for branch_id, branch in draft.tx.branches.items():
-        if branch.status is BranchStatus.RUNNING and not _undoable(draft.tx, branch_id):
-            draft.add(BranchAbandoned(branch_id, now))
-    _compensate_what_is_clear(draft, now)
-
-
-def _compensate_what_is_clear(draft: Draft, now: Instant) -> None:
-    """S2: start every compensation whose successors are all clear; end when done."""
-    clear: dict[str, bool] = {}
-    for step_id in _last_first(draft.tx):
-        branch = draft.tx.branches.get(step_id)
-        after_clear = all(clear[s] for s in _successors(draft.tx, step_id))
-        if (
-            branch is not None
-            and after_clear
-            and branch.status in (BranchStatus.RUNNING, BranchStatus.SUCCEEDED)
-            and _undoable(draft.tx, step_id)
+        if tcc.is_overdue(branch, now):
+            code, text = tcc.overdue_reason(branch)
+            _failed(draft, place_of(tx, branch_id), code, text, now)
+        elif (
+            branch.due_at is not None
+            and branch.due_at <= now
+            and _ends_by_time(tx, branch, is_held=is_held)
         ):
-            payload = _compensation_input(draft.tx, branch)
-            draft.add(CompensationStarted(step_id, payload, now))
-            branch = draft.tx.branches[step_id]
-        clear[step_id] = after_clear and (
-            branch is None or _is_undone(draft.tx, branch)
+            _time_is_up(draft, place_of(tx, branch_id), branch, now)
+
+
+def _time_is_up(draft: Draft, place: Place, branch: Branch, now: Instant) -> None:
+    branch_id = place.branch_id
+    match branch.spec.kind:
+        case BranchKind.WAIT:
+            draft.add(BranchSucceeded(branch_id, Phase.ACTION, NO_PAYLOAD, now))
+            Forward(draft, now).satisfied([place])
+        case BranchKind.AWAIT:
+            _no_signal(draft, place, branch, now)
+        case BranchKind.TCC:
+            text = f"{branch_id}: its reservation expired before the saga was decided"
+            undo.turn_back(draft, "RESERVATION_EXPIRED", text, now)
+        case _:
+            text = f"{branch_id}: not done within its timeout"
+            Forward(draft, now).failed(place, "TIMEOUT", text, known=False)
+
+
+def _no_signal(draft: Draft, place: Place, branch: Branch, now: Instant) -> None:
+    code, text = "SIGNAL_TIMEOUT", f"{place.branch_id}: no signal {place.step.signal!r}"
+    if not is_bound(draft.tx, place):
+        draft.add(BranchRefused(place.branch_id, code, text, now))
+        Forward(draft, now).failed(place, code, text, known=True)
+        return
+    attempts, again_at = branch.attempts + 1, now + place.step.timeout_ms
+    draft.add(AttemptFailed(place.branch_id, attempts, again_at, code, text))
+    if attempts == 1:
+        draft.add(AttentionRaised(f"{text} in time; it is still awaited", now))
+
+
+# ---- Signals ----------------------------------------------------------------------
+
+
+def _signalled(draft: Draft, what: Signal, now: Instant) -> None:
+    tx = draft.tx
+    known = tx.branches.get(SIGNAL_PREFIX + what.name)
+    if known is not None:
+        if known.output != what.payload:
+            raise AlreadyExists(
+                f"the signal {what.name!r} came before with another payload; a signal"
+                " is sent once",
+                field="payload",
+                reason="SIGNAL_EXISTS",
+            )
+        return
+    awaited = _awaited(_definition(tx))
+    if what.name not in awaited:
+        names = ", ".join(sorted(awaited)) or "none"
+        raise InvalidRequest(
+            f"no step of this saga awaits the signal {what.name!r}; awaited are:"
+            f" {names}",
+            field="name",
+            reason="UNKNOWN_SIGNAL",
         )
-    branches = draft.tx.branches.values()
-    if all(_is_undone(draft.tx, branch) for branch in branches):
-        by_hand = any(branch.status is BranchStatus.RESOLVED for branch in branches)
-        end = Status.RESOLVED if by_hand else Status.COMPENSATED
-        draft.add(Finished(end, NO_PAYLOAD, now))
+    if tx.status is not Status.RUNNING:
+        raise PreconditionFailed(
+            f"the saga is {tx.status}; no step of it awaits a signal any more",
+            field="gid",
+            reason="TRANSACTION_DECIDED",
+        )
+    draft.add(SignalReceived(what.name, what.payload, now))
+    waiting = []
+    for branch_id in tx.open:
+        place = find_place(tx, branch_id)
+        if (
+            place is not None
+            and place.step.kind is BranchKind.AWAIT
+            and place.step.signal == what.name
+        ):
+            draft.add(BranchSucceeded(branch_id, Phase.ACTION, what.payload, now))
+            waiting.append(place)
+    Forward(draft, now).satisfied(waiting)
 
 
-def _is_undone(tx: GlobalTransaction, branch: Branch) -> bool:
-    if branch.status is BranchStatus.SUCCEEDED:
-        return not _undoable(tx, branch.spec.branch_id)
-    return branch.status in (
-        BranchStatus.COMPENSATED,
-        BranchStatus.REFUSED,
-        BranchStatus.ABANDONED,
-        BranchStatus.RESOLVED,
-    )
-
-
-def _undoable(tx: GlobalTransaction, step_id: str) -> bool:
-    return compensation_of(tx, step_id) is not None
-
-
-def _compensation_input(tx: GlobalTransaction, branch: Branch) -> Payload:
-    compensation = compensation_of(tx, branch.spec.branch_id)
-    if compensation is None or compensation.input is None:
-        return branch.spec.input
-    try:
-        value = expressions.evaluate(compensation.input, _scope(tx))
-        return _bounded(expressions.to_payload(value))
-    except ExpressionFailed:
-        return NO_PAYLOAD  # the participant will answer OUTPUT_NEEDED if it ran
-
-
-def _last_first(tx: GlobalTransaction) -> list[str]:
-    """All steps, each after every step that needs it."""
-    definition = _definition(tx)
-    waiting = {s: len(definition.successors[s]) for s in definition.by_id}
-    order = [s for s, successors in waiting.items() if not successors]
-    for step_id in order:
-        for need in definition.by_id[step_id].needs:
-            waiting[need] -= 1
-            if not waiting[need]:
-                order.append(need)
-    return order
+def _awaited(definition: SagaDefinition) -> frozenset[str]:
+    """The names of all signals that steps of a saga or its children wait for."""
+    names = {s.signal for s in definition.steps if s.kind is BranchKind.AWAIT}
+    for step in definition.steps:
+        if step.child is not None:
+            names |= _awaited(step.child)
+    return frozenset(names)
 
 
 # ---- Answers ----------------------------------------------------------------------
@@ -269,77 +305,154 @@ def _last_first(tx: GlobalTransaction) -> list[str]:
 
 def _replied(draft: Draft, what: BranchReplied, now: Instant) -> None:
     branch = draft.tx.branches.get(what.branch_id)
-    if branch is None or UNDER_WAY.get(branch.status) is not what.phase:
+    if (
+        branch is None
+        or branch.spec.kind not in _CALLED
+        or UNDER_WAY.get(branch.status) is not what.phase
+    ):
         return  # late, repeated or foreign
+    place = place_of(draft.tx, what.branch_id)
+    is_forward = what.phase in _FORWARD
     match what.outcome:
-        case Succeeded(output):
-            draft.add(BranchSucceeded(what.branch_id, what.phase, output, now))
-            if what.phase is Phase.ACTION:
-                definition = _definition(draft.tx)
-                following = definition.successors[what.branch_id]
-                _start(draft, tuple(definition.by_id[s] for s in following), now)
-                _complete_if_done(draft, now)
-            else:
-                _compensate_what_is_clear(draft, now)
-        case Refused(code, text) if what.phase is Phase.ACTION:
-            draft.add(BranchRefused(what.branch_id, code, text, now))
-            _turn_back(draft, code, text, now)
+        case Succeeded(output) if is_forward:
+            _succeeded(draft, place, what.phase, output, now)
+        case Succeeded():
+            draft.add(BranchSucceeded(what.branch_id, what.phase, NO_PAYLOAD, now))
+            _settled(draft, place, now)
+        case Refused(code, text) if is_forward:
+            _refused(draft, place, branch, what, now)
         case Refused(code, text):
-            _compensation_failed(draft, branch, what, Unknown(code, text), now)
+            _phase_two_failed(draft, place, branch, what, Unknown(code, text), now)
         case Pending(retry_after_ms):
             draft.add(tcc.pending(branch, retry_after_ms, now))
-        case Unknown() as unknown if what.phase is Phase.ACTION:
-            _action_failed(draft, branch, what, unknown, now)
+        case Unknown() as unknown if is_forward:
+            _forward_failed(draft, place, branch, what, unknown, now)
         case Unknown() as unknown:
-            _compensation_failed(draft, branch, what, unknown, now)
+            _phase_two_failed(draft, place, branch, what, unknown, now)
         case _:
             assert_never(what.outcome)
 
 
-def _action_failed(
-    draft: Draft, branch: Branch, what: BranchReplied, why: Unknown, now: Instant
-) -> None:
-    attempts = branch.attempts + 1
-    if what.attempt not in (0, attempts):
-        return  # the answer to an older call, counted already
-    retry = _definition_step(draft.tx, what.branch_id).retry
-    if why.code in retry.non_retryable or attempts == retry.attempt_max:
-        text = f"{what.branch_id}: {why.code} after {attempts} attempts"
-        _turn_back(draft, "ATTEMPTS_USED_UP", text, now)
-    else:
-        tcc.add_failed_attempt(draft, branch, why, retry, now)
+def _settled(draft: Draft, place: Place, now: Instant) -> None:
+    """Nothing is expected of this branch any more: go on wherever that leads."""
+    if draft.tx.status is Status.RUNNING:
+        Forward(draft, now).satisfied([place])
+    if not draft.tx.status.is_final:
+        undo.go_on(draft, place, now)
+    if not draft.tx.status.is_final:
+        complete_if_done(draft, now)
 
 
-def _compensation_failed(
-    draft: Draft, branch: Branch, what: BranchReplied, why: Unknown, now: Instant
+def _succeeded(
+    draft: Draft, place: Place, phase: Phase, output: Payload, now: Instant
 ) -> None:
-    attempts = branch.attempts + 1
-    if what.attempt not in (0, attempts):
-        return  # the answer to an older call, counted already
-    if why.code == OUTPUT_NEEDED and branch.output == NO_PAYLOAD != why.output:
-        draft.add(OutputLearned(what.branch_id, why.output, now))
-        payload = _compensation_input(draft.tx, draft.tx.branches[what.branch_id])
-        if payload != NO_PAYLOAD:
-            draft.add(CompensationStarted(what.branch_id, payload, now))
+    is_pivot = place.step.pivot and _is_undecided(draft.tx)
+    if len(output.data) > scope.OUTPUT_BYTES_MAX:
+        text = (
+            f"{place.branch_id}: an output of {len(output.data)} bytes, more than"
+            f" {scope.OUTPUT_BYTES_MAX}"
+        )
+        if not is_pivot and not is_bound(draft.tx, place):
+            _failed(draft, place, "OUTPUT_TOO_LARGE", text, now)
             return
-    compensation = compensation_of(draft.tx, what.branch_id)
-    if compensation is None:
-        raise InvariantViolated(f"step {what.branch_id} has no compensation")
-    branch = draft.tx.branches[what.branch_id]
-    tcc.add_failed_attempt(draft, branch, why, compensation.retry, now)
-    if attempts == compensation.attention_after:
+        draft.add(AttentionRaised(f"{text}; it is dropped", now))
+        output = NO_PAYLOAD
+    draft.add(BranchSucceeded(place.branch_id, phase, output, now))
+    if is_pivot:
+        draft.add(Decided(Decision.COMMIT, "", "", now))
+    Forward(draft, now).satisfied([place])
+
+
+def _failed(draft: Draft, place: Place, code: str, text: str, now: Instant) -> None:
+    """A call has failed for good, and may have happened."""
+    Forward(draft, now).failed(place, code, text, known=False)
+
+
+def _refused(
+    draft: Draft, place: Place, branch: Branch, what: BranchReplied, now: Instant
+) -> None:
+    if not isinstance(what.outcome, Refused):
+        raise InvariantViolated("a refusal that is none")
+    code, text = what.outcome.code, what.outcome.text
+    if not is_bound(draft.tx, place):
+        draft.add(BranchRefused(what.branch_id, code, text, now))
+        Forward(draft, now).failed(place, code, text, known=True)
+        return
+    attempts = branch.attempts + 1
+    if what.attempt not in (0, attempts):
+        return  # the answer to an older call, counted already
+    why = Unknown(code, text)
+    tcc.add_failed_attempt(draft, branch, why, backoff.PHASE_TWO, now)
+    if attempts == 1:
         tcc.raise_attention(draft, branch, what.phase, attempts, why, now)
+
+
+def _forward_failed(
+    draft: Draft,
+    place: Place,
+    branch: Branch,
+    what: BranchReplied,
+    why: Unknown,
+    now: Instant,
+) -> None:
+    attempts = branch.attempts + 1
+    if what.attempt not in (0, attempts):
+        return  # the answer to an older call, counted already
+    retry = place.step.calls[place.choice].retry
+    is_endless = place.step.pivot or is_bound(draft.tx, place)
+    is_used_up = 0 < retry.attempt_max <= attempts or why.code in retry.non_retryable
+    if is_used_up and not is_endless:
+        text = f"{what.branch_id}: {why.code} after {attempts} attempts"
+        _failed(draft, place, "ATTEMPTS_USED_UP", text, now)
+        return
+    tcc.add_failed_attempt(draft, branch, why, retry, now)
+    if is_endless and attempts == tcc.ATTENTION_AFTER:
+        tcc.raise_attention(draft, branch, what.phase, attempts, why, now)
+
+
+def _phase_two_failed(
+    draft: Draft,
+    place: Place,
+    branch: Branch,
+    what: BranchReplied,
+    why: Unknown,
+    now: Instant,
+) -> None:
+    attempts = branch.attempts + 1
+    if what.attempt not in (0, attempts):
+        return  # the answer to an older call, counted already
+    policy, attention_after = backoff.PHASE_TWO, tcc.ATTENTION_AFTER
+    if what.phase is Phase.COMPENSATION:
+        if why.code == OUTPUT_NEEDED and _asked_with_input(draft, place, why, now):
+            return
+        compensation = place.step.calls[place.choice].compensation
+        if compensation is None:
+            raise InvariantViolated(f"step {what.branch_id} has no compensation")
+        policy = compensation.retry
+        attention_after = compensation.attention_after
+    branch = draft.tx.branches[what.branch_id]
+    tcc.add_failed_attempt(draft, branch, why, policy, now)
+    if attempts == attention_after:
+        tcc.raise_attention(draft, branch, what.phase, attempts, why, now)
+
+
+def _asked_with_input(draft: Draft, place: Place, why: Unknown, now: Instant) -> bool:
+    """Whether a compensation that needs its action's answer can be asked with it."""
+    branch = draft.tx.branches[place.branch_id]
+    if branch.compensation_input != NO_PAYLOAD:
+        return False
+    if branch.output == NO_PAYLOAD != why.output:
+        draft.add(OutputLearned(place.branch_id, why.output, now))
+        branch = draft.tx.branches[place.branch_id]
+    is_lenient = branch.output == NO_PAYLOAD
+    payload = scope.compensation_input(draft.tx, place, branch, is_lenient=is_lenient)
+    if payload == NO_PAYLOAD:
+        return False
+    draft.add(CompensationStarted(place.branch_id, payload, now))
+    return True
 
 
 def _definition(tx: GlobalTransaction) -> SagaDefinition:
     if tx.definition is None:
         raise InvariantViolated(f"saga {tx.key.gid} came without its definition")
     return tx.definition
-
-
-def _definition_step(tx: GlobalTransaction, step_id: str) -> Step:
-    return _definition(tx).by_id[step_id]
-
-
-def _successors(tx: GlobalTransaction, step_id: str) -> tuple[str, ...]:
-    return _definition(tx).successors[step_id]

@@ -45,6 +45,7 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from coordinator.core import backoff
+from coordinator.core.definition import BranchKind
 from coordinator.core.draft import Draft
 from coordinator.core.errors import AlreadyExists, InvalidRequest, PreconditionFailed
 from coordinator.core.events import (
@@ -168,6 +169,7 @@ def _look_at_the_clock(draft: Draft, now: Instant) -> None:
                 timeout_ms=CHECK_BACK_TIMEOUT_MS,
                 attempt_max=CHECK_BACK_ATTEMPT_MAX,
                 pending_timeout_ms=CHECK_BACK_PENDING_MS,
+                kind=BranchKind.CALL,
             )
             draft.add(CheckBackStarted(spec, now))
         else:

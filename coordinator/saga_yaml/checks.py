@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
 from coordinator.core.definition import find_cycle
+from coordinator.core.durations import format_duration
 from coordinator.core.model import Operation, OperationKind, participant_of
-from coordinator.saga_yaml.durations import format_duration
 from coordinator.saga_yaml.findings import Code, Findings, shown
 from coordinator.saga_yaml.shape import Fields, Placed
 from coordinator.saga_yaml.tree import Scalar

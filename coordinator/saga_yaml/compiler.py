@@ -12,6 +12,7 @@ from coordinator.core.definition import (
     Step,
     Template,
 )
+from coordinator.core.durations import format_duration
 from coordinator.core.model import Operation
 from coordinator.saga_yaml.checks import (
     Graph,
@@ -19,7 +20,6 @@ from coordinator.saga_yaml.checks import (
     check_longest_path,
     check_operations,
 )
-from coordinator.saga_yaml.durations import format_duration
 from coordinator.saga_yaml.expressions import Expressions, Visible
 from coordinator.saga_yaml.findings import Code, Findings
 from coordinator.saga_yaml.language import (

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from coordinator.core.backoff import FORWARD
-from coordinator.saga_yaml.durations import DURATION_MAX_MS
+from coordinator.core.durations import DURATION_MAX_MS
 
 API_VERSION: Final = "tercet/v1"
 KIND: Final = "Saga"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, assert_never
 
 from coordinator.core.definition import JsonValue
-from coordinator.saga_yaml.durations import DURATION_PATTERN
+from coordinator.core.durations import DURATION_PATTERN
 from coordinator.saga_yaml.language import (
     API_VERSION,
     IDENTIFIER,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TypeVar, assert_never
 
-from coordinator.saga_yaml.durations import format_duration, parse_duration
+from coordinator.core.durations import format_duration, parse_duration
 from coordinator.saga_yaml.findings import Code, Findings, shown
 from coordinator.saga_yaml.input_schema import check_schema
 from coordinator.saga_yaml.language import (

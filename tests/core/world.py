@@ -6,6 +6,8 @@ from coordinator.core import machine
 from coordinator.core.actions import CallBranch
 from coordinator.core.backoff import FORWARD, PHASE_TWO, RetryPolicy
 from coordinator.core.definition import (
+    BranchKind,
+    Call,
     Compensation,
     Constant,
     SagaDefinition,
@@ -77,22 +79,23 @@ def step(
     undo_input: Template | None = None,
     retry: RetryPolicy = FORWARD,
 ) -> Step:
-    return Step(
-        step_id=step_id,
+    call = Call(
         operation=f"{step_id}.do",
         input=input,
-        needs=needs,
         retry=retry,
         timeout_ms=3_000,
-        compensation=Compensation(
-            operation=f"{step_id}.undo",
-            input=undo_input,
-            retry=PHASE_TWO,
-            timeout_ms=2_000,
-            attention_after=4,
-        )
-        if undo
-        else None,
+        compensation=compensation(step_id, undo_input) if undo else None,
+    )
+    return Step(step_id, BranchKind.CALL, needs, (call,))
+
+
+def compensation(step_id: str, undo_input: Template | None = None) -> Compensation:
+    return Compensation(
+        operation=f"{step_id}.undo",
+        input=undo_input,
+        retry=PHASE_TWO,
+        timeout_ms=2_000,
+        attention_after=4,
     )
 
 

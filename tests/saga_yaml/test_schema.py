@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.saga_yaml import find_input_problems, parse
-from coordinator.saga_yaml.durations import (
+from coordinator.core.durations import (
     DURATION_PATTERN,
     format_duration,
     parse_duration,

@@ -1,0 +1,503 @@
+"""How a saga goes forward: which steps start, what ends them, and when all is done.
+
+A step starts when all that it needs is satisfied: has succeeded, was skipped by its
+condition, or failed and is optional. What it is called with is evaluated then, stored
+with the fact that it started, and never evaluated again (S1, S7, S10).
+
+What is satisfied goes into a queue, and what that makes possible is found from there:
+a chain of a thousand skipped steps needs no depth of stack, and a step that was
+answered costs what hangs on it and not what the saga holds.
+
+A step that *fails* has a fallback, or is optional, or belongs to a child saga that is
+optional; otherwise the saga turns back. After a commit nothing can fail any more that
+is not optional: it is *bound*, and asked until it succeeds (S5).
+"""
+
+from collections import deque
+from collections.abc import Iterable
+
+from coordinator.core import expressions, scope, undo
+from coordinator.core.definition import (
+    BranchKind,
+    Constant,
+    JsonValue,
+    Step,
+    Template,
+)
+from coordinator.core.draft import Draft
+from coordinator.core.durations import DURATION_MAX_MS, parse_duration
+from coordinator.core.errors import InvariantViolated
+from coordinator.core.events import (
+    AllStepsDone,
+    AttentionRaised,
+    BranchSucceeded,
+    Decided,
+    Finished,
+    StepRefused,
+    StepSkipped,
+    StepStarted,
+)
+from coordinator.core.evolution import SIGNAL_PREFIX
+from coordinator.core.expressions import ExpressionFailed
+from coordinator.core.model import (
+    NO_PAYLOAD,
+    BranchSpec,
+    BranchStatus,
+    Decision,
+    GlobalTransaction,
+    Instant,
+    Payload,
+    Phase,
+    Status,
+)
+from coordinator.core.place import (
+    Place,
+    group_of,
+    item_count,
+    last_choice,
+    place_of,
+)
+
+ITEMS_MAX = 1_000
+"""Items of one list: each is a branch, and a list is stored and shown as a whole."""
+
+SAGA_BRANCH_MAX = 5_000
+"""Branches of one saga, whatever its lists and child sagas multiply to (S9): at about
+1 KiB each, what is loaded in one query and held in memory without harm."""
+
+_SATISFIED = frozenset(
+    {
+        BranchStatus.SUCCEEDED,
+        BranchStatus.TRIED,
+        BranchStatus.CONFIRMING,
+        BranchStatus.CONFIRMED,
+        BranchStatus.SKIPPED,
+        BranchStatus.RESOLVED,
+    }
+)
+_UNDER_WAY_FORWARD = frozenset(
+    {BranchStatus.RUNNING, BranchStatus.TRYING, BranchStatus.WAITING}
+)
+
+
+def is_satisfied(tx: GlobalTransaction, place: Place) -> bool:
+    """Whether the steps that need this one need not wait for it any more."""
+    branch = last_choice(tx, place)
+    if branch is None:
+        return False
+    if branch.status in _SATISFIED:
+        return True
+    return place.step.optional and branch.status not in _UNDER_WAY_FORWARD
+
+
+def is_bound(tx: GlobalTransaction, place: Place) -> bool:
+    """Whether nothing may fail here: the saga is decided, and neither this step nor
+    a child saga around it is optional.
+    """
+    return tx.decision is Decision.COMMIT and optional_around(tx, place) is None
+
+
+def optional_around(tx: GlobalTransaction, place: Place) -> Place | None:
+    """What may fail without the saga failing: this unit, or a child saga around it."""
+    at: Place | None = place
+    while at is not None:
+        if at.step.optional:
+            return at
+        at = group_of(tx, at)
+        while at is not None and at.is_list:
+            at = group_of(tx, at)
+    return None
+
+
+def complete_if_done(draft: Draft, now: Instant) -> None:
+    """End the saga, or say what is left, when every step is satisfied."""
+    tx = draft.tx
+    if tx.definition is None:
+        raise InvariantViolated(f"saga {tx.key.gid} came without its definition")
+    if tx.status is Status.RUNNING:
+        if not all(
+            is_satisfied(tx, Place("", tx.definition, step))
+            for step in tx.definition.ends
+        ):
+            return
+        if tx.decision is Decision.NONE and (tx.open or _has_reserved(tx)):
+            draft.add(Decided(Decision.COMMIT, "", "", now))
+        if draft.tx.open:
+            draft.add(AllStepsDone(now))
+            return
+    elif tx.status is not Status.CONFIRMING or tx.open:
+        return
+    output = _saga_output(draft, now)
+    branches = draft.tx.branches.values()
+    by_hand = any(branch.status is BranchStatus.RESOLVED for branch in branches)
+    end = Status.RESOLVED if by_hand else Status.COMPLETED
+    draft.add(Finished(end, output, now))
+
+
+def is_complete(tx: GlobalTransaction) -> bool:
+    """Whether a saga may say that it has completed (T8)."""
+    if tx.definition is None or tx.open or _has_reserved(tx):
+        return False
+    root = tx.definition
+    return all(is_satisfied(tx, Place("", root, step)) for step in root.steps)
+
+
+def _has_reserved(tx: GlobalTransaction) -> bool:
+    return any(b.status is BranchStatus.TRIED for b in tx.branches.values())
+
+
+def _saga_output(draft: Draft, now: Instant) -> Payload:
+    definition = draft.tx.definition
+    if definition is None or definition.output is None:
+        return NO_PAYLOAD
+    root = Place("", definition, definition.steps[0])
+    try:
+        return scope.evaluated(definition.output, scope.scope_of(draft.tx, root))
+    except ExpressionFailed as failure:
+        # Every step has done its work: undoing all of it because a result could
+        # not be written down would be the greater harm. The reason stays.
+        draft.add(AttentionRaised(f"output of the saga: {failure}", now))
+        return NO_PAYLOAD
+
+
+class Forward:
+    """One move forward of one saga; used within one decision, then thrown away."""
+
+    def __init__(self, draft: Draft, now: Instant) -> None:
+        self._draft = draft
+        self._now = now
+        self._satisfied: deque[Place] = deque()
+
+    def begin(self) -> None:
+        """Start what needs nothing."""
+        definition = self._draft.tx.definition
+        if definition is None:
+            raise InvariantViolated("a saga without its definition")
+        for step in definition.steps:
+            if not step.needs:
+                self._open(Place("", definition, step))
+        self._run()
+
+    def satisfied(self, places: Iterable[Place]) -> None:
+        """Go on after these were satisfied."""
+        self._satisfied.extend(places)
+        self._run()
+
+    def failed(self, place: Place, code: str, text: str, *, known: bool) -> None:
+        """Go on after this came to nothing.
+
+        Args:
+            known: nothing has happened there; otherwise its outcome is unknown, and it
+                has to be undone.
+        """
+        self._fail(place, code, text, known=known)
+        self._run()
+
+    def _run(self) -> None:
+        while self._satisfied:
+            place = self._satisfied.popleft()
+            if self._draft.tx.status is not Status.RUNNING:
+                return
+            if place.index is not None:
+                self._go_on_with_list(Place(place.prefix, place.definition, place.step))
+                continue
+            following = place.definition.successors[place.step.step_id]
+            for step_id in following:
+                self._open_if_ready(place.beside(place.definition.by_id[step_id]))
+            if not following and place.prefix:
+                self._close_child(place)
+        complete_if_done(self._draft, self._now)
+
+    # ---- Starting -----------------------------------------------------------------
+
+    def _open_if_ready(self, place: Place) -> None:
+        tx = self._draft.tx
+        if place.unit_id in tx.branches:
+            return
+        by_id = place.definition.by_id
+        if all(is_satisfied(tx, place.beside(by_id[n])) for n in place.step.needs):
+            self._open(place)
+
+    def _open(self, place: Place) -> None:
+        """Start a step whose needs are satisfied, unless its condition is false."""
+        if not self._goes_on(place.prefix[:-1]):
+            return
+        try:
+            wanted = self._is_wanted(place)
+        except ExpressionFailed as failure:
+            self._refuse(place, expressions.CODE, f"condition of {failure}")
+            return
+        if not wanted:
+            self._draft.add(StepSkipped(_spec(place), self._now))
+            self._satisfied.append(place)
+        elif place.is_list:
+            self._open_list(place)
+        else:
+            self._open_unit(place)
+
+    def _goes_on(self, group_id: str) -> bool:
+        """Whether the saga, and this group of it, still go forward."""
+        tx = self._draft.tx
+        if tx.status is not Status.RUNNING:
+            return False
+        return not group_id or tx.branches[group_id].status is BranchStatus.WAITING
+
+    def _is_wanted(self, place: Place) -> bool:
+        condition = place.step.condition
+        if condition is None:
+            return True
+        step_id = place.branch_id
+        try:
+            value = expressions.evaluate(
+                condition, scope.scope_of(self._draft.tx, place)
+            )
+        except ExpressionFailed as failure:
+            raise ExpressionFailed(f"step {step_id}: {failure}") from None
+        if not isinstance(value, bool):
+            found = expressions.type_name(value)
+            raise ExpressionFailed(f"step {step_id} is {found}, not a boolean")
+        return value
+
+    def _open_list(self, place: Place) -> None:
+        for_each = place.step.for_each
+        if for_each is None:
+            raise InvariantViolated(f"{place.branch_id} is no list")
+        payload = self._evaluate(place, for_each.items, "list")
+        if payload is None:
+            return
+        items = expressions.from_payload(payload, place.branch_id)
+        if not isinstance(items, list):
+            found = expressions.type_name(items)
+            text = f"list of step {place.branch_id}: {found}, not a list"
+            self._refuse(place, expressions.CODE, text)
+        elif len(items) > ITEMS_MAX:
+            text = f"{place.branch_id}: {len(items)} items, more than {ITEMS_MAX}"
+            self._refuse(place, "TOO_MANY_ITEMS", text)
+        elif self._has_room(place):
+            spec = _spec(place, payload, kind=BranchKind.FOR_EACH)
+            self._draft.add(StepStarted(spec, self._now))
+            self._go_on_with_list(place)
+
+    def _open_unit(self, place: Place) -> None:
+        if not self._has_room(place):
+            return
+        match place.step.kind:
+            case BranchKind.CALL | BranchKind.TCC:
+                self._open_call(place)
+            case BranchKind.SAGA:
+                self._open_child(place)
+            case BranchKind.WAIT:
+                self._open_wait(place)
+            case _:
+                self._open_await(place)
+
+    def _has_room(self, place: Place) -> bool:
+        if len(self._draft.tx.branches) < SAGA_BRANCH_MAX:
+            return True
+        text = f"{place.branch_id}: a saga has at most {SAGA_BRANCH_MAX} branches"
+        self._refuse(place, "TOO_MANY_BRANCHES", text)
+        return False
+
+    def _open_call(self, place: Place) -> None:
+        call = place.step.calls[place.choice]
+        payload = self._evaluate(place, call.input, "input")
+        if payload is not None:
+            self._draft.add(StepStarted(_spec(place, payload), self._now))
+
+    def _open_child(self, place: Place) -> None:
+        child = place.step.child
+        if child is None:
+            raise InvariantViolated(f"{place.branch_id} is no child saga")
+        payload = self._evaluate(place, place.step.input or Constant({}), "input")
+        if payload is None:
+            return
+        wake_at = self._now + place.step.timeout_ms if place.step.timeout_ms else None
+        self._draft.add(StepStarted(_spec(place, payload), self._now, wake_at))
+        for step in child.steps:
+            if not step.needs:
+                self._open(Place(f"{place.branch_id}:", child, step))
+
+    def _open_wait(self, place: Place) -> None:
+        if place.step.wait is None:
+            raise InvariantViolated(f"{place.branch_id} is no timer")
+        payload = self._evaluate(place, place.step.wait, "duration")
+        if payload is None:
+            return
+        value = expressions.from_payload(payload, place.branch_id)
+        duration_ms = parse_duration(value) if isinstance(value, str) else value
+        if (
+            not isinstance(duration_ms, int)
+            or isinstance(duration_ms, bool)
+            or not 0 <= duration_ms <= DURATION_MAX_MS
+        ):
+            text = f"duration of step {place.branch_id}: not a duration such as 30s"
+            self._refuse(place, expressions.CODE, text)
+            return
+        wake_at = self._now + duration_ms
+        self._draft.add(StepStarted(_spec(place, payload), self._now, wake_at))
+
+    def _open_await(self, place: Place) -> None:
+        wake_at = self._now + place.step.timeout_ms if place.step.timeout_ms else None
+        name = expressions.to_payload(place.step.signal)
+        self._draft.add(StepStarted(_spec(place, name), self._now, wake_at))
+        signal = self._draft.tx.branches.get(SIGNAL_PREFIX + place.step.signal)
+        if signal is not None:
+            self._draft.add(
+                BranchSucceeded(place.branch_id, Phase.ACTION, signal.output, self._now)
+            )
+            self._satisfied.append(place)
+
+    def _evaluate(self, place: Place, template: Template, what: str) -> Payload | None:
+        """What is stored of a template; ``None`` when the step was refused for it."""
+        try:
+            return scope.evaluated(template, scope.scope_of(self._draft.tx, place))
+        except ExpressionFailed as failure:
+            text = f"{what} of step {place.branch_id}: {failure}"
+            self._refuse(place, expressions.CODE, text)
+            return None
+
+    def _refuse(self, place: Place, code: str, text: str) -> None:
+        """A step could not even be sent."""
+        stuck = is_bound(self._draft.tx, place)
+        spec = _spec(place)
+        self._draft.add(StepRefused(spec, code, text, self._now, stuck))
+        if stuck:
+            reason = f"{text}; the saga only goes forward: resolve the branch by hand"
+            self._draft.add(AttentionRaised(reason, self._now))
+        else:
+            self._fail(place, code, text, known=True)
+
+    # ---- Groups -------------------------------------------------------------------
+
+    def _go_on_with_list(self, place: Place) -> None:
+        """Start the next items of a list, or end it."""
+        tx = self._draft.tx
+        if not self._goes_on(place.list_id) or place.step.for_each is None:
+            return
+        count = len(scope.items_of(tx, place))
+        begun = item_count(tx, place)
+        under_way = sum(
+            tx.branches[branch_id].spec.parent_branch_id == place.list_id
+            and tx.branches[branch_id].status in _UNDER_WAY_FORWARD
+            for branch_id in tx.open
+        )
+        while begun < count and under_way < place.step.for_each.parallel_max:
+            item = place.item(begun)
+            self._open_unit(item)
+            if not self._goes_on(place.list_id):
+                return
+            begun += 1
+            under_way += not is_satisfied(self._draft.tx, item)
+        if begun == count and not under_way:
+            self._close_list(place, count)
+
+    def _close_list(self, place: Place, count: int) -> None:
+        tx = self._draft.tx
+        outputs = [_item_output(tx, place.item(index)) for index in range(count)]
+        try:
+            payload = scope.bounded(expressions.to_payload(outputs))
+        except ExpressionFailed as failure:
+            self._without_output(place, f"outputs of {place.list_id}: {failure}")
+            return
+        self._end_group(place, payload)
+
+    def _close_child(self, place: Place) -> None:
+        """End a child saga when all its steps are satisfied."""
+        tx = self._draft.tx
+        ends = place.definition.ends
+        group = place_of(tx, place.prefix[:-1])
+        done = all(is_satisfied(tx, place.beside(step)) for step in ends)
+        if not done or not self._goes_on(group.branch_id):
+            return
+        payload = NO_PAYLOAD
+        if place.definition.output is not None:
+            try:
+                payload = scope.evaluated(
+                    place.definition.output, scope.scope_of(tx, place)
+                )
+            except ExpressionFailed as failure:
+                text = f"output of child saga {group.branch_id}: {failure}"
+                self._without_output(group, text)
+                return
+        self._end_group(group, payload)
+
+    def _without_output(self, group: Place, text: str) -> None:
+        """A group has done its work, but its output cannot be written down."""
+        if is_bound(self._draft.tx, group):
+            self._draft.add(AttentionRaised(text, self._now))
+            self._end_group(group, NO_PAYLOAD)
+        elif group.is_list and group.step.optional:
+            self._end_group(group, NO_PAYLOAD)
+        else:
+            self._fail(group, expressions.CODE, text, known=False)
+
+    def _end_group(self, group: Place, output: Payload) -> None:
+        done = BranchSucceeded(group.branch_id, Phase.ACTION, output, self._now)
+        self._draft.add(done)
+        self._satisfied.append(group)
+
+    # ---- Failing ------------------------------------------------------------------
+
+    def _fail(self, place: Place, code: str, text: str, *, known: bool) -> None:
+        draft, step = self._draft, place.step
+        has_fallback = not place.is_list and place.choice + 1 < len(step.calls)
+        if has_fallback and (known or undo.is_undoable(place)):
+            if not known:
+                undo.give_up(draft, place, code, text, self._now)
+            self._open_unit(_next_choice(place))
+            return
+        given_up = optional_around(draft.tx, place)
+        if given_up is None:
+            undo.turn_back(draft, code, text, self._now)
+            return
+        is_itself = given_up.unit_id == place.unit_id
+        if not is_itself or not known:
+            at = place if is_itself else given_up
+            undo.give_up(draft, at, code, text, self._now)
+        self._satisfied.append(given_up)
+
+
+def _next_choice(place: Place) -> Place:
+    return Place(
+        place.prefix, place.definition, place.step, place.index, place.choice + 1
+    )
+
+
+def _item_output(tx: GlobalTransaction, place: Place) -> JsonValue:
+    """What an item answered; null when that is nothing, or nothing that is JSON."""
+    branch = last_choice(tx, place)
+    if branch is None or branch.status not in _SATISFIED:
+        return None
+    try:
+        return expressions.from_payload(branch.output, place.unit_id)
+    except ExpressionFailed:
+        return None
+
+
+def _spec(
+    place: Place, payload: Payload = NO_PAYLOAD, *, kind: BranchKind | None = None
+) -> BranchSpec:
+    """What is asked of the branch at this place."""
+    step: Step = place.step
+    call = step.calls[place.choice] if step.calls and not place.is_list else None
+    if call is None:
+        return BranchSpec(
+            branch_id=place.branch_id,
+            operation="",
+            input=payload,
+            timeout_ms=step.timeout_ms,
+            attempt_max=0,
+            parent_branch_id=place.parent_id,
+            kind=kind or (BranchKind.FOR_EACH if place.is_list else step.kind),
+        )
+    return BranchSpec(
+        branch_id=place.branch_id,
+        operation=call.operation,
+        input=payload,
+        timeout_ms=call.timeout_ms,
+        attempt_max=call.retry.attempt_max,
+        pending_timeout_ms=call.pending_timeout_ms,
+        parent_branch_id=place.parent_id,
+        kind=call.kind,
+        expires_ms=call.expires_ms,
+    )

@@ -1,0 +1,111 @@
+"""What the expressions of a step may read, at the place where it stands.
+
+A child saga sees its own input and its own steps; the item of a list is visible to
+whatever is run for it, but not inside a child saga: that gets it through its input.
+"""
+
+from coordinator.core import expressions
+from coordinator.core.changed import changed
+from coordinator.core.definition import JsonValue, Template
+from coordinator.core.expressions import ExpressionFailed, Item, Scope
+from coordinator.core.model import (
+    NO_PAYLOAD,
+    Branch,
+    GlobalTransaction,
+    Instant,
+    Payload,
+)
+from coordinator.core.place import Place, branch_of
+
+OUTPUT_BYTES_MAX = 256 * 1024
+"""Of one evaluated input or output; the limit of every payload."""
+
+
+class _StepOutputs:
+    """The outputs of one scope's steps, looked up when they are read."""
+
+    __slots__ = ("_own", "_place", "_tx")
+
+    def __init__(self, tx: GlobalTransaction, place: Place, own: Payload) -> None:
+        self._tx = tx
+        self._place = place
+        self._own = own
+
+    def get(self, step_id: str) -> Payload | None:
+        """The output of the step's choice that has one."""
+        if self._own != NO_PAYLOAD and step_id == self._place.step.step_id:
+            return self._own
+        step = self._place.definition.by_id.get(step_id)
+        if step is None:
+            return None
+        unit_id = self._place.prefix + step_id
+        for choice in range(max(1, len(step.calls)) - 1, -1, -1):
+            branch = self._tx.branches.get(branch_of(unit_id, choice))
+            if branch is not None and branch.output != NO_PAYLOAD:
+                return branch.output
+        return None
+
+
+def scope_of(tx: GlobalTransaction, place: Place, own: Payload = NO_PAYLOAD) -> Scope:
+    """What can be read at a place: only what is stored.
+
+    Args:
+        own: what this very branch has answered, for its compensation.
+    """
+    group = tx.branches[place.prefix[:-1]] if place.prefix else None
+    return Scope(
+        input=tx.request.input if group is None else group.spec.input,
+        outputs=_StepOutputs(tx, place, own),
+        saga={"gid": tx.key.gid, "startedAt": tx.request.created_at},
+        item=None if place.index is None else _item(tx, place, place.index),
+    )
+
+
+def _item(tx: GlobalTransaction, place: Place, index: int) -> Item:
+    items = items_of(tx, place)
+    return Item(items[index], index)
+
+
+def items_of(tx: GlobalTransaction, place: Place) -> list[JsonValue]:
+    """The list that a step is run for, as it was evaluated once (S7)."""
+    stored = tx.branches[place.list_id].spec.input
+    items = expressions.from_payload(stored, place.list_id)
+    return items if isinstance(items, list) else []
+
+
+def evaluated(template: Template, scope: Scope) -> Payload:
+    """A template's value as it is stored. Raises ``ExpressionFailed``."""
+    return bounded(expressions.to_payload(expressions.evaluate(template, scope)))
+
+
+def bounded(payload: Payload) -> Payload:
+    """The payload, when it may be stored. Raises ``ExpressionFailed``."""
+    if len(payload.data) > OUTPUT_BYTES_MAX:
+        raise ExpressionFailed(
+            f"{len(payload.data)} bytes, more than {OUTPUT_BYTES_MAX}"
+        )
+    return payload
+
+
+def compensation_input(
+    tx: GlobalTransaction, place: Place, branch: Branch, *, is_lenient: bool = False
+) -> Payload:
+    """What a step is undone with; empty when its output is needed and not known.
+
+    Args:
+        is_lenient: its output will never be known; let it be null.
+    """
+    compensation = place.step.calls[place.choice].compensation
+    if compensation is None or compensation.input is None:
+        return branch.spec.input
+    scope = changed(scope_of(tx, place, branch.output), is_lenient=is_lenient)
+    try:
+        return evaluated(compensation.input, scope)
+    except ExpressionFailed:
+        return NO_PAYLOAD  # the participant will answer OUTPUT_NEEDED if it ran
+
+
+def open_instants(tx: GlobalTransaction) -> tuple[Instant, ...]:
+    """Every time at which something is due, but for the transaction's own deadline."""
+    found = (tx.branches[branch_id].due_at for branch_id in tx.open)
+    return tuple(at for at in found if at is not None)
