@@ -159,6 +159,10 @@ def _call(tx: GlobalTransaction, branch: Branch, phase: Phase) -> CallBranch:
         timeout_ms=timeout_ms,
         began_at=tx.request.created_at,
         depth=tx.request.depth + _depth_of(tx, spec),
+        # After a commit a step that was refused is asked again (S5).
+        reconsider=phase is Phase.ACTION
+        and tx.decision is Decision.COMMIT
+        and branch.attempts > 0,
     )
 
 

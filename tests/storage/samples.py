@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from coordinator.core.definition import BranchKind
 from coordinator.core.events import (
     Began,
     BranchRegistered,
@@ -67,6 +68,11 @@ def spec(branch_id: str, payload: Payload = JSON) -> BranchSpec:
     return BranchSpec(branch_id, f"accounts.{branch_id}", payload, 2_000, 5)
 
 
+def step_spec(branch_id: str, payload: Payload = JSON) -> BranchSpec:
+    """A branch that calls an action of a saga."""
+    return replace(spec(branch_id, payload), kind=BranchKind.CALL, expires_ms=7)
+
+
 def move(
     before: GlobalTransaction | None,
     *events: Event,
@@ -125,7 +131,7 @@ def saga_began(of: Key | int = 1) -> Change:
     return move(
         None,
         Began(request(of, mode=Mode.SAGA), None),
-        StepStarted(spec("debit"), NOW),
+        StepStarted(step_spec("debit"), NOW),
     )
 
 

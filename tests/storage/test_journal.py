@@ -7,6 +7,7 @@ import pytest
 
 from coordinator.core.errors import InvariantViolated
 from coordinator.core.events import (
+    AllStepsDone,
     AttemptFailed,
     AttentionRaised,
     Began,
@@ -25,6 +26,9 @@ from coordinator.core.events import (
     Paused,
     Resumed,
     RetryRequested,
+    SignalReceived,
+    StepRefused,
+    StepSkipped,
     StepStarted,
 )
 from coordinator.core.evolution import fold
@@ -44,6 +48,7 @@ from tests.storage.samples import (
     request,
     saga_began,
     spec,
+    step_spec,
     stored,
     tried,
 )
@@ -51,14 +56,18 @@ from tests.storage.samples import (
 EVERY_EVENT: tuple[Event, ...] = (
     Began(request(key(1), mode=Mode.SAGA), None),
     BranchRegistered(spec("debit", BINARY), direct=True, at=NOW),
-    StepStarted(spec("credit"), NOW),
+    StepStarted(step_spec("credit"), NOW, NOW + 30_000),
+    StepSkipped(step_spec("skipped"), NOW),
+    StepRefused(step_spec("refused"), "EXPRESSION", "no such value", NOW, stuck=True),
+    SignalReceived("approval", JSON, NOW),
+    AllStepsDone(NOW),
     BranchSucceeded("debit", Phase.TRY, BINARY, NOW),
     BranchRefused("debit", "CLOSED", 'a "closed"\naccount — ü \u0000', NOW),
-    BranchAbandoned("credit", NOW),
+    BranchAbandoned("credit", NOW, "TIMEOUT", "too late"),
     AttemptFailed("debit", 4, NOW, "TIMEOUT", ""),
     BranchPending("debit", NOW + 9, NOW),
     OutputLearned("debit", JSON, NOW),
-    CompensationStarted("debit", JSON, NOW),
+    CompensationStarted("debit", JSON, NOW, "TIMEOUT", "too late"),
     Decided(Decision.ABORT, "DEADLINE", "", NOW),
     AttentionRaised("look", NOW),
     RetryRequested("alice", "back", NOW),

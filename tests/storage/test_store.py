@@ -32,7 +32,7 @@ from tests.storage.samples import (
     move,
     run_to_end,
     saga_began,
-    spec,
+    step_spec,
     stored,
     tried,
 )
@@ -44,7 +44,7 @@ async def test_what_was_stored_is_loaded_exactly(store: AnyStore) -> None:
     second = move(
         first.after,
         BranchSucceeded("debit", Phase.ACTION, BINARY, NOW + 5),
-        StepStarted(spec("credit", BINARY), NOW + 5),
+        StepStarted(step_spec("credit", BINARY), NOW + 5),
         AttemptFailed("credit", 1, NOW + 900, "TIMEOUT", "no answer in 2 s"),
         BranchPending("credit", NOW + 1_000, NOW),
         AttentionRaised("credit: 10 attempts", NOW + 6),
@@ -68,7 +68,7 @@ async def test_what_was_stored_is_loaded_exactly(store: AnyStore) -> None:
 async def test_branches_keep_the_order_of_registration(store: AnyStore) -> None:
     """Whatever their names are and whenever they joined."""
     first = began(1, "zebra", "apple", "mango")
-    more = [StepStarted(spec(b), NOW) for b in ("aa", "zz")]
+    more = [StepStarted(step_spec(b), NOW) for b in ("aa", "zz")]
     second = move(first.after, *more)
     await commit(store, first)
     await commit(store, second)

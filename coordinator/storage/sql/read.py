@@ -20,7 +20,10 @@ _BRANCHES = tables.branches.c
 _AUDIT = tables.audit.c
 
 HEADER_COLUMNS = [_HEADERS[name] for name in rows.HEADER_FIXED + rows.HEADER_MOVING]
-_BRANCH_COLUMNS = [_BRANCHES[name] for name in rows.BRANCH_FIXED + rows.BRANCH_MOVING]
+_BRANCH_COLUMNS = [
+    _BRANCHES[name]
+    for name in rows.BRANCH_FIXED + rows.BRANCH_MOVING + rows.BRANCH_ADDED
+]
 
 _SELECT_HEADERS = select(*HEADER_COLUMNS).where(
     _HEADERS.namespace == bindparam("namespace"),

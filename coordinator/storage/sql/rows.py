@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from coordinator.core.definition import BranchKind
 from coordinator.core.model import (
     NO_PAYLOAD,
     Branch,
@@ -34,6 +35,7 @@ _NO_LABELS = "[]"
 _MODES = {member.value: member for member in Mode}
 _STATUSES = {member.value: member for member in Status}
 _DECISIONS = {member.value: member for member in Decision}
+_BRANCH_KINDS = {member.value: member for member in BranchKind}
 _BRANCH_STATUSES = {member.value: member for member in BranchStatus}
 
 HEADER_FIXED = (
@@ -97,6 +99,8 @@ BRANCH_MOVING = (
     "started_at",
     "finished_at",
 )
+BRANCH_ADDED = ("kind", "expires_ms")
+"""Fixed as well; a column that a later version brings stands at the end."""
 
 
 def header_fixed(request: TransactionRequest) -> Row:
@@ -170,8 +174,13 @@ def branch_moving(branch: Branch) -> Row:
     )
 
 
+def branch_added(spec: BranchSpec) -> Row:
+    """What later versions write of a branch once."""
+    return (spec.kind.value, spec.expires_ms)
+
+
 def read_branch(row: Sequence[Any]) -> tuple[Key, Branch]:
-    """A branch from ``BRANCH_FIXED + BRANCH_MOVING``, and whose it is."""
+    """A branch from ``BRANCH_FIXED + BRANCH_MOVING + BRANCH_ADDED``, and whose it is."""
     (
         namespace,
         gid,
@@ -196,6 +205,8 @@ def read_branch(row: Sequence[Any]) -> tuple[Key, Branch]:
         error_text,
         started_at,
         finished_at,
+        kind,
+        expires_ms,
     ) = row
     spec = BranchSpec(
         branch_id,
@@ -205,6 +216,8 @@ def read_branch(row: Sequence[Any]) -> tuple[Key, Branch]:
         attempt_max,
         pending_timeout_ms,
         parent_branch_id,
+        _BRANCH_KINDS[kind],
+        expires_ms,
     )
     branch = Branch(
         spec=spec,

@@ -151,6 +151,9 @@ branches = Table(
     _text("error_text"),
     _instant("started_at"),
     _instant("finished_at", nullable=True),
+    # Written once; with defaults, because nodes of before do not name them.
+    Column("kind", String(16), nullable=False, server_default="TCC"),
+    Column("expires_ms", BigInteger, nullable=False, server_default="0"),
 )
 
 journal = Table(

@@ -172,7 +172,8 @@ class _Planned:
             old = known.get(branch_id)
             if old is None:
                 fixed = rows.branch_fixed(key, branch.spec, position)
-                self.branches_new.append((*fixed, *rows.branch_moving(branch)))
+                added = rows.branch_added(branch.spec)
+                self.branches_new.append((*fixed, *rows.branch_moving(branch), *added))
             elif old is not branch and old != branch:
                 moved = (*rows.branch_moving(branch), *key, branch_id)
                 self.branches_changed.append(moved)
