@@ -356,6 +356,8 @@ def _decided(tx: GlobalTransaction, event: Decided) -> GlobalTransaction:
     """
     if tx.decision is not Decision.NONE or tx.status.is_final:
         raise IllegalTransition(f"{tx.key.gid} is decided already")
+    if event.decision is Decision.NONE:
+        raise IllegalTransition("a decision that is none")
     branches = tx.branches
     if tx.request.mode is Mode.TCC:
         branches = {i: _turned(branch, event) for i, branch in branches.items()}

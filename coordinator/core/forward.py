@@ -138,6 +138,8 @@ def is_complete(tx: GlobalTransaction) -> bool:
     """Whether a saga may say that it has completed (T8)."""
     if tx.definition is None or tx.open or _has_reserved(tx):
         return False
+    if any(b.status is BranchStatus.RESOLVED for b in tx.branches.values()):
+        return False
     root = tx.definition
     return all(is_satisfied(tx, Place("", root, step)) for step in root.steps)
 

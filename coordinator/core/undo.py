@@ -121,8 +121,9 @@ def is_undoable(place: Place) -> bool:
 
 def is_undone(tx: GlobalTransaction) -> bool:
     """Whether nothing is left of a saga that went back."""
+    undone = _NOTHING_LEFT - {BranchStatus.RESOLVED}
     return all(
-        branch.status in _NOTHING_LEFT
+        branch.status in undone
         or (
             branch.status is BranchStatus.SUCCEEDED
             and (

@@ -1,12 +1,16 @@
 """Promises of facts: each changes the state in one way, or is illegal."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+
 from coordinator.core import machine
+from coordinator.core.definition import BranchKind
 from coordinator.core.errors import IllegalTransition
 from coordinator.core.events import (
+    AllStepsDone,
     AttemptFailed,
     AttentionRaised,
     Began,
@@ -45,7 +49,7 @@ TCC = Began(tcc_request(), None)
 SAGA = Began(saga_request(), definition(step("a"), step("b", "a")))
 JOINED = BranchRegistered(spec("a"), direct=False, at=1)
 DIRECT = BranchRegistered(spec("a"), direct=True, at=1)
-STARTED = StepStarted(spec("a"), 1)
+STARTED = StepStarted(replace(spec("a"), kind=BranchKind.CALL), 1)
 TRIED = BranchSucceeded("a", Phase.TRY, Payload(b"7"), 2)
 RAN = BranchSucceeded("a", Phase.ACTION, Payload(b"7"), 2)
 COMMIT = Decided(Decision.COMMIT, "", "", 3)
@@ -335,10 +339,9 @@ ILLEGAL: dict[str, tuple[tuple[Event, ...], str]] = {
         (SAGA, Finished(Status.COMPLETED, NO_PAYLOAD, 4), ABORT),
         "s-1 is decided already",
     ),
-    "saga commits": ((SAGA, COMMIT), "a saga commits by finishing"),
     "no decision": (
         (TCC, Decided(Decision.NONE, "", "", 1)),
-        "a saga commits by finishing",
+        "a decision that is none",
     ),
     "undecided end": (
         (TCC, Finished(Status.CANCELLED, NO_PAYLOAD, 1)),
@@ -348,9 +351,14 @@ ILLEGAL: dict[str, tuple[tuple[Event, ...], str]] = {
         (TCC, COMMIT, Finished(Status.CANCELLED, NO_PAYLOAD, 4)),
         "from CONFIRMING to CANCELLED",
     ),
-    "compensation while running": (
-        (SAGA, STARTED, RAN, UNDO),
-        "compensation while RUNNING",
+    "compensation of a trying one": (
+        (TCC, JOINED, UNDO),
+        "compensation while TRYING",
+    ),
+    "all done and undecided": ((SAGA, AllStepsDone(1)), "undecided, and all steps"),
+    "all done twice": (
+        (SAGA, COMMIT, AllStepsDone(1), AllStepsDone(1)),
+        "from CONFIRMING to CONFIRMING",
     ),
     "compensation of what never ran": (
         (SAGA, STARTED, BranchRefused("a", "NO", "", 2), ABORT, UNDO),

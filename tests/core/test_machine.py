@@ -320,11 +320,17 @@ def test_changed_end_is_an_alarm(play: Play) -> None:
 HONEST = {
     Status.CONFIRMED: {BranchStatus.CONFIRMED},
     Status.CANCELLED: {BranchStatus.CANCELLED, BranchStatus.REFUSED},
-    Status.COMPLETED: {BranchStatus.SUCCEEDED},
+    Status.COMPLETED: {
+        BranchStatus.SUCCEEDED,
+        BranchStatus.CONFIRMED,
+        BranchStatus.SKIPPED,
+    },
     Status.COMPENSATED: {
         BranchStatus.COMPENSATED,
+        BranchStatus.CANCELLED,
         BranchStatus.REFUSED,
         BranchStatus.ABANDONED,
+        BranchStatus.SKIPPED,
         BranchStatus.SUCCEEDED,
     },
 }
@@ -336,7 +342,10 @@ def test_end_without_the_answers_is_an_alarm(end: Status, status: BranchStatus) 
     """No counter, timeout or operator can write it; one open branch is enough (T8)."""
     good = Branch(spec("a"), min(HONEST[end]))
     tx = GlobalTransaction(
-        tcc_request(), end, branches={"a": good, "b": Branch(spec("b"), status)}
+        tcc_request(),
+        end,
+        branches={"a": good, "b": Branch(spec("b"), status)},
+        definition=definition(step("a", undo=False), step("b", undo=False)),
     )
 
     if status in HONEST[end]:

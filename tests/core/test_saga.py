@@ -6,7 +6,7 @@ import pytest
 
 from coordinator.core import machine
 from coordinator.core.backoff import RetryPolicy
-from coordinator.core.definition import Constant, Reference, TemplateMap
+from coordinator.core.definition import Constant, Reference, TemplateList, TemplateMap
 from coordinator.core.errors import InvariantViolated
 from coordinator.core.events import AttentionRaised
 from coordinator.core.inputs import (
@@ -289,8 +289,9 @@ def test_output_that_cannot_be_written_does_not_undo_the_work() -> None:
 
 def test_oversized_input_turns_the_saga_back() -> None:
     """What an expression makes has the limit of every payload (S9)."""
-    play = submit(step("a"), step("b", "a", input=reference("steps.a.output")))
-    play.answer("a", Succeeded(Payload(b'"' + b"x" * 300_000 + b'"', JSON)))
+    both = TemplateList((reference("steps.a.output"), reference("steps.a.output")))
+    play = submit(step("a"), step("b", "a", input=both))
+    play.answer("a", Succeeded(Payload(b'"' + b"x" * 200_000 + b'"', JSON)))
 
     assert play.tx.reason_code == "EXPRESSION"
 
@@ -468,7 +469,7 @@ def test_limit_of_an_evaluated_input_is_exact(size: int, *, fits: bool) -> None:
     play.answer("a", Succeeded(Payload(text, JSON)))
 
     assert ("b" in play.tx.branches) is fits
-    assert (play.tx.reason_code == "EXPRESSION") is not fits
+    assert (play.tx.reason_code == "OUTPUT_TOO_LARGE") is not fits
 
 
 def test_saga_without_steps_has_completed() -> None:

@@ -1,6 +1,7 @@
 """Words for tests of the core: a transaction that is played with, move by move."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from coordinator.core import machine
 from coordinator.core.actions import CallBranch
@@ -10,6 +11,8 @@ from coordinator.core.definition import (
     Call,
     Compensation,
     Constant,
+    ForEach,
+    Reference,
     SagaDefinition,
     Step,
     Template,
@@ -97,6 +100,69 @@ def compensation(step_id: str, undo_input: Template | None = None) -> Compensati
         timeout_ms=2_000,
         attention_after=4,
     )
+
+
+def call_step(step_id: str, *needs: str, **options: Any) -> Step:
+    """A call with anything else that a step may have: optional, pivot, for_each ..."""
+    return replace(step(step_id, *needs), **options)
+
+
+def pivot(step_id: str, *needs: str) -> Step:
+    return replace(step(step_id, *needs, undo=False), pivot=True)
+
+
+def with_fallback(first: Step, *others: Step) -> Step:
+    """The calls of the others are the fallbacks of the first."""
+    return replace(first, calls=(*first.calls, *(o.calls[0] for o in others)))
+
+
+def tcc_step(step_id: str, *needs: str, expires_ms: int = 0, **options: Any) -> Step:
+    call = Call(
+        operation=f"{step_id}.reserve",
+        input=Constant({}),
+        retry=RetryPolicy(attempt_max=3),
+        timeout_ms=3_000,
+        kind=BranchKind.TCC,
+        expires_ms=expires_ms,
+    )
+    return Step(step_id, BranchKind.TCC, needs, (call,), **options)
+
+
+def wait_step(step_id: str, *needs: str, wait: Template, **options: Any) -> Step:
+    return Step(step_id, BranchKind.WAIT, needs, wait=wait, **options)
+
+
+def await_step(
+    step_id: str, *needs: str, signal: str, timeout_ms: int = 0, **options: Any
+) -> Step:
+    return Step(
+        step_id,
+        BranchKind.AWAIT,
+        needs,
+        signal=signal,
+        timeout_ms=timeout_ms,
+        **options,
+    )
+
+
+def child_step(
+    step_id: str, *needs: str, child: SagaDefinition, **options: Any
+) -> Step:
+    return Step(step_id, BranchKind.SAGA, needs, child=child, **options)
+
+
+def for_each(path: str, parallel_max: int = 2) -> ForEach:
+    return ForEach(reference(path), parallel_max)
+
+
+def reference(path: str) -> Reference:
+    return Reference(tuple(path.split(".")), path)
+
+
+def submit(
+    *steps: Step, output: Template | None = None, data: bytes = b'{"amount": 7}'
+) -> "Play":
+    return Play.begin(Submit(saga_request(data), definition(*steps, output=output)))
 
 
 def definition(*steps: Step, output: Template | None = None) -> SagaDefinition:
