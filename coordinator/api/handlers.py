@@ -19,7 +19,6 @@ from coordinator.api.definitions import PublishedSagas
 from coordinator.api.engine_port import Engine, Result, Ticket
 from coordinator.api.limits import Limits
 from coordinator.api.status_codes import error_of
-from coordinator.core.errors import InvalidRequest
 from coordinator.core.inputs import Observe
 from coordinator.core.model import (
     Branch,
@@ -166,14 +165,9 @@ class Handlers:
         current.ticket = self._submit(wish, reply)
 
     def _signal_saga(
-        self, request: coordinator_pb2.SignalSagaRequest, _: Reply
+        self, request: coordinator_pb2.SignalSagaRequest, reply: Reply
     ) -> Ticket:
-        name = self._reader.signal_saga(request).what.name
-        raise InvalidRequest(
-            f"name: no step of this saga awaits the signal {name}; awaited are: none",
-            field="name",
-            reason="UNKNOWN_SIGNAL",
-        )
+        return self._submit(self._reader.signal_saga(request), reply)
 
     # ---- Both ----------------------------------------------------------------------
 

@@ -197,7 +197,7 @@ class Step:
     needs: tuple[str, ...]
     calls: tuple[Call, ...] = ()
     child: "SagaDefinition | None" = None
-    input: Template = Constant({})
+    input: Template | None = None
     wait: Template | None = None
     signal: str = ""
     timeout_ms: int = 0

@@ -310,7 +310,10 @@ class Forward:
         child = place.step.child
         if child is None:
             raise InvariantViolated(f"{place.branch_id} is no child saga")
-        payload = self._evaluate(place, place.step.input or Constant({}), "input")
+        template = place.step.input
+        if template is None:
+            template = Constant({})
+        payload = self._evaluate(place, template, "input")
         if payload is None:
             return
         wake_at = self._now + place.step.timeout_ms if place.step.timeout_ms else None

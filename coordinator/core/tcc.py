@@ -71,6 +71,7 @@ from coordinator.core.inputs import (
     Refused,
     Register,
     Resolve,
+    Signal,
     Succeeded,
     Try,
     Unknown,
@@ -144,6 +145,12 @@ def decide(draft: Draft, what: Input, now: Instant) -> None:
             _abort(draft, "CANCELLED_BY_OPERATOR", reason, now)
         case Resolve():
             _finish_if_done(draft, now)
+        case Signal():
+            raise InvalidRequest(
+                "a TCC transaction awaits no signals; name a saga",
+                field="gid",
+                reason="NOT_A_SAGA",
+            )
         case _:
             pass
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from coordinator.api.convert.enums import (
+    BRANCH_KINDS,
     BRANCH_STATUSES,
     DECISIONS,
     KINDS,
@@ -109,6 +110,7 @@ def _branch_fields(branch: Branch) -> Fields:
     fields: Fields = {
         "branch_id": branch.spec.branch_id,
         "operation": branch.spec.operation,
+        "kind": BRANCH_KINDS[branch.spec.kind],
         "status": BRANCH_STATUSES[branch.status],
         "attempts": branch.attempts,
         "started_at_ms": branch.started_at,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from coordinator.core.definition import BranchKind
 from coordinator.core.model import (
     BranchStatus,
     Decision,
@@ -21,6 +22,7 @@ DECISIONS = {
 }
 KINDS = {k: types_pb2.OperationKind.Value(f"OPERATION_{k}") for k in OperationKind}
 PHASES = {p: types_pb2.Phase.Value(f"PHASE_{p}") for p in Phase}
+BRANCH_KINDS = {k: types_pb2.BranchKind.Value(f"KIND_{k}") for k in BranchKind}
 BRANCH_STATUSES = {s: types_pb2.BranchStatus.Value(f"BRANCH_{s}") for s in BranchStatus}
 STATUS_BY_NUMBER: Mapping[int, Status] = {n: s for s, n in STATUSES.items()}
 KIND_BY_NUMBER: Mapping[int, OperationKind] = {n: k for k, n in KINDS.items()}

@@ -180,7 +180,7 @@ def branch_added(spec: BranchSpec) -> Row:
 
 
 def read_branch(row: Sequence[Any]) -> tuple[Key, Branch]:
-    """A branch from ``BRANCH_FIXED + BRANCH_MOVING + BRANCH_ADDED``, and whose it is."""
+    """A branch from the columns fixed, moving and added, and whose it is."""
     (
         namespace,
         gid,
