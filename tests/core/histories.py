@@ -442,7 +442,7 @@ def check_reverse_order(facts: list[Event], step_id: str) -> None:
     while todo:
         branch = state.branches.get(name := todo.pop())
         todo += graph.successors[name]
-        if branch is None or graph.by_id[name].compensation is None:
+        if branch is None or graph.by_id[name].calls[0].compensation is None:
             continue
         assert branch.status in (
             BranchStatus.COMPENSATED,
@@ -475,7 +475,7 @@ def check_end(history: History, end: Finished, done: set[tuple[str, Phase]]) -> 
 def check_undone(history: History, name: str, done: set[tuple[str, Phase]]) -> None:
     """S3: what took effect, or may have, is undone; what was refused is not."""
     state = machine.fold(tuple(history.facts))
-    if history_definition(history.facts).by_id[name].compensation is None:
+    if history_definition(history.facts).by_id[name].calls[0].compensation is None:
         return
     refused = state.branches[name].status is BranchStatus.REFUSED
     assert ((name, Phase.COMPENSATION) in done) is not refused, "S3"
