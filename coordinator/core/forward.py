@@ -52,6 +52,7 @@ from coordinator.core.model import (
 )
 from coordinator.core.place import (
     Place,
+    definition_of,
     group_of,
     item_count,
     last_choice,
@@ -112,12 +113,10 @@ def optional_around(tx: GlobalTransaction, place: Place) -> Place | None:
 def complete_if_done(draft: Draft, now: Instant) -> None:
     """End the saga, or say what is left, when every step is satisfied."""
     tx = draft.tx
-    if tx.definition is None:
-        raise InvariantViolated(f"saga {tx.key.gid} came without its definition")
     if tx.status is Status.RUNNING:
+        definition = definition_of(tx)
         if not all(
-            is_satisfied(tx, Place("", tx.definition, step))
-            for step in tx.definition.ends
+            is_satisfied(tx, Place("", definition, step)) for step in definition.ends
         ):
             return
         if tx.decision is Decision.NONE and (tx.open or _has_reserved(tx)):
@@ -149,8 +148,8 @@ def _has_reserved(tx: GlobalTransaction) -> bool:
 
 
 def _saga_output(draft: Draft, now: Instant) -> Payload:
-    definition = draft.tx.definition
-    if definition is None or definition.output is None:
+    definition = definition_of(draft.tx)
+    if definition.output is None:
         return NO_PAYLOAD
     root = Place("", definition, definition.steps[0])
     try:
@@ -172,9 +171,7 @@ class Forward:
 
     def begin(self) -> None:
         """Start what needs nothing."""
-        definition = self._draft.tx.definition
-        if definition is None:
-            raise InvariantViolated("a saga without its definition")
+        definition = definition_of(self._draft.tx)
         for step in definition.steps:
             if not step.needs:
                 self._open(Place("", definition, step))
@@ -261,10 +258,7 @@ class Forward:
         return value
 
     def _open_list(self, place: Place) -> None:
-        for_each = place.step.for_each
-        if for_each is None:
-            raise InvariantViolated(f"{place.branch_id} is no list")
-        payload = self._evaluate(place, for_each.items, "list")
+        payload = self._evaluate(place, place.for_each.items, "list")
         if payload is None:
             return
         items = expressions.from_payload(payload, place.branch_id)
@@ -307,9 +301,7 @@ class Forward:
             self._draft.add(StepStarted(_spec(place, payload), self._now))
 
     def _open_child(self, place: Place) -> None:
-        child = place.step.child
-        if child is None:
-            raise InvariantViolated(f"{place.branch_id} is no child saga")
+        child = place.child
         template = place.step.input
         if template is None:
             template = Constant({})
@@ -377,7 +369,7 @@ class Forward:
     def _go_on_with_list(self, place: Place) -> None:
         """Start the next items of a list, or end it."""
         tx = self._draft.tx
-        if not self._goes_on(place.list_id) or place.step.for_each is None:
+        if not self._goes_on(place.list_id):
             return
         count = len(scope.items_of(tx, place))
         begun = item_count(tx, place)
@@ -386,7 +378,7 @@ class Forward:
             and tx.branches[branch_id].status in _UNDER_WAY_FORWARD
             for branch_id in tx.open
         )
-        while begun < count and under_way < place.step.for_each.parallel_max:
+        while begun < count and under_way < place.for_each.parallel_max:
             item = place.item(begun)
             self._open_unit(item)
             if not self._goes_on(place.list_id):

@@ -16,7 +16,7 @@ is one run of a step: the step itself, or one item of its list. The list and a c
 saga are *groups*: their branch ends when its members have.
 """
 
-from coordinator.core.definition import SagaDefinition, Step
+from coordinator.core.definition import ForEach, SagaDefinition, Step
 from coordinator.core.errors import InvariantViolated
 from coordinator.core.frozen import dataclass
 from coordinator.core.model import Branch, BranchStatus, GlobalTransaction
@@ -64,6 +64,20 @@ class Place:
         return self.prefix[:-1] if self.index is None else self.list_id
 
     @property
+    def for_each(self) -> ForEach:
+        """The list that the step is run for. Raises ``InvariantViolated``."""
+        if self.step.for_each is None:
+            raise InvariantViolated(f"{self.branch_id} is no list")
+        return self.step.for_each
+
+    @property
+    def child(self) -> SagaDefinition:
+        """The saga that is run as this step. Raises ``InvariantViolated``."""
+        if self.step.child is None:
+            raise InvariantViolated(f"{self.branch_id} is no child saga")
+        return self.step.child
+
+    @property
     def is_list(self) -> bool:
         """Stands for the list as a whole."""
         return self.step.for_each is not None and self.index is None
@@ -97,6 +111,8 @@ def locate(definition: SagaDefinition, branch_id: str) -> Place | None:
             at += 1
         if at == len(parts):
             return Place(prefix, definition, step, index)
+        if step.for_each is not None and index is None:
+            return None
         if step.child is None:
             return _fallback(Place(prefix, definition, step, index), parts[at:])
         prefix = SEPARATOR.join(parts[:at]) + SEPARATOR
@@ -124,9 +140,14 @@ def place_of(tx: GlobalTransaction, branch_id: str) -> Place:
 
 def find_place(tx: GlobalTransaction, branch_id: str) -> Place | None:
     """Where a branch of this saga stands; ``None`` for a signal that came."""
+    return locate(definition_of(tx), branch_id)
+
+
+def definition_of(tx: GlobalTransaction) -> SagaDefinition:
+    """The saga that a transaction runs. Raises ``InvariantViolated``."""
     if tx.definition is None:
         raise InvariantViolated(f"saga {tx.key.gid} came without its definition")
-    return locate(tx.definition, branch_id)
+    return tx.definition
 
 
 def group_of(tx: GlobalTransaction, place: Place) -> Place | None:

@@ -58,6 +58,7 @@ from coordinator.core.events import (
     AttemptFailed,
     AttentionRaised,
     Began,
+    BranchPending,
     BranchRefused,
     BranchSucceeded,
     CompensationStarted,
@@ -97,13 +98,20 @@ from coordinator.core.model import (
     Phase,
     Status,
 )
-from coordinator.core.place import Place, find_place, is_pivot_out, place_of
+from coordinator.core.place import (
+    Place,
+    definition_of,
+    find_place,
+    is_pivot_out,
+    place_of,
+)
 
 OUTPUT_NEEDED = "OUTPUT_NEEDED"
 """A participant's answer to a compensation without input, when its action had run."""
 
 _CALLED = frozenset({BranchKind.CALL, BranchKind.TCC})
 _FORWARD = frozenset({Phase.TRY, Phase.ACTION})
+_ASKED_FORWARD = frozenset({BranchStatus.TRYING, BranchStatus.RUNNING})
 
 
 def begin(what: Submit, now: Instant) -> Draft:
@@ -209,8 +217,9 @@ def _look_at_the_clock(draft: Draft, now: Instant) -> None:
         ):
             continue
         if tcc.is_overdue(branch, now):
-            code, text = tcc.overdue_reason(branch)
-            _failed(draft, place_of(tx, branch_id), code, text, now)
+            place = place_of(tx, branch_id)
+            if not _is_endless(draft.tx, place):
+                _failed(draft, place, *tcc.overdue_reason(branch), now)
         elif (
             branch.due_at is not None
             and branch.due_at <= now
@@ -262,7 +271,7 @@ def _signalled(draft: Draft, what: Signal, now: Instant) -> None:
                 reason="SIGNAL_EXISTS",
             )
         return
-    awaited = _awaited(_definition(tx))
+    awaited = _awaited(definition_of(tx))
     if what.name not in awaited:
         names = ", ".join(sorted(awaited)) or "none"
         raise InvalidRequest(
@@ -319,12 +328,12 @@ def _replied(draft: Draft, what: BranchReplied, now: Instant) -> None:
         case Succeeded():
             draft.add(BranchSucceeded(what.branch_id, what.phase, NO_PAYLOAD, now))
             _settled(draft, place, now)
-        case Refused(code, text) if is_forward:
-            _refused(draft, place, branch, what, now)
+        case Refused() as refused if is_forward:
+            _refused(draft, place, branch, what, refused, now)
         case Refused(code, text):
             _phase_two_failed(draft, place, branch, what, Unknown(code, text), now)
-        case Pending(retry_after_ms):
-            draft.add(tcc.pending(branch, retry_after_ms, now))
+        case Pending() as pending:
+            _pending(draft, place, branch, pending, now)
         case Unknown() as unknown if is_forward:
             _forward_failed(draft, place, branch, what, unknown, now)
         case Unknown() as unknown:
@@ -335,11 +344,10 @@ def _replied(draft: Draft, what: BranchReplied, now: Instant) -> None:
 
 def _settled(draft: Draft, place: Place, now: Instant) -> None:
     """Nothing is expected of this branch any more: go on wherever that leads."""
+    undo.go_on(draft, place, now)
     if draft.tx.status is Status.RUNNING:
         Forward(draft, now).satisfied([place])
-    if not draft.tx.status.is_final:
-        undo.go_on(draft, place, now)
-    if not draft.tx.status.is_final:
+    else:
         complete_if_done(draft, now)
 
 
@@ -368,12 +376,36 @@ def _failed(draft: Draft, place: Place, code: str, text: str, now: Instant) -> N
     Forward(draft, now).failed(place, code, text, known=False)
 
 
-def _refused(
-    draft: Draft, place: Place, branch: Branch, what: BranchReplied, now: Instant
+def _pending(
+    draft: Draft, place: Place, branch: Branch, what: Pending, now: Instant
 ) -> None:
-    if not isinstance(what.outcome, Refused):
-        raise InvariantViolated("a refusal that is none")
-    code, text = what.outcome.code, what.outcome.text
+    """It will finish later. What cannot fail has no deadline for that, but a person
+    is called when it is over.
+    """
+    if not _is_endless(draft.tx, place) or branch.status not in _ASKED_FORWARD:
+        draft.add(tcc.pending(branch, what.retry_after_ms, now))
+        return
+    again_at = now + (what.retry_after_ms or tcc.PENDING_POLL_MS)
+    draft.add(BranchPending(place.branch_id, again_at, now))
+    if tcc.is_overdue(branch, now) and draft.tx.attention_since is None:
+        _, text = tcc.overdue_reason(branch)
+        draft.add(AttentionRaised(f"{text}; it is still asked", now))
+
+
+def _is_endless(tx: GlobalTransaction, place: Place) -> bool:
+    """Whether a call goes on until it is known to have succeeded or been refused."""
+    return place.step.pivot or is_bound(tx, place)
+
+
+def _refused(
+    draft: Draft,
+    place: Place,
+    branch: Branch,
+    what: BranchReplied,
+    why_not: Refused,
+    now: Instant,
+) -> None:
+    code, text = why_not.code, why_not.text
     if not is_bound(draft.tx, place):
         draft.add(BranchRefused(what.branch_id, code, text, now))
         Forward(draft, now).failed(place, code, text, known=True)
@@ -399,7 +431,7 @@ def _forward_failed(
     if what.attempt not in (0, attempts):
         return  # the answer to an older call, counted already
     retry = place.step.calls[place.choice].retry
-    is_endless = place.step.pivot or is_bound(draft.tx, place)
+    is_endless = _is_endless(draft.tx, place)
     is_used_up = 0 < retry.attempt_max <= attempts or why.code in retry.non_retryable
     if is_used_up and not is_endless:
         text = f"{what.branch_id}: {why.code} after {attempts} attempts"
@@ -450,9 +482,3 @@ def _asked_with_input(draft: Draft, place: Place, why: Unknown, now: Instant) ->
         return False
     draft.add(CompensationStarted(place.branch_id, payload, now))
     return True
-
-
-def _definition(tx: GlobalTransaction) -> SagaDefinition:
-    if tx.definition is None:
-        raise InvariantViolated(f"saga {tx.key.gid} came without its definition")
-    return tx.definition

@@ -12,7 +12,6 @@ from coordinator.core.model import (
     NO_PAYLOAD,
     Branch,
     GlobalTransaction,
-    Instant,
     Payload,
 )
 from coordinator.core.place import Place, branch_of
@@ -103,9 +102,3 @@ def compensation_input(
         return evaluated(compensation.input, scope)
     except ExpressionFailed:
         return NO_PAYLOAD  # the participant will answer OUTPUT_NEEDED if it ran
-
-
-def open_instants(tx: GlobalTransaction) -> tuple[Instant, ...]:
-    """Every time at which something is due, but for the transaction's own deadline."""
-    found = (tx.branches[branch_id].due_at for branch_id in tx.open)
-    return tuple(at for at in found if at is not None)

@@ -41,6 +41,7 @@ from coordinator.core.model import (
 from coordinator.core.place import (
     Place,
     branch_of,
+    definition_of,
     find_place,
     group_of,
     is_pivot_out,
@@ -89,9 +90,7 @@ def go_on(draft: Draft, place: Place | None, now: Instant) -> None:
     """
     tx = draft.tx
     if tx.status is Status.COMPENSATING:
-        if tx.definition is None:
-            raise InvariantViolated(f"saga {tx.key.gid} came without its definition")
-        if _undo_scope(draft, "", tx.definition, now):
+        if _undo_scope(draft, "", definition_of(tx), now):
             by_hand = any(
                 branch.status is BranchStatus.RESOLVED
                 for branch in draft.tx.branches.values()
@@ -158,15 +157,12 @@ def _undo_list(draft: Draft, place: Place, now: Instant) -> bool:
     branch = draft.tx.branches.get(place.list_id)
     if branch is None or branch.status in _NOTHING_LEFT:
         return True
-    for_each = place.step.for_each
-    if for_each is None:
-        raise InvariantViolated(f"{place.list_id} is no list")
     if branch.status is not BranchStatus.COMPENSATING:
         draft.add(CompensationStarted(place.list_id, NO_PAYLOAD, now))
         _undo_what_is_in_flight(draft, place, now)
     busy = 0
     for index in _items_left(draft.tx, place):
-        if busy == for_each.parallel_max:
+        if busy == place.for_each.parallel_max:
             return False
         busy += not _undo_item(draft, place, index, now)
     if busy:
@@ -254,12 +250,9 @@ def _undo_branch(draft: Draft, place: Place, now: Instant) -> bool:
 
 def _undo_child(draft: Draft, place: Place, branch: Branch, now: Instant) -> bool:
     """Undo a child saga; whether it is undone (S8)."""
-    child = place.step.child
-    if child is None:
-        raise InvariantViolated(f"{place.branch_id} is no child saga")
     if branch.status is not BranchStatus.COMPENSATING:
         draft.add(CompensationStarted(place.branch_id, NO_PAYLOAD, now))
-    if not _undo_scope(draft, f"{place.branch_id}:", child, now):
+    if not _undo_scope(draft, f"{place.branch_id}:", place.child, now):
         return False
     draft.add(BranchSucceeded(place.branch_id, Phase.COMPENSATION, NO_PAYLOAD, now))
     return True

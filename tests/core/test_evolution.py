@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-
 from coordinator.core import machine
 from coordinator.core.definition import BranchKind
 from coordinator.core.errors import IllegalTransition

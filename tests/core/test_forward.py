@@ -1,14 +1,21 @@
 """Promises of a saga on its way forward."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from coordinator.core import machine
 from coordinator.core.backoff import RetryPolicy
-from coordinator.core.definition import Computed, Constant, ForEach
+from coordinator.core.definition import BranchKind, Computed, Constant, ForEach, Step
+from coordinator.core.draft import Draft
+from coordinator.core.errors import InvariantViolated
 from coordinator.core.expressions import ExpressionFailed
-from coordinator.core.forward import ITEMS_MAX, SAGA_BRANCH_MAX
+from coordinator.core.forward import (
+    Forward,
+    complete_if_done,
+    is_complete,
+)
 from coordinator.core.inputs import (
     Cancel,
     Refused,
@@ -18,7 +25,7 @@ from coordinator.core.inputs import (
     Unknown,
     Woken,
 )
-from coordinator.core.model import Decision, Payload, Status
+from coordinator.core.model import BranchStatus, Decision, Payload, Status
 from tests.core.world import (
     JSON,
     Play,
@@ -52,7 +59,7 @@ def test_step_with_a_false_condition_is_skipped_and_satisfies() -> None:
     """What needs it goes on; it is never asked, and its absence is stored (S7)."""
     play = submit(
         step("a"),
-        call_step("b", "a", condition=Constant(False)),  # noqa: FBT003
+        call_step("b", "a", condition=Constant(False)),
         step("c", "b"),
     )
     play.answer("a")
@@ -88,7 +95,7 @@ def test_long_chain_of_skipped_steps_needs_no_stack() -> None:
     play = submit(
         step("first"),
         *(
-            call_step(name, before, condition=Constant(False))  # noqa: FBT003
+            call_step(name, before, condition=Constant(False))
             for before, name in zip(["first", *names], names, strict=False)
         ),
     )
@@ -164,222 +171,6 @@ def test_first_choice_of_unknown_outcome_is_undone_while_the_fallback_runs() -> 
     assert play.tx.status is Status.COMPLETED
 
 
-# ---- Lists ------------------------------------------------------------------------
-
-
-def test_list_runs_its_items_and_collects_their_outputs() -> None:
-    """No more at a time than allowed, in the order of the list."""
-    play = submit(
-        call_step(
-            "a",
-            for_each=for_each("input.items"),
-            calls=step("a", input=reference("item")).calls,
-        ),
-        step("b", "a", input=reference("steps.a.output")),
-        data=items("x", "y", "z"),
-    )
-    assert play.asked() == {("a:0", "ACTION"), ("a:1", "ACTION")}
-    assert play.due()["a:1"].input.data == b'"y"'
-    answer_json(play, "a:1", 1)
-    assert play.asked() == {("a:0", "ACTION"), ("a:2", "ACTION")}
-    answer_json(play, "a:2", 2)
-    play.answer("a:0")
-
-    assert play.branch("b").spec.input.data == b"[null,1,2]"
-    assert play.branch("a:0").spec.parent_branch_id == "a"
-
-
-def test_empty_list_is_done_at_once() -> None:
-    """With an empty list of outputs."""
-    play = submit(
-        call_step("a", for_each=for_each("input.items")),
-        step("b", "a", input=reference("steps.a.output")),
-        data=items(),
-    )
-
-    assert play.branch("b").spec.input.data == b"[]"
-
-
-@pytest.mark.parametrize(
-    ("data", "code"),
-    [
-        (b'{"items": {}}', "EXPRESSION"),
-        (items(*range(ITEMS_MAX + 1)), "TOO_MANY_ITEMS"),
-    ],
-)
-def test_what_is_no_list_or_too_long_refuses_the_step(data: bytes, code: str) -> None:
-    """By name, before any item has begun (S9)."""
-    play = submit(call_step("a", for_each=for_each("input.items")), data=data)
-
-    assert play.tx.status is Status.COMPENSATED
-    assert play.tx.reason_code == code
-
-
-def test_full_list_fits() -> None:
-    """The limit itself is allowed, and every item has its turn."""
-    play = submit(
-        call_step("a", for_each=for_each("input.items", 1_000)),
-        data=items(*range(ITEMS_MAX)),
-    )
-    for index in range(ITEMS_MAX):
-        play.answer(f"a:{index}")
-
-    assert play.tx.status is Status.COMPLETED
-
-
-def test_refused_item_turns_the_saga_back() -> None:
-    """What its siblings did is undone, one by one."""
-    play = submit(
-        call_step("a", for_each=for_each("input.items", 3)), data=items(1, 2, 3)
-    )
-    play.answer("a:0")
-    play.answer("a:1", Refused("NO"))
-
-    assert play.asked() == {("a:0", "COMPENSATION"), ("a:2", "COMPENSATION")}
-    play.answer("a:0")
-    play.answer("a:2")
-    assert play.tx.status is Status.COMPENSATED
-
-
-def test_optional_item_may_be_refused() -> None:
-    """Its output is null, the others go on."""
-    play = submit(
-        call_step("a", optional=True, for_each=for_each("input.items", 3)),
-        step("b", "a", input=reference("steps.a.output")),
-        data=items(1, 2),
-    )
-    play.answer("a:0", Refused("NO"))
-    answer_json(play, "a:1", "done")
-
-    assert play.branch("b").spec.input.data == b'[null,"done"]'
-
-
-def test_item_has_a_fallback_of_its_own() -> None:
-    """Refused items fall back one by one."""
-    play = submit(
-        with_fallback(call_step("a", for_each=for_each("input.items", 2)), step("x")),
-        data=items(1, 2),
-    )
-    play.answer("a:0", Refused("NO"))
-
-    assert play.asked() == {("a:0:fallback-1", "ACTION"), ("a:1", "ACTION")}
-    play.answer("a:0:fallback-1")
-    play.answer("a:1")
-    assert play.tx.status is Status.COMPLETED
-
-
-def test_saga_of_too_many_branches_turns_back() -> None:
-    """Lists of child sagas multiply; what they come to is bounded (S9)."""
-    child = definition(*(step(f"s{n}") for n in range(10)))
-    play = submit(
-        child_step("a", child=child, for_each=for_each("input.items", 1_000)),
-        data=items(*range(600)),
-    )
-
-    assert play.tx.reason_code == "TOO_MANY_BRANCHES"
-    assert len(play.tx.branches) <= SAGA_BRANCH_MAX + 1
-
-
-# ---- Child sagas ------------------------------------------------------------------
-
-
-def loan() -> object:
-    return child_step(
-        "loan",
-        "a",
-        input=reference("input"),
-        child=definition(
-            step("pay", input=reference("input.amount")),
-            step("tell", "pay"),
-            output=reference("steps.pay.output"),
-        ),
-    )
-
-
-def test_child_saga_sees_its_own_input_and_gives_its_output() -> None:
-    """Its steps are branches of the same transaction (S8)."""
-    play = submit(
-        step("a"), loan(), step("b", "loan", input=reference("steps.loan.output"))
-    )
-    play.answer("a")
-
-    assert play.asked() == {("loan:pay", "ACTION")}
-    assert play.branch("loan:pay").spec.input.data == b"7"
-    answer_json(play, "loan:pay", {"paid": 7})
-    play.answer("loan:tell")
-    assert play.branch("loan").status.value == "SUCCEEDED"
-    assert play.branch("b").spec.input.data == b'{"paid":7}'
-    play.answer("b")
-    assert play.tx.status is Status.COMPLETED
-
-
-def test_refusal_in_a_child_undoes_it_before_what_it_needed() -> None:
-    """The order of the graph holds across the border (S2, S8)."""
-    play = submit(step("a"), loan())
-    play.answer("a")
-    play.answer("loan:pay")
-    play.answer("loan:tell", Refused("NO"))
-
-    assert play.asked() == {("loan:pay", "COMPENSATION")}
-    play.answer("loan:pay")
-    assert play.asked() == {("a", "COMPENSATION")}
-    play.answer("a")
-    assert play.tx.status is Status.COMPENSATED
-    assert play.branch("loan").status.value == "COMPENSATED"
-
-
-def test_completed_child_is_undone_with_its_own_input() -> None:
-    """Compensating the step compensates the child (S8)."""
-    play = submit(step("a"), loan(), step("b", "loan"))
-    play.answer("a")
-    answer_json(play, "loan:pay", "paid")
-    play.answer("loan:tell")
-    play.answer("b", Refused("NO"))
-
-    assert play.asked() == {("loan:tell", "COMPENSATION")}
-    play.answer("loan:tell")
-    assert play.due()["loan:pay"].input.data == b"7"
-    play.answer("loan:pay")
-    play.answer("a")
-    assert play.tx.status is Status.COMPENSATED
-
-
-def test_optional_child_fails_alone() -> None:
-    """It is undone while its saga goes on."""
-    child = definition(step("x"), step("y", "x"))
-    play = submit(child_step("c", child=child, optional=True), step("b", "c"))
-    play.answer("c:x")
-    play.answer("c:y", Refused("NO"))
-
-    assert play.asked() == {("c:x", "COMPENSATION"), ("b", "ACTION")}
-    play.answer("b")
-    assert play.tx.status is Status.CONFIRMING
-    play.answer("c:x")
-    assert play.tx.status is Status.COMPLETED
-    assert play.branch("c").status.value == "COMPENSATED"
-
-
-def test_child_that_takes_too_long_turns_the_saga_back() -> None:
-    """Its timeout is its own."""
-    play = submit(child_step("c", child=definition(step("x")), timeout_ms=5_000))
-    play.now = 5_000
-    assert machine.due_at(play.tx, {"c:x"}) == 5_000
-    play.happen(Woken())
-
-    assert play.tx.reason_code == "TIMEOUT"
-    assert play.asked() == {("c:x", "COMPENSATION")}
-
-
-def test_child_whose_output_fails_is_undone() -> None:
-    """Before the commit nothing is lost by going back."""
-    child = definition(step("x"), output=reference("steps.x.output.id"))
-    play = submit(child_step("c", child=child))
-    play.answer("c:x")
-
-    assert play.tx.reason_code == "EXPRESSION"
-    assert play.asked() == {("c:x", "COMPENSATION")}
-
-
 # ---- Timers and signals -----------------------------------------------------------
 
 
@@ -407,7 +198,7 @@ def test_timer_holds_up_what_needs_it(wait: Constant, milliseconds: int) -> None
 
 @pytest.mark.parametrize(
     "wait", [Constant("soon"), Constant(None), Constant(-1), Constant(True)]
-)  # noqa: FBT003
+)
 def test_timer_without_a_duration_refuses_the_step(wait: Constant) -> None:
     """Bare words are no durations."""
     play = submit(wait_step("w", wait=wait))
@@ -632,3 +423,117 @@ def test_computed_value_that_fails_names_its_source() -> None:
     play = submit(step("b", input=Computed("1 / 0", (), program)))
 
     assert play.tx.reason_text == "input of step b: ${1 / 0}: division by zero"
+
+
+# ---- Ends, and what they rest on --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        child_step("c", child=definition(step("x")), input=reference("input.no")),
+        wait_step("c", wait=reference("input.no")),
+        call_step("c", for_each=for_each("input.no")),
+    ],
+)
+def test_step_that_cannot_be_evaluated_is_refused(broken: object) -> None:
+    """Whatever its kind; an optional one is passed over."""
+    play = submit(broken)
+    assert play.tx.reason_code == "EXPRESSION"
+    optional = submit(replace(broken, optional=True), step("b", "c"))
+    assert optional.asked() == {("b", "ACTION")}
+    assert optional.branch("c").status.value == "REFUSED"
+
+
+def test_output_of_the_saga_is_evaluated_at_its_end() -> None:
+    """One that fails is no reason to undo everything."""
+    play = submit(step("a"), output=reference("steps.a.output"))
+    answer_json(play, "a", {"n": 1})
+    assert play.tx.output.data == b'{"n":1}'
+    play = submit(step("a"), output=reference("steps.a.output"))
+    play.answer("a")
+    assert play.tx.status is Status.COMPLETED
+    assert "output of the saga" in play.tx.attention_reason
+
+
+def test_end_rests_on_every_branch() -> None:
+    """COMPLETED is written for nothing that is open, reserved or settled by hand."""
+    play = submit(tcc_step("hold"))
+    assert not is_complete(play.tx)
+    play.answer("hold")
+    assert not is_complete(play.tx)
+    reserved = replace(
+        play.tx,
+        branches={
+            "hold": replace(play.branch("hold"), status=BranchStatus.TRIED, due_at=None)
+        },
+        open={},
+    )
+    assert not is_complete(reserved)
+    by_hand = replace(
+        reserved,
+        branches={"hold": replace(play.branch("hold"), status=BranchStatus.RESOLVED)},
+    )
+    assert not is_complete(by_hand)
+    play.answer("hold")
+    assert is_complete(play.tx)
+    assert not is_complete(replace(play.tx, definition=None))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Step("c", BranchKind.SAGA, ()),
+        Step("c", BranchKind.WAIT, ()),
+    ],
+)
+def test_step_without_what_its_kind_needs_is_an_alarm(broken: Step) -> None:
+    """The compiler never builds one."""
+    with pytest.raises(InvariantViolated):
+        submit(broken)
+
+
+def test_saga_without_its_definition_is_an_alarm() -> None:
+    """Nothing may be decided about it."""
+    play = submit(step("a"))
+    draft = Draft(replace(play.tx, definition=None))
+    with pytest.raises(InvariantViolated):
+        complete_if_done(draft, 0)
+    with pytest.raises(InvariantViolated):
+        Forward(draft, 0).begin()
+
+
+def test_what_was_satisfied_with_a_failure_starts_nothing() -> None:
+    """The first of them turns the saga back, so the second is not followed (S4)."""
+    play = submit(
+        await_step("x", signal="go"),
+        await_step("y", signal="go"),
+        step("b", "x", input=reference("input.no")),
+        step("c", "y"),
+    )
+    play.happen(Signal("go"))
+
+    assert play.tx.status is Status.COMPENSATED
+    assert "c" not in play.tx.branches
+
+
+def test_join_waits_for_the_last_of_its_needs() -> None:
+    """One is not enough."""
+    play = submit(step("x"), step("y"), step("b", "x", "y"))
+    play.answer("x")
+    assert "b" not in play.tx.branches
+    play.answer("y")
+    assert play.asked() == {("b", "ACTION")}
+
+
+def test_two_ends_of_a_join_in_one_move_start_it_once() -> None:
+    """Both were satisfied together."""
+    play = submit(
+        await_step("x", signal="go"),
+        await_step("y", signal="go"),
+        step("b", "x", "y"),
+        step("c", "x", "y"),
+    )
+    play.happen(Signal("go"))
+
+    assert play.asked() == {("b", "ACTION"), ("c", "ACTION")}
