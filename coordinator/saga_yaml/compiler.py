@@ -2,34 +2,36 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 
-from coordinator.core.backoff import FORWARD, PHASE_TWO, RetryPolicy
 from coordinator.core.definition import (
-    Compensation,
+    BranchKind,
     Constant,
+    ForEach,
+    Interpolation,
     SagaDefinition,
     Step,
     Template,
 )
 from coordinator.core.durations import format_duration
 from coordinator.core.model import Operation
-from coordinator.saga_yaml.checks import (
-    Graph,
-    check_graph,
-    check_longest_path,
-    check_operations,
-)
+from coordinator.saga_yaml.calls import Calls
+from coordinator.saga_yaml.children import Children, Sagas
 from coordinator.saga_yaml.expressions import Expressions, Visible
 from coordinator.saga_yaml.findings import Code, Findings
+from coordinator.saga_yaml.graph import Graph, check_graph
 from coordinator.saga_yaml.language import (
-    ATTENTION_AFTER,
+    ITEMS_MAX,
+    KINDS,
+    PARALLEL,
     SAGA,
     SAGA_TIMEOUT_MS,
-    STEP_TIMEOUT_MS,
 )
 from coordinator.saga_yaml.normal import with_digest
-from coordinator.saga_yaml.shape import Fields, Placed, check_shape
+from coordinator.saga_yaml.operations import check_operations
+from coordinator.saga_yaml.pivot import Pivot, check_pivot, find_pivot
+from coordinator.saga_yaml.shape import Fields, check_shape
+from coordinator.saga_yaml.steps import Written
+from coordinator.saga_yaml.times import Held, Times
 from coordinator.saga_yaml.tree import Node, to_json
 
 ALL = -1
@@ -40,11 +42,12 @@ def compile_saga(
     root: Node,
     text: str,
     operations: Mapping[str, Operation] | None,
+    sagas: Sagas | None,
     findings: Findings,
 ) -> SagaDefinition | None:
     """The definition, or ``None`` when there are findings."""
     saga = check_shape(root, SAGA, findings)
-    return _Compiler(saga, text, operations, findings).compile()
+    return _Compiler(saga, text, operations, sagas, findings).compile()
 
 
 class _Compiler:
@@ -53,32 +56,32 @@ class _Compiler:
         saga: Fields,
         text: str,
         operations: Mapping[str, Operation] | None,
+        sagas: Sagas | None,
         findings: Findings,
     ) -> None:
         self._saga = saga
         self._operations = operations
         self._findings = findings
         self._expressions = Expressions(text, findings)
-        defaults = saga.fields("defaults")
-        self._retry = self._policy(defaults.fields("retry"), FORWARD)
-        self._timeout_ms = defaults.get("timeout", int, STEP_TIMEOUT_MS)
-        compensation = defaults.fields("compensation")
-        self._undo_retry = self._policy(compensation.fields("retry"), PHASE_TWO)
-        self._attention_after = compensation.get("attentionAfter", int, ATTENTION_AFTER)
+        self._calls = Calls(saga.fields("defaults"), self._expressions, findings)
+        name = saga.fields("metadata").get("name", str, "")
+        self._children = Children(sagas, name, findings)
 
     def compile(self) -> SagaDefinition | None:
         saga, findings = self._saga, self._findings
-        all_steps: list[Fields] = saga.get("steps", list, [])
-        graph = check_graph(all_steps, findings)
-        steps = tuple(
-            self._step(fields, step_id, graph)
-            for fields, step_id in zip(all_steps, graph.ids, strict=True)
-        )
+        all_fields: list[Fields] = saga.get("steps", list, [])
+        graph = check_graph(all_fields, findings)
+        written = [
+            Written(fields, step_id, self._children.find(fields))
+            for fields, step_id in zip(all_fields, graph.ids, strict=True)
+        ]
+        self._children.check_sizes(written)
+        pivot = find_pivot(written, graph)
+        check_pivot(written, pivot, graph, self._children, findings)
+        steps = tuple(self._step(step, graph, pivot) for step in written)
         timeout_ms = saga.get("timeout", int, SAGA_TIMEOUT_MS)
-        if len(graph.needs) == len(steps):
-            timeouts = {step.step_id: step.timeout_ms for step in steps}
-            at = saga.place("timeout")
-            check_longest_path(graph, timeouts, timeout_ms, at, findings)
+        if len(graph.order) == len(steps):
+            self._check_times(written, steps, graph, timeout_ms)
         output: Template | None = None
         if node := saga.tree("output"):
             everything = Visible("the saga's output", graph.positions, ALL)
@@ -101,72 +104,128 @@ class _Compiler:
             )
         )
 
-    def _step(self, fields: Fields, step_id: str, graph: Graph) -> Step:
-        check_operations(fields, self._operations, self._findings)
+    def _step(self, step: Written, graph: Graph, pivot: Pivot) -> Step:
+        fields, step_id = step.fields, step.step_id
+        goes_back = pivot.goes_back(step)
+        for call in step.calls():
+            check_operations(
+                call, self._operations, self._findings, is_undone=goes_back
+            )
         ancestors = graph.ancestors.get(step_id, ALL)
         visible = Visible(f"step {step_id!r}", graph.positions, ancestors)
+        kind = KINDS.get(step.kind, BranchKind.CALL)
+        called = kind in (BranchKind.CALL, BranchKind.TCC)
+        calls = self._calls.of(
+            step, visible, is_endless=pivot.is_endless(step), goes_back=goes_back
+        )
         node = fields.tree("input")
-        timeout_ms = fields.get("timeout", int, self._timeout_ms)
         return Step(
             step_id=step_id,
-            operation=fields.get("call", str, ""),
-            input=self._expressions.template(node, visible) if node else Constant({}),
+            kind=kind,
             needs=graph.needs.get(step_id, ()),
-            retry=self._policy(fields.fields("retry"), self._retry),
-            timeout_ms=timeout_ms,
-            compensation=self._compensation(fields, visible, timeout_ms),
+            calls=calls if called else (),
+            child=step.child,
+            input=self._expressions.template(node, visible)
+            if node and not called
+            else Constant({}),
+            wait=self._wait(fields, visible),
+            signal=fields.get("await", str, ""),
+            timeout_ms=0 if called else fields.get("timeout", int, 0),
+            condition=self._condition(fields, visible),
+            for_each=self._for_each(fields, visible),
+            optional=step.is_optional,
+            pivot=fields.get("pivot", bool, default=False),
         )
 
-    def _compensation(
-        self, step: Fields, visible: Visible, timeout_ms: int
-    ) -> Compensation | None:
-        if step.get("compensate", str, ""):
+    def _wait(self, fields: Fields, visible: Visible) -> Template | None:
+        if node := fields.tree("wait"):
+            return self._expressions.template(node, visible)
+        duration_ms = fields.get("wait", int, 0)
+        return Constant(duration_ms) if duration_ms else None
+
+    def _condition(self, fields: Fields, visible: Visible) -> Template | None:
+        condition = self._one_expression(fields, "if", "true or false", visible)
+        if condition == Constant(value=False):
+            message = "this step never runs; drop it, or write a condition"
+            self._findings.add(fields.place("if"), Code.UNREACHABLE, message)
+        return None if condition == Constant(value=True) else condition
+
+    def _for_each(self, fields: Fields, visible: Visible) -> ForEach | None:
+        items = self._one_expression(fields, "forEach", "a list", visible)
+        if items is None:
             return None
-        fields = step.fields("compensate")
-        undo_input: Template | None = None
-        if node := fields.tree("input"):
-            undo_input = self._expressions.template(
-                node, self._with_itself(visible, step)
-            )
-        return Compensation(
-            operation=fields.get("call", str, step.get("call", str, "")),
-            input=undo_input,
-            retry=self._policy(fields.fields("retry"), self._undo_retry),
-            timeout_ms=fields.get("timeout", int, timeout_ms),
-            attention_after=self._attention_after,
-        )
+        if isinstance(items, Constant) and isinstance(items.value, list):
+            at, count = fields.place("forEach"), len(items.value)
+            if not count:
+                message = "this step never runs, because its list is empty; drop it"
+                self._findings.add(at, Code.UNREACHABLE, message)
+            elif count > ITEMS_MAX:
+                message = f"a list of {count:,} items; at most {ITEMS_MAX:,} are run"
+                self._findings.add(at, Code.OVER_LIMIT, message)
+        return ForEach(items, fields.get("maxParallel", int, PARALLEL))
 
-    def _with_itself(self, visible: Visible, step: Fields) -> Visible:
-        """A compensation may also read what its own step has answered (S10)."""
-        position = visible.positions.get(step.get("id", str, ""))
-        itself = 0 if position is None else 1 << position
-        reader = f"the compensation of {visible.reader}"
-        return Visible(reader, visible.positions, visible.allowed | itself)
-
-    def _policy(self, fields: Fields, base: RetryPolicy) -> RetryPolicy:
-        """What is written, over what holds otherwise, key by key."""
-        if not fields.values:
-            return base
-        codes = base.non_retryable
-        if "nonRetryable" in fields.values:
-            written: list[Placed] = fields.get("nonRetryable", list, [])
-            codes = frozenset(code.text for code in written)
-        policy = replace(
-            base,
-            attempt_max=fields.get("maxAttempts", int, base.attempt_max),
-            initial_interval_ms=fields.get(
-                "initialInterval", int, base.initial_interval_ms
-            ),
-            coefficient=fields.get("backoffCoefficient", float, base.coefficient),
-            interval_max_ms=fields.get("maxInterval", int, base.interval_max_ms),
-            jitter=fields.get("jitter", float, base.jitter),
-            non_retryable=codes,
-        )
-        if policy.initial_interval_ms > policy.interval_max_ms:
+    def _one_expression(
+        self, fields: Fields, key: str, expected: str, visible: Visible
+    ) -> Template | None:
+        node = fields.tree(key)
+        if node is None:
+            return None
+        template = self._expressions.template(node, visible)
+        if isinstance(template, Interpolation):
             message = (
-                f"initialInterval {format_duration(policy.initial_interval_ms)} is "
-                f"longer than maxInterval {format_duration(policy.interval_max_ms)}; "
-                "lower the one or raise the other"
+                f"{key!r} must be {expected}, but text around an expression makes it "
+                "text; write one expression and nothing else"
             )
-            self._findings.add(fields.at, Code.WRONG_VALUE, message)
-        return policy
+            self._findings.add(node.at, Code.WRONG_TYPE, message)
+        return template
+
+    def _check_times(
+        self,
+        written: list[Written],
+        steps: tuple[Step, ...],
+        graph: Graph,
+        timeout_ms: int,
+    ) -> None:
+        """Note what ends before the steps that it must outlast can have ended."""
+        by_id = {step.step_id: step for step in steps}
+        times = Times(graph.order, by_id, self._children.times)
+        if times.longest_ms > timeout_ms:
+            message = (
+                f"the saga's timeout {format_duration(timeout_ms)} is shorter than "
+                "one attempt of each step on the longest path, which ends at "
+                f"{times.last!r} after {format_duration(times.longest_ms)}; raise it, "
+                "or lower the timeouts"
+            )
+            at = self._saga.place("timeout")
+            self._findings.add(at, Code.TIMEOUT_TOO_SHORT, message)
+        for step in written:
+            if step.child is not None:
+                self._check_child_timeout(step, step.child)
+        fields_of = {step.step_id: step for step in written}
+        for held in times.held:
+            if held.spare_ms < 0:
+                self._note_held(fields_of[held.branch_id.partition(":")[0]], held)
+
+    def _check_child_timeout(self, step: Written, child: SagaDefinition) -> None:
+        timeout_ms = step.fields.get("timeout", int, 0)
+        longest_ms = self._children.times(child).longest_ms
+        if 0 < timeout_ms < longest_ms:
+            message = (
+                f"the timeout {format_duration(timeout_ms)} is shorter than one attempt"
+                f" of each step on the longest path of {child.name}, which takes "
+                f"{format_duration(longest_ms)}; raise it"
+            )
+            at = step.fields.place("timeout")
+            self._findings.add(at, Code.TIMEOUT_TOO_SHORT, message)
+
+    def _note_held(self, step: Written, held: Held) -> None:
+        message = (
+            f"the reservation of {held.branch_id!r} expires after "
+            f"{format_duration(held.expires_ms)}, but the saga may need "
+            f"{format_duration(held.needed_ms)} from there until it is decided; raise "
+            "expiresIn, or lower the timeouts"
+        )
+        at = step.fields.place("saga")
+        if step.child is None:
+            at = list(step.calls())[held.choice].place("expiresIn")
+        self._findings.add(at, Code.EXPIRES_TOO_EARLY, message)

@@ -5,11 +5,13 @@ them; so neither knows a key that the other does not.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from coordinator.core.backoff import FORWARD
+from coordinator.core.definition import BranchKind
 from coordinator.core.durations import DURATION_MAX_MS
 
 API_VERSION: Final = "tercet/v1"
@@ -17,14 +19,32 @@ KIND: Final = "Saga"
 IDENTIFIER: Final = r"[A-Za-z0-9._:-]{1,128}"
 STEP_ID: Final = r"[A-Za-z][A-Za-z0-9_-]{0,63}"
 OPERATION: Final = r"(?=.{1,128}$)[A-Za-z0-9._:-]+\.[A-Za-z0-9_:-]+"
+CHILD: Final = rf"{IDENTIFIER}@(?!latest$){IDENTIFIER}"
+SIGNAL: Final = r"[A-Za-z][A-Za-z0-9._-]{0,63}"
+
+KINDS: Final[Mapping[str, BranchKind]] = MappingProxyType(
+    {
+        "call": BranchKind.CALL,
+        "tcc": BranchKind.TCC,
+        "saga": BranchKind.SAGA,
+        "wait": BranchKind.WAIT,
+        "await": BranchKind.AWAIT,
+    }
+)
+"""What a step does: it has exactly one of these keys."""
 
 STEPS_MAX: Final = 500
+"""Steps of a saga, those of its child sagas included."""
+FALLBACKS_MAX: Final = 5
+PARALLEL_MAX: Final = 1_000
+ITEMS_MAX: Final = 1_000
 LABELS_MAX: Final = 64
 METADATA_BYTES_MAX: Final = 8 * 1024
 CODES_MAX: Final = 100
 
 SAGA_TIMEOUT_MS: Final = 15 * 60_000
 STEP_TIMEOUT_MS: Final = 10_000
+PARALLEL: Final = 10
 ATTENTION_AFTER: Final = 10
 
 _DAY_MS: Final = 86_400_000
@@ -55,10 +75,16 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
+class Flag:
+    """True or false."""
+
+
+@dataclass(frozen=True, slots=True)
 class Duration:
-    """A span of time, from 1 ms."""
+    """A span of time, from 1 ms; with ``or_text`` also text with an expression."""
 
     maximum_ms: int = DURATION_MAX_MS
+    or_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +108,20 @@ class JsonSchema:
     """A JSON Schema, written as YAML."""
 
 
+class Form(StrEnum):
+    """What a template yields."""
+
+    ANY = "anything"
+    MAP = "a map"
+    LIST = "a list"
+    CONDITION = "true or false"
+
+
 @dataclass(frozen=True, slots=True)
 class Templated:
-    """JSON with expressions inside; with ``is_map`` a map or one expression."""
+    """JSON with expressions inside, or one expression that yields it."""
 
-    is_map: bool = False
+    form: Form = Form.ANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +133,9 @@ class Key:
         required: the map is wrong without it.
         default: as a reader would write it; empty when there is none.
         word: a word that may stand in place of the map.
+        misfits: kinds of steps that do not have this key, each with the reason.
+        beside: another key without which this one has no meaning.
+        of_kind: the type where the kind of the step makes it another one.
     """
 
     type: "Type"
@@ -105,6 +143,9 @@ class Key:
     required: bool = False
     default: str = ""
     word: str = ""
+    misfits: Mapping[str, str] = field(default_factory=dict)
+    beside: str = ""
+    of_kind: Mapping[str, "Type"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +153,27 @@ class Shape:
     """A map with known keys.
 
     Attributes:
-        later: keys of the language that this version does not have, each with the
-            key in whose place it stands, or empty.
+        kinds: keys of which exactly one is there.
         refused: keys that are often expected here, with the reason why they are not.
     """
 
     name: str
     keys: Mapping[str, Key]
-    later: Mapping[str, str] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
 Type: TypeAlias = (
-    Text | Choice | Number | Duration | ListOf | Labels | JsonSchema | Templated | Shape
+    Text
+    | Choice
+    | Number
+    | Flag
+    | Duration
+    | ListOf
+    | Labels
+    | JsonSchema
+    | Templated
+    | Shape
 )
 
 _OPERATION: Final = Text(OPERATION, "an operation such as accounts.debit")
@@ -188,7 +237,7 @@ COMPENSATE: Final = Shape(
             "it, the step's own operation compensates.",
         ),
         "input": Key(
-            Templated(is_map=True),
+            Templated(Form.MAP),
             "What it is called with; without it, what the step was called with.",
         ),
         "retry": Key(COMPENSATION_RETRY, "When a failed compensation is repeated."),
@@ -198,6 +247,85 @@ COMPENSATE: Final = Shape(
         ),
     },
 )
+
+_TIMER: Final = "a timer calls nobody"
+_SIGNAL: Final = "a step that awaits a signal calls nobody"
+_CHILD: Final = "the steps of the child saga say it for themselves"
+
+_CALLED: Final[Mapping[str, Key]] = {
+    "call": Key(_OPERATION, "The action that is called."),
+    "tcc": Key(
+        _OPERATION,
+        "The operation that is tried now, confirmed when the saga is decided, and "
+        "cancelled when it turns back.",
+    ),
+    "input": Key(
+        Templated(Form.MAP),
+        "What it is called with.",
+        default="{}",
+        misfits={"wait": _TIMER, "await": _SIGNAL},
+    ),
+    "timeout": Key(
+        Duration(_DAY_MS),
+        "How long one attempt may take; of a child saga or a signal, how long the "
+        "whole of it may take.",
+        default="10s; of a child saga or a signal, as long as the saga may",
+        misfits={"wait": "a timer takes as long as it says"},
+        of_kind={"saga": Duration(), "await": Duration()},
+    ),
+    "pendingTimeout": Key(
+        Duration(),
+        "How long it may stay pending after it has answered so.",
+        default="as long as the saga may",
+        misfits={"saga": _CHILD, "wait": _TIMER, "await": _SIGNAL},
+    ),
+    "expiresIn": Key(
+        Duration(),
+        "How long the reservation holds; a saga that is not decided then turns back.",
+        misfits={
+            "call": "only a reservation (tcc) expires",
+            "saga": _CHILD,
+            "wait": "only a reservation (tcc) expires",
+            "await": "a step that awaits a signal has 'timeout'",
+        },
+    ),
+    "retry": Key(
+        RETRY,
+        "When a failed attempt is repeated.",
+        misfits={"saga": _CHILD, "wait": _TIMER, "await": _SIGNAL},
+    ),
+    "compensate": Key(
+        COMPENSATE,
+        "How it is undone; the word none when there is nothing to undo; without it, "
+        "the operation compensates itself.",
+        word="none",
+        misfits={
+            "tcc": "a reservation is cancelled when the saga turns back",
+            "saga": _CHILD,
+            "wait": _TIMER,
+            "await": _SIGNAL,
+        },
+    ),
+}
+
+
+def _fallback() -> Shape:
+    """What is called instead; the shape of its own ``fallback`` is the same."""
+    about = "Called when this one is refused too."
+    keys = {name: replace(key, misfits={}) for name, key in _CALLED.items()}
+    for name in ("expiresIn", "compensate"):
+        keys[name] = _CALLED[name]
+    keys["input"] = Key(
+        Templated(Form.MAP),
+        "What it is called with; without it, what the step was to be called with.",
+    )
+    keys["timeout"] = _TIMEOUT
+    shape = Shape("fallback", keys, kinds=("call", "tcc"))
+    keys["fallback"] = Key(shape, about)
+    return shape
+
+
+FALLBACK: Final = _fallback()
 
 STEP: Final = Shape(
     "step",
@@ -210,34 +338,75 @@ STEP: Final = Shape(
             "The name of the step, unique in the saga.",
             required=True,
         ),
-        "call": Key(_OPERATION, "The operation that is called.", required=True),
-        "input": Key(Templated(is_map=True), "What it is called with.", default="{}"),
+        "call": _CALLED["call"],
+        "tcc": _CALLED["tcc"],
+        "saga": Key(
+            Text(
+                CHILD,
+                "a published saga and its version, such as disburse-loan@1.2.0",
+            ),
+            "The child saga that is run.",
+        ),
+        "wait": Key(
+            Duration(or_text=True),
+            "How long to wait: a duration, or an expression that yields one as text.",
+        ),
+        "await": Key(
+            Text(SIGNAL, "a letter, then at most 63 letters, digits, '.', '_' or '-'"),
+            "The name of the signal that is awaited; its payload is the output.",
+        ),
         "needs": Key(
             ListOf(Text(STEP_ID, "the id of a step"), STEPS_MAX),
-            "The steps that must have succeeded before; without it, the step above; "
-            "[] starts at once.",
+            "The steps that must have succeeded before, have been skipped, or have "
+            "failed and be optional; without it, the step above; [] starts at once.",
         ),
-        "timeout": _TIMEOUT,
-        "retry": Key(RETRY, "When a failed attempt is repeated."),
-        "compensate": Key(
-            COMPENSATE,
-            "How the step is undone; the word none when there is nothing to undo; "
-            "without it, the operation compensates itself.",
-            word="none",
+        "if": Key(
+            Templated(Form.CONDITION),
+            "When it is false, the step is skipped.",
+        ),
+        "forEach": Key(
+            Templated(Form.LIST),
+            "The step is run once for every item of this list, each in a branch of "
+            "its own; its input may read item and index.",
+            misfits={
+                "wait": "only call, tcc and saga are run for each item of a list",
+                "await": "only call, tcc and saga are run for each item of a list",
+            },
+        ),
+        "maxParallel": Key(
+            Number(1, PARALLEL_MAX, whole=True),
+            "How many items may be under way at a time.",
+            default=str(PARALLEL),
+            beside="forEach",
+        ),
+        **{name: _CALLED[name] for name in list(_CALLED)[2:]},
+        "fallback": Key(
+            FALLBACK,
+            "Called when this one is refused, or has used up its attempts.",
+            misfits={"saga": _CHILD, "wait": _TIMER, "await": _SIGNAL},
+        ),
+        "pivot": Key(
+            Flag(),
+            "Once the step has succeeded, the saga only goes forward.",
+            default="false",
+            misfits={
+                "tcc": "a reservation is confirmed when the saga is decided, so it "
+                "cannot decide; mark an action",
+                "saga": "a child saga decides by a pivot of its own; mark it there",
+                "wait": _TIMER,
+                "await": _SIGNAL,
+            },
+        ),
+        "optional": Key(
+            Flag(), "Its failure is no failure of the saga.", default="false"
         ),
     },
-    later={
-        "tcc": "call",
-        "saga": "call",
-        "wait": "call",
-        "await": "call",
-        "if": "",
-        "pivot": "",
-        "optional": "",
-        "forEach": "",
-        "maxParallel": "",
-        "fallback": "",
-        "expiresIn": "",
+    kinds=tuple(KINDS),
+    refused={
+        "dependsOn": "the steps that must come before stand in 'needs'",
+        "when": "the condition of a step is its 'if'",
+        "undo": "how a step is undone is its 'compensate'",
+        "sleep": "a step that only takes time is a 'wait'",
     },
 )
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from coordinator.core.definition import SagaDefinition
 from coordinator.core.model import Operation
+from coordinator.saga_yaml.children import Sagas
 from coordinator.saga_yaml.compiler import compile_saga
 from coordinator.saga_yaml.findings import (
     Code,
@@ -20,6 +21,7 @@ def parse(
     source: str = "<saga>",
     *,
     operations: Mapping[str, Operation] | None = None,
+    sagas: Sagas | None = None,
 ) -> SagaDefinition:
     """The definition that a saga text describes.
 
@@ -28,10 +30,12 @@ def parse(
         source: what findings call the text, usually a file's name.
         operations: the catalogue by name; ``None`` when it is not known, and then
             operations are not checked against it.
+        sagas: finds a published saga by name and version; without it, a saga that
+            runs child sagas is refused, because nothing is known about them.
 
     Raises ``SagaRefused`` with all findings, and nothing else for any text.
     """
-    definition, findings = check(text, source, operations)
+    definition, findings = check(text, source, operations, sagas)
     if definition is None:
         raise SagaRefused(findings)
     return definition
@@ -41,6 +45,7 @@ def check(
     text: str,
     source: str = "<saga>",
     operations: Mapping[str, Operation] | None = None,
+    sagas: Sagas | None = None,
 ) -> tuple[SagaDefinition | None, tuple[Finding, ...]]:
     """Like :func:`parse`, but the findings are returned; at most 100 of them."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
@@ -58,7 +63,7 @@ def check(
         root = read(text, findings)
         if root is None:
             findings.halt(0, Code.MISSING_KEY, "the text is empty; a saga was expected")
-        definition = compile_saga(root, text, operations, findings)
+        definition = compile_saga(root, text, operations, sagas, findings)
     except Halt:
         definition = None
     return definition, findings.placed(source)

@@ -12,7 +12,10 @@ from typing import assert_never
 
 from coordinator.core.backoff import RetryPolicy
 from coordinator.core.definition import (
+    BranchKind,
+    Call,
     Compensation,
+    Computed,
     Constant,
     Interpolation,
     JsonValue,
@@ -53,14 +56,57 @@ def with_digest(definition: SagaDefinition) -> SagaDefinition:
 def _step(step: Step) -> JsonValue:
     form: dict[str, JsonValue] = {
         "id": step.step_id,
-        "call": step.operation,
-        "input": _template(step.input),
         "needs": list[JsonValue](sorted(step.needs)),
-        "retry": _retry(step.retry),
-        "timeout": step.timeout_ms,
     }
-    if step.compensation is not None:
-        form["compensate"] = _compensation(step.compensation)
+    match step.kind:
+        case BranchKind.CALL | BranchKind.TCC:
+            form |= _call(step.calls[0])
+        case BranchKind.SAGA:
+            form |= {"saga": _child(step), "input": _template(step.input)}
+        case BranchKind.WAIT if step.wait is not None:
+            form["wait"] = _template(step.wait)
+        case _:
+            form["await"] = step.signal
+    if fallbacks := step.calls[1:]:
+        form["fallbacks"] = [_call(call) for call in fallbacks]
+    if step.timeout_ms:
+        form["timeout"] = step.timeout_ms
+    if step.condition is not None:
+        form["if"] = _template(step.condition)
+    if step.for_each is not None:
+        items, parallel_max = step.for_each.items, step.for_each.parallel_max
+        form["forEach"] = {"items": _template(items), "maxParallel": parallel_max}
+    if step.optional:
+        form["optional"] = True
+    if step.pivot:
+        form["pivot"] = True
+    return form
+
+
+def _child(step: Step) -> JsonValue:
+    """The child's digest says it all; its name and version are for readers."""
+    if step.child is None:
+        return None
+    return {
+        "name": step.child.name,
+        "version": step.child.version,
+        "digest": step.child.digest,
+    }
+
+
+def _call(call: Call) -> dict[str, JsonValue]:
+    form: dict[str, JsonValue] = {
+        "tcc" if call.kind is BranchKind.TCC else "call": call.operation,
+        "input": _template(call.input),
+        "retry": _retry(call.retry),
+        "timeout": call.timeout_ms,
+    }
+    if call.compensation is not None:
+        form["compensate"] = _compensation(call.compensation)
+    if call.expires_ms:
+        form["expiresIn"] = call.expires_ms
+    if call.pending_timeout_ms:
+        form["pendingTimeout"] = call.pending_timeout_ms
     return form
 
 
@@ -93,6 +139,8 @@ def _template(template: Template) -> JsonValue:
             return {"value": value}
         case Reference(path):
             return {"path": list(path)}
+        case Computed(source):
+            return {"expression": source}
         case Interpolation(parts):
             return {
                 "text": [

@@ -4,6 +4,7 @@
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -11,12 +12,15 @@ from coordinator.core.definition import JsonValue
 from coordinator.core.durations import DURATION_PATTERN
 from coordinator.saga_yaml.language import (
     API_VERSION,
+    FALLBACK,
     IDENTIFIER,
     KEYWORDS,
     LABELS_MAX,
     SAGA,
     Choice,
     Duration,
+    Flag,
+    Form,
     JsonSchema,
     Key,
     Labels,
@@ -46,6 +50,13 @@ _KEYWORD_SCHEMAS: Final[dict[str, JsonValue]] = {
     "text": {"type": "string"},
 }
 
+_FORMS: Final[Mapping[Form, Mapping[str, JsonValue]]] = {
+    Form.ANY: {},
+    Form.MAP: {"type": ["object", "string"]},
+    Form.LIST: {"type": ["array", "string"]},
+    Form.CONDITION: {"type": ["boolean", "string"]},
+}
+
 
 def saga_schema() -> dict[str, JsonValue]:
     """The schema as JSON, draft 2020-12."""
@@ -61,7 +72,8 @@ def saga_schema() -> dict[str, JsonValue]:
                 "type": "object",
                 "properties": properties,
                 "additionalProperties": False,
-            }
+            },
+            FALLBACK.name: _shape(FALLBACK),
         },
     }
 
@@ -80,7 +92,17 @@ def _shape(shape: Shape) -> dict[str, JsonValue]:
     }
     if required:
         schema["required"] = required
+    if shape.kinds:
+        schema["oneOf"] = [{"required": [kind]} for kind in shape.kinds]
+        schema["allOf"] = [_without_misfits(shape, kind) for kind in shape.kinds]
     return schema
+
+
+def _without_misfits(shape: Shape, kind: str) -> JsonValue:
+    """Where this key is, those that do not fit are not."""
+    misfits = [name for name, key in shape.keys.items() if kind in key.misfits]
+    properties: dict[str, JsonValue] = dict.fromkeys(misfits, False)
+    return {"if": {"required": [kind]}, "then": {"properties": properties}}
 
 
 def _key(key: Key) -> JsonValue:
@@ -100,8 +122,11 @@ def _type(kind: Type) -> dict[str, JsonValue]:
         case Number():
             name = "integer" if kind.whole else "number"
             return {"type": name, "minimum": kind.minimum, "maximum": kind.maximum}
+        case Flag():
+            return {"type": "boolean"}
         case Duration():
-            return {"type": "string", "pattern": DURATION_PATTERN}
+            pattern = DURATION_PATTERN + r"|\$\{" * kind.or_text
+            return {"type": "string", "pattern": pattern}
         case ListOf():
             item = _shape(kind.item) if isinstance(kind.item, Shape) else None
             return {
@@ -120,9 +145,11 @@ def _type(kind: Type) -> dict[str, JsonValue]:
         case JsonSchema():
             return {"$ref": "#/$defs/inputSchema"}
         case Templated():
-            return {"type": ["object", "string"]} if kind.is_map else {}
+            return dict(_FORMS[kind.form])
         case Shape():
-            return _shape(kind)
+            return (
+                {"$ref": f"#/$defs/{kind.name}"} if kind is FALLBACK else _shape(kind)
+            )
         case _:
             assert_never(kind)
 

@@ -5,9 +5,10 @@ rest and all findings come at once.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TypeVar, assert_never
+from typing import Final, TypeVar, assert_never
 
 from coordinator.core.durations import format_duration, parse_duration
 from coordinator.saga_yaml.findings import Code, Findings, shown
@@ -18,6 +19,8 @@ from coordinator.saga_yaml.language import (
     METADATA_BYTES_MAX,
     Choice,
     Duration,
+    Flag,
+    Form,
     JsonSchema,
     Key,
     Labels,
@@ -40,10 +43,12 @@ class Fields:
     Attributes:
         at: the place of the map.
         node: the map as it was read, right or wrong; empty when there was none.
+        kind: which of the keys it has of which exactly one is there; or empty.
     """
 
     at: int
     node: MapNode
+    kind: str = ""
     values: dict[str, object] = field(default_factory=dict)
 
     def get(self, key: str, kind: type[T], default: T) -> T:
@@ -84,21 +89,41 @@ def check_shape(node: Node, shape: Shape, findings: Findings) -> Fields:
                 f"{shape.name} must be a map, not {kind(node)}",
             )
         return Fields(node.at, MapNode(node.at))
-    fields = Fields(node.at, node)
+    kinds = [name for name in node.entries if name in shape.kinds]
+    fields = Fields(node.at, node, kinds[0] if kinds else "")
     meant: set[str] = set()
     for name, value in node.entries.items():
         key = shape.keys.get(name)
         if key is None:
             meant.add(_unknown(name, node.key_at[name], shape, findings))
-            continue
-        accepted = _check_key(name, key, value, findings)
-        if accepted is not None:
-            fields.values[name] = accepted
+        elif name in kinds[1:]:
+            message = (
+                f"a {shape.name} does one thing, and this one has {kinds[0]!r} already;"
+                f" make {name!r} a step of its own, or drop it"
+            )
+            findings.add(node.key_at[name], Code.TWO_KINDS, message)
+        elif reason := _misfit(key, fields):
+            message = f"{name!r} does not fit here: {reason}; drop it"
+            findings.add(node.key_at[name], Code.DOES_NOT_FIT, message)
+        else:
+            accepted = _check_key(name, key, fields.kind, value, findings)
+            if accepted is not None:
+                fields.values[name] = accepted
     for name, key in shape.keys.items():
         if key.required and name not in node.entries and name not in meant:
             message = f"{shape.name} has no {name!r}: {_lowered(key.about)}"
             findings.add(node.at, Code.MISSING_KEY, message)
+    if shape.kinds and not kinds and not meant.intersection(shape.kinds):
+        message = f"{shape.name} does nothing; give it one of {', '.join(shape.kinds)}"
+        findings.add(node.at, Code.MISSING_KEY, message)
     return fields
+
+
+def _misfit(key: Key, fields: Fields) -> str:
+    """Why a known key has no meaning in this map; empty when it has."""
+    if key.beside and key.beside not in fields.node.entries:
+        return f"it has a meaning beside {key.beside!r} only"
+    return key.misfits.get(fields.kind, "")
 
 
 def kind(node: Node) -> str:
@@ -126,22 +151,20 @@ def _lowered(about: str) -> str:
 
 def _unknown(name: str, at: int, shape: Shape, findings: Findings) -> str:
     """Note a key that is not known; the known key in whose place it stands."""
-    if name in shape.later:
-        message = f"{name!r} is not available in this version"
-        findings.add(at, Code.NOT_AVAILABLE, message)
-        return shape.later[name]
     if name in shape.refused:
         message = f"{shape.name} has no {name!r}: {shape.refused[name]}"
         findings.add(at, Code.UNKNOWN_KEY, message)
         return ""
-    meant = findings.nearest(name, [*shape.keys, *shape.later])
+    meant = findings.nearest(name, shape.keys)
     known = "" if meant else f"; known are {', '.join(shape.keys)}"
     message = f"unknown key {shown(name)} in {shape.name}{known}"
     findings.add(at, Code.UNKNOWN_KEY, message, meant)
     return meant
 
 
-def _check_key(name: str, key: Key, node: Node, findings: Findings) -> object:
+def _check_key(
+    name: str, key: Key, kind_of_step: str, node: Node, findings: Findings
+) -> object:
     if isinstance(node, Broken):
         return None
     if isinstance(node, Scalar):
@@ -157,7 +180,7 @@ def _check_key(name: str, key: Key, node: Node, findings: Findings) -> object:
             )
             findings.add(node.at, Code.WRONG_VALUE, message)
             return None
-    return _check(name, key.type, node, findings)
+    return _check(name, key.of_kind.get(kind_of_step, key.type), node, findings)
 
 
 def _check(name: str, kind_of: Type, node: Node, findings: Findings) -> object:
@@ -168,6 +191,8 @@ def _check(name: str, kind_of: Type, node: Node, findings: Findings) -> object:
             return _choice(name, kind_of, node, findings)
         case Number():
             return _number(name, kind_of, node, findings)
+        case Flag():
+            return _flag(name, node, findings)
         case Duration():
             return _duration(name, kind_of, node, findings)
         case ListOf():
@@ -206,7 +231,7 @@ def _text(name: str, form: Text, node: Node, findings: Findings) -> str | None:
         return node.value
     message = f"{name!r} must be {form.what}, not {shown(node.value)}"
     if "${" in node.value:
-        message += "; expressions stand in 'input' and 'output' only"
+        message += "; no expression is possible here"
     findings.add(node.at, Code.WRONG_VALUE, message)
     return None
 
@@ -250,9 +275,16 @@ def _number(
     return None
 
 
+def _flag(name: str, node: Node, findings: Findings) -> bool | None:
+    if isinstance(node, Scalar) and isinstance(node.value, bool):
+        return node.value
+    _wrong_type(name, "true or false", node, findings)
+    return None
+
+
 def _duration(
     name: str, bounds: Duration, node: Node, findings: Findings
-) -> int | None:
+) -> int | Node | None:
     forms = "250ms, 30s, 5m, 2h, 1d or ISO 8601 such as PT30S"
     if not isinstance(node, Scalar):
         _wrong_type(name, f"a duration such as {forms}", node, findings)
@@ -263,6 +295,8 @@ def _duration(
         message = f"{name!r} must be a duration with its unit ({forms}), not bare {raw}"
         findings.add(node.at, Code.WRONG_DURATION, message, suggestion)
         return None
+    if bounds.or_text and "${" in node.value:
+        return node
     duration = parse_duration(node.value)
     if duration is None:
         message = f"{name!r} must be a duration ({forms}), not {shown(node.value)}"
@@ -331,12 +365,20 @@ def _labels(
     return labels
 
 
+_NODES: Final[Mapping[Form, type[Node]]] = {Form.MAP: MapNode, Form.LIST: ListNode}
+
+
 def _templated(
-    name: str, form: Templated, node: Node, findings: Findings
+    name: str, template: Templated, node: Node, findings: Findings
 ) -> Node | None:
-    if form.is_map and not isinstance(node, MapNode):
-        text = node.value if isinstance(node, Scalar) else None
-        if not isinstance(text, str) or not text.startswith("${"):
-            _wrong_type(name, "a map, or one expression that yields it", node, findings)
-            return None
-    return node
+    form = template.form
+    if form is Form.ANY or isinstance(node, _NODES.get(form, Broken)):
+        return node
+    value = node.value if isinstance(node, Scalar) else None
+    if form is Form.CONDITION and isinstance(value, bool):
+        return node
+    if isinstance(value, str) and value.startswith("${"):
+        return node
+    expected = f"{form}, or one expression that yields it"
+    _wrong_type(name, expected, node, findings)
+    return None

@@ -1,6 +1,7 @@
 """From text to definition: what is accepted, what it becomes, and what is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,8 @@ from coordinator.core.definition import (
 from coordinator.core.errors import InvalidRequest
 from coordinator.core.model import Operation, OperationKind
 from coordinator.saga_yaml import SagaRefused, check, parse
+
+ROOT = Path(__file__).parents[2]
 
 HEADER = "apiVersion: tercet/v1\nkind: Saga\nmetadata: {name: loan, version: 1.0.0}\n"
 STEP = "steps:\n- id: a\n  call: bank.debit\n"
@@ -63,6 +66,10 @@ def codes(text, operations=None):
     return [finding.code for finding in check(text, operations=operations)[1]]
 
 
+def first_calls(saga):
+    return [step.calls[0] for step in saga.steps]
+
+
 def steps(*lines):
     return HEADER + "steps:\n" + "".join(f"{line}\n" for line in lines)
 
@@ -107,7 +114,7 @@ def test_needs_default_to_the_step_above():
 
 def test_retry_and_timeout_are_filled_key_by_key():
     """A step's own word, else ``defaults``, else the built-in."""
-    reserve, kyc, ledger, _ = parse(LOAN).steps
+    reserve, kyc, ledger, _ = first_calls(parse(LOAN))
 
     assert reserve.retry.attempt_max == 7
     assert reserve.retry.initial_interval_ms == 1000
@@ -122,7 +129,7 @@ def test_retry_and_timeout_are_filled_key_by_key():
 
 def test_compensations():
     """Absent: the operation itself with the step's input; none; or as written."""
-    reserve, kyc, ledger, _ = parse(LOAN).steps
+    reserve, kyc, ledger, _ = first_calls(parse(LOAN))
 
     assert reserve.compensation.operation == "treasury.reserve"
     assert reserve.compensation.input is None
@@ -149,7 +156,7 @@ def test_compensations():
 def test_the_smallest_saga_has_documented_defaults():
     """15 minutes, 10 seconds an attempt, the core's policies, attention after 10."""
     saga = parse(HEADER + STEP)
-    (step,) = saga.steps
+    (step,) = first_calls(saga)
 
     assert saga.timeout_ms == 15 * 60_000
     assert saga.output is None
@@ -163,7 +170,7 @@ def test_the_smallest_saga_has_documented_defaults():
 
 def test_templates_keep_types_and_fold_constants():
     """One expression is a reference, inside text it is text, the rest is constant."""
-    reserve, _, ledger, pay_out = parse(LOAN).steps
+    reserve, _, ledger, pay_out = first_calls(parse(LOAN))
 
     assert reserve.input == TemplateMap(
         (
@@ -285,13 +292,30 @@ def test_s7_the_digest_is_the_same_in_every_release():
     )
 
 
+@pytest.mark.parametrize(
+    ("file", "digest"),
+    [
+        (None, "5ddc61f1bae4de2c438d4e3171df42c2f0ebee446a644a3015b20492cdc217cb"),
+        (
+            "examples/loan_saga/disburse-loan.yaml",
+            "da4f816277c139ba061044a7e81b096237e2a861e28b2acd72e3c4c557d08539",
+        ),
+    ],
+)
+def test_s7_a_new_element_leaves_the_digests_of_sagas_without_it(file, digest):
+    """What was published before an element existed keeps its digest: never change."""
+    text = LOAN if file is None else (ROOT / file).read_text()
+
+    assert parse(text).digest == f"sha256:{digest}"
+
+
 def test_all_findings_come_at_once_in_the_order_of_the_text():
     """One run shows everything, each with its line and column."""
     text = (
         "apiVersion: tercet/v2\nkind: Saga\nmetadata: {name: loan, version: 1.0}\n"
         "timeout: 30\nsteps:\n- id: a\n  cal: bank.debit\n- id: b\n"
         "  call: bank.debit\n  needs: [c]\n  input: {x: ${input.y}}\n"
-        "  pivot: true\nextra: 1\n"
+        "  pivot: yes\nextra: 1\n"
     )
     definition, findings = check(text, "loan.yaml")
 
@@ -303,7 +327,7 @@ def test_all_findings_come_at_once_in_the_order_of_the_text():
         (7, 3, "SAGA010"),
         (10, 11, "SAGA030"),
         (11, 14, "SAGA005"),
-        (12, 3, "SAGA015"),
+        (12, 10, "SAGA011"),
         (13, 1, "SAGA010"),
     ]
     assert str(findings[3]) == (

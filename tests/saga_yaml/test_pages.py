@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from coordinator.core.definition import SagaDefinition
 from coordinator.core.model import Operation, OperationKind, participant_of
-from coordinator.saga_yaml import Code, check
+from coordinator.saga_yaml import Code, Finding, check, parse
 
 PAGE = Path(__file__).parents[2] / "docs" / "saga-checks.md"
 HEADER = (
@@ -37,6 +38,24 @@ def catalogue() -> dict[str, Operation]:
     }
 
 
+@cache
+def published() -> dict[tuple[str, str], SagaDefinition]:
+    """The published sagas that the page shows."""
+    head = PAGE.read_text().partition("## SAGA")[0]
+    texts = re.findall(r"```yaml\n(apiVersion.*?)```", head, re.DOTALL)
+    sagas = [parse(text) for text in texts if "steps:" in text]
+    return {(saga.name, saga.version): saga for saga in sagas}
+
+
+def checked(text: str) -> tuple[SagaDefinition | None, tuple[Finding, ...]]:
+    """What is said about an example."""
+    return check(
+        text,
+        operations=catalogue(),
+        sagas=lambda name, version: published().get((name, version)),
+    )
+
+
 def example(code: str, which: str) -> str:
     found = re.search(
         rf"\*\*{which}\*\*\n\n```yaml\n(.*?)```", sections()[code], re.DOTALL
@@ -53,7 +72,7 @@ def test_every_code_has_its_section_and_no_section_is_of_another_code():
 @pytest.mark.parametrize("code", list(Code))
 def test_the_wrong_example_yields_exactly_its_code(code):
     """What the page calls wrong is refused for that reason and no other."""
-    definition, findings = check(example(code, "Wrong"), operations=catalogue())
+    definition, findings = checked(example(code, "Wrong"))
 
     assert definition is None
     assert {finding.code for finding in findings} == {code.value}, findings
@@ -62,7 +81,7 @@ def test_the_wrong_example_yields_exactly_its_code(code):
 @pytest.mark.parametrize("code", list(Code))
 def test_the_right_example_yields_nothing(code):
     """What the page calls right is accepted."""
-    definition, findings = check(example(code, "Right"), operations=catalogue())
+    definition, findings = checked(example(code, "Right"))
 
     assert findings == ()
     assert definition is not None

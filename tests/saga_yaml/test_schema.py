@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.saga_yaml import find_input_problems, parse
 from coordinator.core.durations import (
     DURATION_PATTERN,
     format_duration,
     parse_duration,
 )
+from coordinator.saga_yaml import find_input_problems, parse
+from coordinator.saga_yaml.language import KINDS, STEP
 from coordinator.saga_yaml.schema import SCHEMA_FILE, saga_schema, schema_text
 
 
@@ -24,16 +25,9 @@ def test_the_schema_knows_the_keys_of_a_step():
     """Editors complete what the checks accept, and nothing that is not there yet."""
     step = saga_schema()["properties"]["steps"]["items"]
 
-    assert list(step["properties"]) == [
-        "id",
-        "call",
-        "input",
-        "needs",
-        "timeout",
-        "retry",
-        "compensate",
-    ]
-    assert step["required"] == ["id", "call"]
+    assert list(step["properties"]) == list(STEP.keys)
+    assert step["required"] == ["id"]
+    assert step["oneOf"] == [{"required": [kind]} for kind in KINDS]
     assert step["additionalProperties"] is False
 
 

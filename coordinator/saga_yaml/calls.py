@@ -1,0 +1,123 @@
+"""Builds what a step calls: operations, their retries and how they are undone."""
+
+from dataclasses import replace
+
+from coordinator.core.backoff import FORWARD, PHASE_TWO, RetryPolicy
+from coordinator.core.definition import Call, Compensation, Constant, Template
+from coordinator.core.durations import format_duration
+from coordinator.saga_yaml.expressions import Expressions, Visible
+from coordinator.saga_yaml.findings import Code, Findings
+from coordinator.saga_yaml.language import (
+    ATTENTION_AFTER,
+    FALLBACKS_MAX,
+    KINDS,
+    STEP_TIMEOUT_MS,
+)
+from coordinator.saga_yaml.shape import Fields, Placed
+from coordinator.saga_yaml.steps import Written
+
+
+class Calls:
+    """Fills in what a step does not say from the saga's ``defaults``."""
+
+    def __init__(
+        self, defaults: Fields, expressions: Expressions, findings: Findings
+    ) -> None:
+        self._expressions = expressions
+        self._findings = findings
+        self._retry = self._policy(defaults.fields("retry"), FORWARD)
+        self._timeout_ms = defaults.get("timeout", int, STEP_TIMEOUT_MS)
+        compensation = defaults.fields("compensation")
+        self._undo_retry = self._policy(compensation.fields("retry"), PHASE_TWO)
+        self._attention_after = compensation.get("attentionAfter", int, ATTENTION_AFTER)
+
+    def of(
+        self, step: Written, visible: Visible, *, is_endless: bool, goes_back: bool
+    ) -> tuple[Call, ...]:
+        """What the step calls first, and its fallbacks.
+
+        Args:
+            is_endless: it is asked until it succeeds.
+            goes_back: the saga may turn back after it.
+        """
+        calls: list[Call] = []
+        for fields in step.calls():
+            if len(calls) > FALLBACKS_MAX:
+                message = f"more than {FALLBACKS_MAX} fallbacks of one step; drop some"
+                self._findings.add(fields.at, Code.OVER_LIMIT, message)
+                break
+            inherited = calls[0].input if calls else Constant({})
+            call = self._call(fields, inherited, visible)
+            if is_endless:
+                retry = replace(call.retry, attempt_max=0, non_retryable=frozenset())
+                call = replace(call, retry=retry)
+            if goes_back and fields.kind != "tcc":
+                undo = self._compensation(fields, call.timeout_ms, visible, step)
+                call = replace(call, compensation=undo)
+            calls.append(call)
+        return tuple(calls)
+
+    def _call(self, fields: Fields, inherited: Template, visible: Visible) -> Call:
+        node = fields.tree("input")
+        return Call(
+            operation=fields.get(fields.kind, str, ""),
+            input=self._expressions.template(node, visible) if node else inherited,
+            retry=self._policy(fields.fields("retry"), self._retry),
+            timeout_ms=fields.get("timeout", int, self._timeout_ms),
+            kind=KINDS.get(fields.kind, KINDS["call"]),
+            expires_ms=fields.get("expiresIn", int, 0),
+            pending_timeout_ms=fields.get("pendingTimeout", int, 0),
+        )
+
+    def _compensation(
+        self, call: Fields, timeout_ms: int, visible: Visible, step: Written
+    ) -> Compensation | None:
+        if call.get("compensate", str, ""):
+            return None
+        fields = call.fields("compensate")
+        undo_input: Template | None = None
+        if node := fields.tree("input"):
+            undo_input = self._expressions.template(node, _with_itself(visible, step))
+        return Compensation(
+            operation=fields.get("call", str, call.get("call", str, "")),
+            input=undo_input,
+            retry=self._policy(fields.fields("retry"), self._undo_retry),
+            timeout_ms=fields.get("timeout", int, timeout_ms),
+            attention_after=self._attention_after,
+        )
+
+    def _policy(self, fields: Fields, base: RetryPolicy) -> RetryPolicy:
+        """What is written, over what holds otherwise, key by key."""
+        if not fields.values:
+            return base
+        codes = base.non_retryable
+        if "nonRetryable" in fields.values:
+            written: list[Placed] = fields.get("nonRetryable", list, [])
+            codes = frozenset(code.text for code in written)
+        policy = replace(
+            base,
+            attempt_max=fields.get("maxAttempts", int, base.attempt_max),
+            initial_interval_ms=fields.get(
+                "initialInterval", int, base.initial_interval_ms
+            ),
+            coefficient=fields.get("backoffCoefficient", float, base.coefficient),
+            interval_max_ms=fields.get("maxInterval", int, base.interval_max_ms),
+            jitter=fields.get("jitter", float, base.jitter),
+            non_retryable=codes,
+        )
+        if policy.initial_interval_ms > policy.interval_max_ms:
+            message = (
+                f"initialInterval {format_duration(policy.initial_interval_ms)} is "
+                f"longer than maxInterval {format_duration(policy.interval_max_ms)}; "
+                "lower the one or raise the other"
+            )
+            self._findings.add(fields.at, Code.WRONG_VALUE, message)
+        return policy
+
+
+def _with_itself(visible: Visible, step: Written) -> Visible:
+    """A compensation may also read what its own step has answered (S10)."""
+    position = visible.positions.get(step.step_id)
+    itself = 0 if position is None else 1 << position
+    reader = f"the compensation of {visible.reader}"
+    return replace(visible, reader=reader, allowed=visible.allowed | itself)
