@@ -62,7 +62,9 @@ def _step(step: Step) -> JsonValue:
         case BranchKind.CALL | BranchKind.TCC:
             form |= _call(step.calls[0])
         case BranchKind.SAGA:
-            form |= {"saga": _child(step), "input": _template(step.input)}
+            form["saga"] = _child(step)
+            if step.input is not None:
+                form["input"] = _template(step.input)
         case BranchKind.WAIT if step.wait is not None:
             form["wait"] = _template(step.wait)
         case _:
