@@ -9,7 +9,7 @@ from coordinator.api.convert import answers, enums
 from coordinator.api.convert.participants import outcome_of
 from coordinator.api.limits import Limits
 from coordinator.core.backoff import RetryPolicy
-from coordinator.core.definition import Constant, SagaDefinition, Step
+from coordinator.core.definition import BranchKind, Call, Constant, SagaDefinition, Step
 from coordinator.core.inputs import (
     Pending,
     Refused,
@@ -37,7 +37,14 @@ SAGA = SagaDefinition(
     version="1.0.0",
     digest="abc",
     timeout_ms=900_000,
-    steps=(Step("s", "ledger.post", Constant({}), (), RetryPolicy(), 3_000, None),),
+    steps=(
+        Step(
+            "s",
+            BranchKind.CALL,
+            (),
+            (Call("ledger.post", Constant({}), RetryPolicy(), 3_000),),
+        ),
+    ),
     labels=(("team", "lending"), ("tier", "1")),
 )
 
@@ -172,9 +179,8 @@ def test_a_transaction_is_shown_with_all_that_is_known(world):
     assert [f.name for f, _ in shown.ListFields()] == [
         f.name for f in types_pb2.Transaction.DESCRIPTOR.fields
     ]
-    # A branch does not know its kind before the core does.
     assert [f.name for f, _ in shown.branches[0].ListFields()] == [
-        f.name for f in types_pb2.Branch.DESCRIPTOR.fields if f.name != "kind"
+        f.name for f in types_pb2.Branch.DESCRIPTOR.fields
     ]
     assert shown.status == types_pb2.CANCELLED
     assert shown.branches[0].status == types_pb2.BRANCH_REFUSED

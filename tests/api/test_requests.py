@@ -6,7 +6,7 @@ import pytest
 
 from coordinator.api.limits import Limits
 from coordinator.core.backoff import RetryPolicy
-from coordinator.core.definition import Constant, SagaDefinition, Step
+from coordinator.core.definition import BranchKind, Call, Constant, SagaDefinition, Step
 from coordinator.core.errors import InvalidRequest
 from coordinator.core.inputs import (
     Cancel,
@@ -32,7 +32,14 @@ SAGA = SagaDefinition(
     version="1.0.0",
     digest="abc",
     timeout_ms=900_000,
-    steps=(Step("s", "ledger.post", Constant({}), (), RetryPolicy(), 3_000, None),),
+    steps=(
+        Step(
+            "s",
+            BranchKind.CALL,
+            (),
+            (Call("ledger.post", Constant({}), RetryPolicy(), 3_000),),
+        ),
+    ),
     labels=(("team", "lending"), ("tier", "1")),
 )
 

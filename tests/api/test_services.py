@@ -8,8 +8,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from coordinator.api import status_codes
 from coordinator.core import errors
-from coordinator.core.inputs import Begin, Observe, RetryNow
-from coordinator.core.model import Key, Status
+from coordinator.core.inputs import Begin, Observe, RetryNow, Signal
+from coordinator.core.model import JSON_CONTENT_TYPE, Key, Payload, Status
 from coordinator.ports import JournalEntry
 from protos.v1 import (
     admin_pb2,
@@ -145,17 +145,18 @@ async def test_an_action_cannot_be_tried(serve):
     )
 
 
-async def test_a_signal_that_no_step_awaits_is_refused(world, serve):
-    """UNKNOWN_SIGNAL, and nothing reaches the engine."""
+async def test_a_signal_reaches_its_saga(world, serve):
+    """With its name and its payload; what it means is the core's to say."""
     stub = coordinator_pb2_grpc.CoordinatorStub(await serve())
-    request = coordinator_pb2.SignalSagaRequest(gid="g1", name="approved")
+    request = coordinator_pb2.SignalSagaRequest(
+        gid="g1", name="approved", payload={"data": b'{"by": "ada"}'}
+    )
 
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.SignalSaga(request)
+    await stub.SignalSaga(request)
 
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "approved" in caught.value.details()
-    assert world.engine.submitted == []
+    assert [entry.what for entry in world.engine.submitted] == [
+        Signal("approved", Payload(b'{"by": "ada"}', JSON_CONTENT_TYPE))
+    ]
 
 
 async def test_a_declared_begin_with_wait_is_answered_at_the_end(world, serve):

@@ -339,8 +339,13 @@ class Cluster:
         steps = ", ".join(saga.by_id)
         self._tell(f"published {saga.name} {saga.version}: {steps}")
         self._definitions.known[saga.digest] = saga
-        operations = [step.operation for step in saga.steps]
-        operations += [s.compensation.operation for s in saga.steps if s.compensation]
+        operations = [call.operation for step in saga.steps for call in step.calls]
+        operations += [
+            call.compensation.operation
+            for step in saga.steps
+            for call in step.calls
+            if call.compensation
+        ]
         self._introduce(map(participant_of, operations))
 
     def _submit(self, text: str, body: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import MISSING, fields
 from enum import Enum
 
 from coordinator.core.actions import CallBranch
+from coordinator.core.definition import BranchKind
 from coordinator.core.errors import CoordinatorError, Refusal
 from coordinator.core.events import Event
 from coordinator.core.model import (
@@ -80,7 +81,7 @@ def answer(what: Answer) -> str:
 def state(tx: GlobalTransaction, now: Instant) -> Iterator[str]:
     """The stored state, a line a branch."""
     skipped = {"request", "branches", "revision", "journal_seq", "definition"}
-    skipped |= {"owner", "updated_at", "finished_at"}
+    skipped |= {"owner", "updated_at", "finished_at", "open"}
     yield " ".join(_values(tx, now, skipped))
     if len(tx.branches) > BRANCHES_SHOWN_MAX:
         yield " ".join(_branches(tx))
@@ -120,10 +121,14 @@ def _value(name: str, value: object, now: Instant) -> str:
             return " ".join(_values(value, now, skipped))
         case BranchSpec():
             words = [value.branch_id, value.operation]
+            if value.kind not in (BranchKind.TCC, BranchKind.CALL):
+                words = [value.branch_id, value.kind.value]
             if value.input.data != b"{}":
                 words.append(f"input={_text(value.input) or 'none'}")
             if value.parent_branch_id:
                 words.append(f"inside {value.parent_branch_id}")
+            if value.expires_ms:
+                words.append(f"expires={duration(value.expires_ms)}")
             return " ".join(words)
         case Payload():
             return f"{name}={_text(value)}"

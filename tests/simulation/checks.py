@@ -363,18 +363,19 @@ class Checks:
             branch = tx.branches.get(need)
             if branch is None or branch.output.data == b"":
                 raise Violation("S1", gid, f"{call.branch_id} started before {need}")
-        self._check_input(tx, call, step.input)
+        self._check_input(tx, call, step.calls[0].input)
 
     def _compensation_sent(self, tx: GlobalTransaction, call: CallBranch) -> None:
         step = definition_of(tx).by_id[call.branch_id]
-        if step.compensation is None:
+        compensation = step.calls[0].compensation
+        if compensation is None:
             raise Violation("S3", tx.key.gid, f"{call.branch_id} has nothing to undo")
         for successor in definition_of(tx).successors[call.branch_id]:
             if not self._is_clear(tx, successor):
                 text = f"{call.branch_id} compensated before {successor}"
                 raise Violation("S2", tx.key.gid, text)
-        if call.input.data and step.compensation.input is not None:
-            self._check_input(tx, call, step.compensation.input)
+        if call.input.data and compensation.input is not None:
+            self._check_input(tx, call, compensation.input)
 
     def _is_clear(self, tx: GlobalTransaction, step_id: str) -> bool:
         branch = tx.branches.get(step_id)
@@ -573,4 +574,4 @@ def undoable(tx: GlobalTransaction, step_id: str) -> bool:
     """Whether a step of a saga has a compensation; every try has a cancel."""
     if tx.request.mode is Mode.TCC:
         return step_id != CHECK_BACK_ID
-    return definition_of(tx).by_id[step_id].compensation is not None
+    return definition_of(tx).by_id[step_id].calls[0].compensation is not None

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from coordinator.core.backoff import RetryPolicy
 from coordinator.core.definition import (
+    BranchKind,
+    Call,
     Compensation,
     Constant,
     Reference,
@@ -75,15 +77,14 @@ def _step(world: "World", gid: str, step_id: str, needs: tuple[str, ...]) -> Ste
         timeout_ms=scenario.timeout_ms,
         attention_after=scenario.attention_after,
     )
-    return Step(
-        step_id=step_id,
+    call = Call(
         operation=f"{participant.name}.do",
         input=_output_of(*needs) if needs else Constant({"step": step_id}),
-        needs=needs,
         retry=policy,
         timeout_ms=scenario.timeout_ms,
         compensation=None if rng.random() < 0.15 else compensation,
     )
+    return Step(step_id, BranchKind.CALL, needs, (call,))
 
 
 def _output_of(*step_ids: str) -> Template:
