@@ -11,7 +11,11 @@ from google.protobuf.message import Message
 from participant_sdk import Client, Unavailable
 from participant_sdk.session import CHANNEL_OPTIONS
 from protos.v1 import admin_pb2, types_pb2
-from protos.v1.coordinator_pb2 import GetRequest, TransactionReply
+from protos.v1.coordinator_pb2 import (
+    GetRequest,
+    SignalSagaRequest,
+    TransactionReply,
+)
 
 T = TypeVar("T")
 
@@ -34,7 +38,7 @@ class Initiator:
     ) -> None:
         """Act on a transaction as an operator, asking until it is answered."""
         request = admin_pb2.OperatorRequest(gid=gid, **WHO_AND_WHY)
-        await self._order(f"{action}Transaction", request)
+        await self._order(f"Admin/{action}Transaction", request)
 
     async def resolve(self, gid: str, branch_id: str) -> None:
         """Settle a branch by hand, asking until it is answered.
@@ -44,7 +48,7 @@ class Initiator:
         request = admin_pb2.ResolveBranchRequest(
             gid=gid, branch_id=branch_id, **WHO_AND_WHY
         )
-        await self._order("ResolveBranch", request, may_have_ended=True)
+        await self._order("Admin/ResolveBranch", request, may_have_ended=True)
 
     async def publish(self, text: str) -> None:
         """Publish a saga, asking until it is answered."""
@@ -57,7 +61,23 @@ class Initiator:
 
     async def turned(self, gid: str) -> None:
         """Return when the saga is being compensated."""
+        await self._until(gid, lambda tx: tx.status == types_pb2.COMPENSATING)
 
+    async def noticed(self, gid: str) -> None:
+        """Return when the transaction needs a person."""
+        await self._until(gid, lambda tx: bool(tx.attention_since_ms))
+
+    async def signal(self, gid: str, name: str) -> None:
+        """Send a signal, asking until it is answered.
+
+        Who was not told that it came learns that nothing waits for it any more.
+        """
+        request = SignalSagaRequest(gid=gid, name=name)
+        await self._order("Coordinator/SignalSaga", request, may_have_ended=True)
+
+    async def _until(
+        self, gid: str, is_so: Callable[[types_pb2.Transaction], bool]
+    ) -> None:
         async def watch(channel: grpc.aio.Channel) -> None:
             states = channel.unary_stream(
                 "/tercet.v1.Coordinator/Watch",
@@ -65,7 +85,7 @@ class Initiator:
                 response_deserializer=TransactionReply.FromString,
             )(GetRequest(gid=gid), wait_for_ready=True)
             async for state in states:
-                if state.transaction.status == types_pb2.COMPENSATING:
+                if is_so(state.transaction):
                     return
 
         await self._until_answered(watch)
@@ -75,7 +95,7 @@ class Initiator:
     ) -> None:
         async def ask(channel: grpc.aio.Channel) -> None:
             order = channel.unary_unary(
-                f"/tercet.v1.Admin/{method}",
+                f"/tercet.v1.{method}",
                 request_serializer=type(request).SerializeToString,
                 response_deserializer=TransactionReply.FromString,
             )

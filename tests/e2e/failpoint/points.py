@@ -12,7 +12,13 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from coordinator.core.evolution import evolve
-from coordinator.core.model import UNDER_WAY, GlobalTransaction, Mode, Phase
+from coordinator.core.model import (
+    UNDER_WAY,
+    BranchStatus,
+    GlobalTransaction,
+    Mode,
+    Phase,
+)
 from coordinator.ports import Change
 
 
@@ -86,7 +92,10 @@ def _mode(tx: GlobalTransaction) -> str:
 
 
 def _phase(tx: GlobalTransaction, event: Any) -> str:
-    phase = UNDER_WAY[tx.branches[event.branch_id].status]
+    status = tx.branches[event.branch_id].status
+    if status is BranchStatus.WAITING:
+        return "wait"
+    phase = UNDER_WAY[status]
     if tx.request.mode is Mode.TCC and phase is Phase.ACTION:
         return "check-back"
     return phase.lower()
@@ -98,14 +107,21 @@ def _always(*points: str) -> Row:
     return Row(frozenset(points), lambda tx, _: f"{_mode(tx)}.{ending}")
 
 
-def _by_phase(ending: str) -> Row:
-    tcc = ("tcc.try", "tcc.confirm", "tcc.cancel", "tcc.check-back")
-    points = (*tcc, "saga.action", "saga.compensation")
+def _by_phase(ending: str, *more: str) -> Row:
+    points = (
+        *(f"{mode}.{phase}" for mode in ("tcc", "saga") for phase in _TCC_PHASES),
+        "tcc.check-back",
+        "saga.action",
+        "saga.compensation",
+        *more,
+    )
     return Row(
         frozenset(f"{point}-{ending}" for point in points),
         lambda tx, event: f"{_mode(tx)}.{_phase(tx, event)}-{ending}",
     )
 
+
+_TCC_PHASES = ("try", "confirm", "cancel")
 
 FACTS: Mapping[str, Row] = {
     "Began": _always("tcc.began", "saga.began"),
@@ -114,18 +130,34 @@ FACTS: Mapping[str, Row] = {
         lambda _, event: "tcc.branch-registered" + ("-direct" if event.direct else ""),
     ),
     "StepStarted": _always("saga.step-started"),
-    "BranchSucceeded": _by_phase("succeeded"),
+    "StepSkipped": _always("saga.step-skipped"),
+    "StepRefused": _always("saga.step-refused"),
+    "SignalReceived": _always("saga.signal-received"),
+    "AllStepsDone": _always("saga.all-steps-done"),
+    "BranchSucceeded": _by_phase("succeeded", "saga.wait"),
     "BranchRefused": Row(
-        frozenset({"tcc.try-refused", "tcc.check-back-refused", "saga.action-refused"}),
+        frozenset(
+            {
+                "tcc.try-refused",
+                "tcc.check-back-refused",
+                "saga.try-refused",
+                "saga.action-refused",
+                "saga.wait-refused",
+            }
+        ),
         lambda tx, event: f"{_mode(tx)}.{_phase(tx, event)}-refused",
     ),
     "BranchAbandoned": _always("saga.step-abandoned"),
-    "AttemptFailed": _by_phase("failed"),
+    "AttemptFailed": _by_phase("failed", "saga.wait"),
     "BranchPending": _by_phase("pending"),
     "OutputLearned": _always("saga.output-learned"),
     "CompensationStarted": _always("saga.compensation-started"),
     "Decided": Row(
-        frozenset({"tcc.decided-commit", "tcc.decided-abort", "saga.decided-abort"}),
+        frozenset(
+            f"{mode}.decided-{decision}"
+            for mode in ("tcc", "saga")
+            for decision in ("commit", "abort")
+        ),
         lambda tx, event: f"{_mode(tx)}.decided-{event.decision.lower()}",
     ),
     "AttentionRaised": _always("tcc.attention-raised", "saga.attention-raised"),

@@ -20,7 +20,6 @@ from coordinator.core.model import (
 )
 from coordinator.ports import Change, Queries, Store
 from tests.e2e.failpoint import strays
-from tests.e2e.failpoint.flows import FLOWS
 from tests.e2e.failpoint.points import (
     COMMIT,
     FACTS,
@@ -31,6 +30,7 @@ from tests.e2e.failpoint.points import (
     Unnamed,
     points_of,
 )
+from tests.e2e.failpoint.saga_flows import FLOWS
 from tests.e2e.failpoint.test_store_walk import STEPS
 from tests.e2e.failpoint.world import World
 

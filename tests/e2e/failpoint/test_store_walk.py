@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from participant_sdk import connect
-from tests.e2e.failpoint.flows import SAGA_FLOWS, TCC_FLOWS
+from tests.e2e.failpoint.flows import TCC_FLOWS
 from tests.e2e.failpoint.initiator import Initiator
 from tests.e2e.failpoint.points import SCHEMA_POINT, Armed, Moment
+from tests.e2e.failpoint.saga_flows import SAGA_FLOWS
 from tests.e2e.failpoint.world import SECONDS_MAX, World
 
 TCC = TCC_FLOWS[0]

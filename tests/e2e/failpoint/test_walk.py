@@ -10,9 +10,10 @@ import pytest
 from coordinator.core.evolution import fold
 from coordinator.storage.journal import decode_events
 from participant_sdk import connect
-from tests.e2e.failpoint.flows import FLOWS, Flow
+from tests.e2e.failpoint.flows import Flow
 from tests.e2e.failpoint.initiator import Initiator
 from tests.e2e.failpoint.points import Armed, Moment
+from tests.e2e.failpoint.saga_flows import FLOWS
 from tests.e2e.failpoint.trigger import Dying
 from tests.e2e.failpoint.world import SECONDS_MAX, Child, World
 
