@@ -6,7 +6,7 @@ graph is proved acyclic when it is built, so the rules never meet a cycle.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from coordinator.core.backoff import RetryPolicy
 
@@ -28,11 +28,42 @@ class Reference:
     source: str
 
 
+class Program(Protocol):
+    """A compiled expression: total, bounded, and without any effect."""
+
+    def __call__(self, values: Mapping[str, JsonValue]) -> JsonValue:
+        """The value of the expression.
+
+        Args:
+            values: by root: ``input``, ``steps`` (id to ``{"output": ...}``, those of
+                ``Computed.reads`` that have an output), ``saga`` and, where the step
+                is run for each item of a list, ``item`` and ``index``.
+
+        Raises:
+            ExpressionFailed: it cannot be computed from these values; the message
+                names how it failed and the type that it met, never the value.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """``${input.amount > 10000}``: more than a path; its value keeps its type.
+
+    Attributes:
+        source: as written, for messages.
+        reads: ids of the steps whose outputs it may read.
+    """
+
+    source: str
+    reads: tuple[str, ...]
+    program: Program = field(compare=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Interpolation:
-    """Text with references inside; the value is always text."""
+    """Text with expressions inside; the value is always text."""
 
-    parts: tuple["str | Reference", ...]
+    parts: tuple["str | Reference | Computed", ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +87,9 @@ class Constant:
     value: JsonValue
 
 
-Template: TypeAlias = Constant | Reference | Interpolation | TemplateList | TemplateMap
+Template: TypeAlias = (
+    Constant | Reference | Computed | Interpolation | TemplateList | TemplateMap
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What ``${ }`` yields: templates of a definition, evaluated against stored values.
 
-Total and bounded: a path is looked up, never computed. A value that is not there is
-an :class:`ExpressionFailed`, not a null.
+Total and bounded: a path is looked up, and a program is compiled to be so. A value
+that is not there is an :class:`ExpressionFailed`, not a null.
 """
 
 import json
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from coordinator.core.definition import (
+    Computed,
     Constant,
     Interpolation,
     JsonValue,
@@ -52,8 +53,8 @@ def evaluate(template: Template, scope: Scope) -> JsonValue:
     match template:
         case Constant(value):
             return value
-        case Reference():
-            return _look_up(template, scope)
+        case Reference() | Computed():
+            return _value(template, scope)
         case Interpolation(parts):
             return "".join(
                 part if isinstance(part, str) else _as_text(part, scope)
@@ -90,6 +91,28 @@ def from_payload(payload: Payload, what: str) -> JsonValue:
     return value
 
 
+def _value(expression: Reference | Computed, scope: Scope) -> JsonValue:
+    if isinstance(expression, Reference):
+        return _look_up(expression, scope)
+    return _compute(expression, scope)
+
+
+def _compute(expression: Computed, scope: Scope) -> JsonValue:
+    values: dict[str, JsonValue] = {
+        "input": from_payload(scope.input, "input"),
+        "saga": dict(scope.saga),
+        "steps": {
+            step_id: {"output": from_payload(output, f"steps.{step_id}.output")}
+            for step_id in expression.reads
+            if (output := scope.outputs.get(step_id)) is not None
+        },
+    }
+    try:
+        return expression.program(values)
+    except ExpressionFailed as failure:
+        raise ExpressionFailed(f"${{{expression.source}}}: {failure}") from None
+
+
 def _look_up(reference: Reference, scope: Scope) -> JsonValue:
     value, depth = _root(reference, scope)
     for part in reference.path[depth:]:
@@ -122,8 +145,8 @@ def _root(reference: Reference, scope: Scope) -> tuple[JsonValue, int]:
             raise ExpressionFailed(f"${{{reference.source}}}: there is no such value")
 
 
-def _as_text(part: Reference, scope: Scope) -> str:
-    value = _look_up(part, scope)
+def _as_text(part: Reference | Computed, scope: Scope) -> str:
+    value = _value(part, scope)
     match value:
         case str():
             return value

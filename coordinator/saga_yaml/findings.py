@@ -39,9 +39,11 @@ class Code(StrEnum):
     UNKNOWN_NEED = "SAGA030"
     CYCLE = "SAGA031"
     TIMEOUT_TOO_SHORT = "SAGA032"
-    NOT_A_PATH = "SAGA040"
+    NOT_AN_EXPRESSION = "SAGA040"
     UNKNOWN_NAME = "SAGA041"
     NO_ANCESTOR = "SAGA042"
+    COMPUTED_STEP = "SAGA044"
+    TYPE_MISMATCH = "SAGA045"
 
 
 @dataclass(frozen=True, slots=True)

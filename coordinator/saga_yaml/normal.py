@@ -13,6 +13,7 @@ from typing import assert_never
 from coordinator.core.backoff import RetryPolicy
 from coordinator.core.definition import (
     Compensation,
+    Computed,
     Constant,
     Interpolation,
     JsonValue,
@@ -93,6 +94,8 @@ def _template(template: Template) -> JsonValue:
             return {"value": value}
         case Reference(path):
             return {"path": list(path)}
+        case Computed(source):
+            return {"expression": source}
         case Interpolation(parts):
             return {
                 "text": [

@@ -13,13 +13,14 @@ from coordinator.saga_yaml.cel.nodes import (
     LENGTH_MAX,
     DynamicStep,
     Mistake,
-    Node,
     NotReadable,
     OverLimit,
+    TypeMismatch,
     UnknownName,
     WrongCall,
     path_of,
 )
+from coordinator.saga_yaml.cel.nodes import Node as Tree
 from coordinator.saga_yaml.cel.parser import parse
 from coordinator.saga_yaml.cel.programs import Program, program_of
 
@@ -30,15 +31,17 @@ __all__ = [
     "DynamicStep",
     "Facts",
     "Mistake",
-    "Node",
     "NotReadable",
     "OverLimit",
     "Program",
     "StepRead",
+    "Tree",
+    "TypeMismatch",
     "UnknownName",
     "WrongCall",
     "compile_expression",
     "compile_tree",
+    "facts_of",
     "parse",
     "path_of",
 ]
@@ -65,7 +68,8 @@ def compile_expression(source: str, roots: Collection[str] = ROOTS) -> Compiled:
     return compile_tree(node, roots)
 
 
-def compile_tree(node: Node, roots: Collection[str] = ROOTS) -> Compiled:
+def compile_tree(node: Tree, roots: Collection[str] = ROOTS) -> Compiled:
     """Compile a parsed expression. Raises ``Mistake``."""
+    facts = facts_of(node, roots)
     program, kind = program_of(node)
-    return Compiled(program, facts_of(node, roots), kind)
+    return Compiled(program, facts, kind)

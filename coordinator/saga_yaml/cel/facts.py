@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from coordinator.saga_yaml.cel.nodes import (
+    HEIGHT_MAX,
     Call,
     Chain,
     Conditional,
@@ -19,6 +20,7 @@ from coordinator.saga_yaml.cel.nodes import (
     MapLiteral,
     Name,
     Node,
+    OverLimit,
     Select,
     Unary,
     UnknownName,
@@ -66,7 +68,7 @@ class Facts:
 def facts_of(node: Node, roots: Collection[str] = ROOTS) -> Facts:
     """The facts about a tree. Raises ``Mistake`` for a name that there is not."""
     reader = _Reader(roots)
-    reader.read(node, _NOTHING, _NOTHING)
+    reader.read(node, _NOTHING, _NOTHING, 0)
     used = tuple(sorted(reader.roots.items(), key=lambda root: root[1]))
     steps = tuple(sorted(reader.steps, key=lambda step: step.at))
     return Facts(used, steps, _when(node, True))
@@ -78,25 +80,32 @@ class _Reader:
         self.roots: dict[str, int] = {}
         self.steps: list[StepRead] = []
 
-    def read(self, node: Node, there: _Known, variables: _Known) -> None:
+    def read(self, node: Node, there: _Known, variables: _Known, depth: int) -> None:
         """Note what a node reads.
 
         Args:
             there: the steps whose outputs are there when it is evaluated.
             variables: the names that macros around it have given.
+            depth: how many nodes are around it.
         """
+        if depth > HEIGHT_MAX:
+            message = f"built higher than {HEIGHT_MAX} levels; make it flatter"
+            raise OverLimit(node.at, message)
+        depth += 1
         match node:
             case Select() | Index() | Name():
-                self._path(node, there, variables)
+                self._path(node, there, variables, depth)
             case Has(field=field):
                 step_id = _step_of(field) if "steps" not in variables else None
-                self.read(field, there | {step_id} if step_id else there, variables)
+                self.read(
+                    field, there | {step_id} if step_id else there, variables, depth
+                )
             case Macro():
-                self.read(node.target, there, variables)
+                self.read(node.target, there, variables, depth)
                 within = variables | {node.variable}
-                self.read(node.body, there, within)
+                self.read(node.body, there, within, depth)
                 if node.condition is not None:
-                    self.read(node.condition, there, within)
+                    self.read(node.condition, there, within, depth)
             case Logic(operator=operator, operands=operands):
                 # The result stands without an operand when another one decides it.
                 proved = [_when(child, operator == "&&") for child in operands]
@@ -104,18 +113,20 @@ class _Reader:
                     proved = [_NOTHING] * len(operands)
                 for place, child in enumerate(operands):
                     others = (p for at, p in enumerate(proved) if at != place)
-                    self.read(child, there.union(*others), variables)
+                    self.read(child, there.union(*others), variables, depth)
             case Conditional(condition=condition):
                 is_hidden = "steps" in variables
-                self.read(condition, there, variables)
+                self.read(condition, there, variables, depth)
                 for child, outcome in ((node.then, True), (node.otherwise, False)):
                     proof = _NOTHING if is_hidden else _when(condition, outcome)
-                    self.read(child, there | proof, variables)
+                    self.read(child, there | proof, variables, depth)
             case _:
                 for child in _children(node):
-                    self.read(child, there, variables)
+                    self.read(child, there, variables, depth)
 
-    def _path(self, node: Select | Index | Name, there: _Known, hidden: _Known) -> None:
+    def _path(
+        self, node: Select | Index | Name, there: _Known, hidden: _Known, depth: int
+    ) -> None:
         """Go down to the name that a path begins with; read what stands in brackets."""
         parts: list[Select | Index] = []
         start: Node = node
@@ -129,9 +140,9 @@ class _Reader:
                 if is_step and start.name == "steps" and "steps" not in hidden:  # type: ignore[union-attr]
                     message = "the id of a step must be written out, not computed"
                     raise DynamicStep(part.at, f"{message}, so that it can be checked")
-                self.read(part.index, there, hidden)
+                self.read(part.index, there, hidden, depth)
         if not isinstance(start, Name):
-            self.read(start, there, hidden)
+            self.read(start, there, hidden, depth)
         elif start.name not in hidden:
             self._root(start, parts, there)
 
@@ -160,6 +171,8 @@ def _check_saga(root: Name, parts: list[Select | Index]) -> None:
     if name not in SAGA_NAMES:
         message = f"saga has no {name[:60]!r}; there is gid and startedAt"
         raise UnknownName(parts[0].at, message, _near(name, SAGA_NAMES))
+    if len(parts) > 1:
+        raise UnknownName(parts[1].at, f"saga.{name} has nothing below it")
 
 
 def _near(name: str, known: Collection[str]) -> str:

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Final
 
 from coordinator.core.expressions import ExpressionFailed
 from coordinator.saga_yaml.cel import values
+from coordinator.saga_yaml.cel.nodes import WrongCall
 from coordinator.saga_yaml.cel.times import Moment, Span
 from coordinator.saga_yaml.cel.values import Run, Value, kind_of
 
@@ -160,3 +162,17 @@ ABSENT: Final[Mapping[str, str]] = {
     "matches": "compare with ==, startsWith, endsWith or contains",
 }
 """Functions of CEL that there are not here, and what to do instead."""
+
+MACROS: Final = ("all", "exists", "exists_one", "filter", "map")
+
+
+def check_function(at: int, name: str) -> None:
+    """Refuse a function that there is not."""
+    if name in FUNCTIONS:
+        return
+    message = f"there is no function {name[:60]!r}"
+    if name in ABSENT:
+        raise WrongCall(at, f"{message}; {ABSENT[name]}")
+    known = [*FUNCTIONS, *MACROS, "has"]
+    close = get_close_matches(name[:60], known, n=1, cutoff=0.6)
+    raise WrongCall(at, message, close[0] if close else "")

@@ -7,7 +7,7 @@ the values.
 from collections.abc import Iterable
 from typing import Final
 
-from coordinator.saga_yaml.cel.nodes import NotReadable
+from coordinator.saga_yaml.cel.nodes import TypeMismatch
 from coordinator.saga_yaml.cel.values import refusal
 
 NULL: Final = "null"
@@ -50,13 +50,13 @@ def kind_of_link(at: int, left: str, operator: str, right: str) -> str:
         return _kind_of_sum(at, left, operator, right)
     if operator == "in":
         if right not in ("", LIST, MAP):
-            raise NotReadable(at, f"'in' takes a list or a map, not {right}")
+            raise TypeMismatch(at, f"'in' takes a list or a map, not {right}")
     elif operator in ("==", "!="):
         pair = {left, right} - {""}
         if len(pair) > 1 and NULL not in pair and pair != _NUMBERS:
-            raise NotReadable(at, f"{left} is never equal to {right}")
+            raise TypeMismatch(at, f"{left} is never equal to {right}")
     elif not _is_ordered(left, right):
-        raise NotReadable(at, _refusal(left, operator, right))
+        raise TypeMismatch(at, _refusal(left, operator, right))
     return BOOL
 
 
@@ -67,7 +67,7 @@ def _kind_of_sum(at: int, left: str, operator: str, right: str) -> str:
         if left in ("", one) and right in ("", other)
     }
     if not results:
-        raise NotReadable(at, _refusal(left, operator, right))
+        raise TypeMismatch(at, _refusal(left, operator, right))
     return results.pop() if len(results) == 1 else ""
 
 
@@ -88,7 +88,7 @@ def demand(at: int, kind: str, wanted: Iterable[str], who: str) -> None:
     """Refuse what is known to be of another kind than the wanted ones."""
     wanted = list(wanted)
     if kind and kind not in wanted:
-        raise NotReadable(at, f"{who} takes {_listed(wanted)}, not {kind}")
+        raise TypeMismatch(at, f"{who} takes {_listed(wanted)}, not {kind}")
 
 
 def _listed(kinds: list[str]) -> str:

@@ -29,7 +29,11 @@ class Mistake(Exception):
 
 
 class NotReadable(Mistake):
-    """It does not parse, or can never be computed."""
+    """It does not parse."""
+
+
+class TypeMismatch(Mistake):
+    """It can never be computed, because of the types in it."""
 
 
 class WrongCall(Mistake):

@@ -5,6 +5,8 @@ Recursive, and bounded before it recurses: no text exhausts the stack.
 
 from typing import Final
 
+from coordinator.core.definition import JsonScalar
+from coordinator.saga_yaml.cel.functions import MACROS, check_function
 from coordinator.saga_yaml.cel.nodes import (
     DEPTH_MAX,
     LENGTH_MAX,
@@ -30,8 +32,6 @@ from coordinator.saga_yaml.cel.nodes import (
     WrongCall,
 )
 from coordinator.saga_yaml.cel.tokens import INTEGER_MAX, Token, tokens
-
-MACROS: Final = ("all", "exists", "exists_one", "filter", "map")
 
 _RANKS: Final = (
     ("==", "!=", "<", "<=", ">", ">=", "in"),
@@ -133,13 +133,16 @@ class _Parser:
             raise OverLimit(self._start, message)
         return node
 
-    # -- operators ---------------------------------------------------------------
-
-    def _expression(self) -> Node:
-        self._depth += 1
+    def _deepen(self, levels: int) -> None:
+        self._depth += levels
         if self._depth > DEPTH_MAX:
             message = f"nested deeper than {DEPTH_MAX} levels; make it flatter"
             raise OverLimit(self._token.at, message)
+
+    # -- operators ---------------------------------------------------------------
+
+    def _expression(self) -> Node:
+        self._deepen(1)
         condition = self._logic("||", "&&")
         at = self._token.at
         if self._accept("?"):
@@ -183,9 +186,8 @@ class _Parser:
         token = self._token
         if not signs:
             return self._checked(self._member())
-        if len(signs) > DEPTH_MAX:
-            message = f"more than {DEPTH_MAX} signs in a row; drop them in pairs"
-            raise OverLimit(token.at, message)
+        depth = len(signs)
+        self._deepen(depth)
         if signs[-1].text == "-" and type(token.value) in (int, float):
             # A sign before a number belongs to the number.
             sign = signs.pop()
@@ -193,6 +195,7 @@ class _Parser:
         node = self._checked(self._member())
         for sign in reversed(signs):
             node = self._made(Unary(sign.at, sign.text, node))
+        self._depth -= depth
         return node
 
     def _checked(self, node: Node) -> Node:
@@ -215,6 +218,8 @@ class _Parser:
                 at = self._token.at
                 index = self._expression()
                 self._expect("]", opened)
+                if isinstance(index, Literal) and _is_negative(index.value):
+                    raise NotReadable(at, "the items of a list are counted from 0")
                 node = self._made(Index(at, node, index))
             else:
                 return node
@@ -233,6 +238,7 @@ class _Parser:
             return self._made(Select(token.at, operand, token.text))
         if token.text in MACROS:
             return self._macro(token, operand, opened)
+        check_function(token.at, token.text)
         args = self._items(")", opened)
         return self._made(Call(token.at, token.text, operand, args))
 
@@ -285,6 +291,8 @@ class _Parser:
         opened = self._token.at
         if not self._accept("("):
             return self._made(Name(token.at, token.text))
+        if token.text != "has":
+            check_function(token.at, token.text)
         args = self._items(")", opened)
         if token.text != "has":
             return self._made(Call(token.at, token.text, None, args))
@@ -307,3 +315,7 @@ class _Parser:
 
 def _too_long(at: int) -> OverLimit:
     return OverLimit(at, f"an expression of more than {LENGTH_MAX:,} characters")
+
+
+def _is_negative(value: JsonScalar) -> bool:
+    return type(value) is int and value < 0

@@ -5,13 +5,12 @@ its body before each item, and operations on texts and lists pay for their lengt
 """
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Final, NamedTuple, Protocol, assert_never
 
 from coordinator.core.definition import JsonValue
 from coordinator.core.expressions import ExpressionFailed
 from coordinator.saga_yaml.cel import kinds
-from coordinator.saga_yaml.cel.functions import ABSENT, FUNCTIONS, Function
+from coordinator.saga_yaml.cel.functions import FUNCTIONS, Function
 from coordinator.saga_yaml.cel.kinds import BOOL, INT, LIST, MAP, TEXT
 from coordinator.saga_yaml.cel.macros import LOOPS, Loop, Runner
 from coordinator.saga_yaml.cel.nodes import (
@@ -31,6 +30,7 @@ from coordinator.saga_yaml.cel.nodes import (
     NotReadable,
     OverLimit,
     Select,
+    TypeMismatch,
     Unary,
     WrongCall,
     path_of,
@@ -76,7 +76,7 @@ def program_of(node: Node) -> tuple[Program, str]:
     part = programmer.part(node, {}, 0)
     if part.kind in (kinds.MOMENT, kinds.SPAN):
         message = f"the result is {part.kind}, which JSON has not; use string()"
-        raise NotReadable(node.at, message)
+        raise TypeMismatch(node.at, message)
     slots = programmer.slots
 
     def program(values: Mapping[str, JsonValue]) -> JsonValue:
@@ -256,11 +256,8 @@ def _has(field: Part) -> Part:
 
 def _call(node: Call, args: tuple[Part, ...]) -> Part:
     name = node.function
-    function = FUNCTIONS.get(name)
-    is_right = function is not None and (
-        function.is_global if node.target is None else function.is_method
-    )
-    if function is None or not is_right:
+    function = FUNCTIONS[name]
+    if not (function.is_global if node.target is None else function.is_method):
         raise _wrong_call(node, function)
     if len(args) not in function.counts:
         counts = " or ".join(str(n - function.is_method) for n in function.counts)
@@ -278,17 +275,10 @@ def _call(node: Call, args: tuple[Part, ...]) -> Part:
     return Part(lambda r: run(r, *(arg(r) for arg in runs)), kind, cost)
 
 
-def _wrong_call(node: Call, function: Function | None) -> WrongCall:
+def _wrong_call(node: Call, function: Function) -> WrongCall:
     name = node.function
-    if function is not None:
-        right = f"{name}(x)" if function.is_global else f"x.{name}(...)"
-        return WrongCall(node.at, f"{name} is called as {right}")
-    message = f"there is no function {name[:60]!r}"
-    if name in ABSENT:
-        return WrongCall(node.at, f"{message}; {ABSENT[name]}")
-    known = [*FUNCTIONS, *LOOPS, "has"]
-    close = get_close_matches(name[:60], known, n=1, cutoff=0.6)
-    return WrongCall(node.at, message, close[0] if close else "")
+    right = f"{name}(x)" if function.is_global else f"x.{name}(...)"
+    return WrongCall(node.at, f"{name} is called as {right}")
 
 
 def _list(items: tuple[Part, ...]) -> Part:

@@ -233,7 +233,7 @@ def test_times(source, expected):
         ("input.nothing", "input is a map without 'nothing'"),
         ("input.amount.x", "input.amount is an integer without 'x'"),
         ("input.list[3]", "input.list is a list without 3"),
-        ("input.list[-1]", "input.list is a list without -1"),
+        ("input.list[-index]", "input.list is a list without what its index names"),
         (
             "input.list[input.text]",
             "input.list is a list, and a text is no index",
