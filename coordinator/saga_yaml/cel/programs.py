@@ -42,6 +42,7 @@ from coordinator.saga_yaml.cel.values import (
     TooCostly,
     Value,
     add,
+    check_size,
     divide,
     is_in,
     is_less,
@@ -77,14 +78,17 @@ def program_of(node: Node) -> tuple[Program, str]:
     if part.kind in (kinds.MOMENT, kinds.SPAN):
         message = f"the result is {part.kind}, which JSON has not; use string()"
         raise TypeMismatch(node.at, message)
-    slots = programmer.slots
+    slots, is_made = programmer.slots, programmer.makes
 
     def program(values: Mapping[str, JsonValue]) -> JsonValue:
         try:
-            return _as_json(part.run(Run(values, slots)), "the result")
+            result = _as_json(part.run(Run(values, slots)), "the result")
         except TooCostly:
             message = f"takes more than {BUDGET:,} steps; let a participant compute it"
             raise ExpressionFailed(message) from None
+        if is_made:
+            check_size(result)
+        return result
 
     return program, part.kind
 
@@ -97,8 +101,16 @@ def _as_json(value: Value, what: str) -> JsonValue:
 
 
 class _Programmer:
+    """Compiles the nodes of one tree.
+
+    Attributes:
+        slots: how many variables of macros are there at a time.
+        makes: the result may be larger than what is read.
+    """
+
     def __init__(self) -> None:
         self.slots = 0
+        self.makes = False
 
     def part(  # noqa: C901, PLR0912 - one case for each kind of node
         self, node: Node, scope: Mapping[str, int], depth: int
@@ -107,6 +119,8 @@ class _Programmer:
         if depth > HEIGHT_MAX:
             message = f"built higher than {HEIGHT_MAX} levels; make it flatter"
             raise OverLimit(node.at, message)
+
+        self.makes |= isinstance(node, ListLiteral | MapLiteral | Macro | Chain)
 
         def inner(child: Node) -> Part:
             return self.part(child, scope, depth + 1)

@@ -18,6 +18,10 @@ from coordinator.saga_yaml.cel.tokens import INTEGER_MAX, INTEGER_MIN
 BUDGET: Final = 60_000
 """Steps that one evaluation may take: some tens of milliseconds."""
 
+RESULT_MAX: Final = 256 * 1024
+"""Characters of the JSON of a result. What holds one value many times is small in
+memory and vast when it is written out."""
+
 Value: TypeAlias = "JsonValue | Moment | Span"
 
 KINDS: Final[Mapping[type, str]] = {
@@ -84,6 +88,27 @@ def kept(value: JsonValue) -> JsonValue:
     elif type(value) is float and not isfinite(value):
         raise ExpressionFailed("a number that is not finite cannot be computed with")
     return value
+
+
+def check_size(value: JsonValue) -> None:
+    """Raise ``ExpressionFailed`` when a value is too large to be written out."""
+    left = RESULT_MAX
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, str):
+            left -= len(item)
+        elif isinstance(item, list):
+            left -= len(item)
+            if left >= 0:
+                todo.extend(item)
+        elif isinstance(item, dict):
+            left -= len(item) + sum(map(len, item))
+            if left >= 0:
+                todo.extend(item.values())
+        left -= 1
+        if left < 0:
+            raise ExpressionFailed(f"the result has more than {RESULT_MAX:,} bytes")
 
 
 # -- arithmetic ----------------------------------------------------------------------

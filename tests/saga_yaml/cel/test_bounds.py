@@ -117,6 +117,23 @@ def test_a_failure_of_the_budget_says_so_and_is_absorbed_by_nothing():
         compile_expression(source).program(VALUES)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "input.few.map(a, input)",
+        "[input, input]",
+        "{'a': input.text, 'b': input.text}",
+        "[[input.text]] + [[input.text]]",
+        "input.text + input.text",
+        "[1]" + ".map(a, [a, a])" * 30,
+    ],
+)
+def test_a_result_that_is_vast_when_written_out_is_refused(source):
+    """One value held many times is small in memory only."""
+    with pytest.raises(ExpressionFailed, match="more than 262,144 bytes"):
+        compile_expression(source).program(VALUES)
+
+
 def test_paying_beyond_the_budget_is_refused():
     """To the very step."""
     run = Run({}, 0)
