@@ -58,7 +58,10 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
         def on_replies(replies: Sequence[tuple[Key, BranchReplied]]) -> None:
             engine.replied(replies)  # made below; the two need each other
 
-        dispatcher = Dispatcher(clock, on_replies)
+        def on_returned(participant: str) -> None:
+            engine.participant_returned(participant)
+
+        dispatcher = Dispatcher(clock, on_replies, on_returned)
         engine = Engine(
             store=store,
             participants=dispatcher,

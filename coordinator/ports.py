@@ -252,6 +252,10 @@ OnReplies = Callable[[Sequence[tuple[Key, BranchReplied]]], None]
 """How outcomes come back: any number at a time, on the event loop."""
 
 
+OnReturned = Callable[[str], None]
+"""A participant was away from this node and is back; its name. On the event loop."""
+
+
 class Link(Protocol):
     """One connection to one participant."""
 

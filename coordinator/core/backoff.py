@@ -47,5 +47,9 @@ def delay_ms(attempt: int, policy: RetryPolicy, seed: str) -> int:
     # Doublings beyond 2**62 would only overflow a float; the cap decides long before.
     growth = min(policy.coefficient ** min(attempt - 1, 62), 1e12)
     interval = min(policy.initial_interval_ms * growth, policy.interval_max_ms)
-    share = crc32(f"{seed}:{attempt}".encode()) / _CRC_SPAN
-    return round(interval * (1 - policy.jitter * share))
+    return round(interval * (1 - policy.jitter * share_of(f"{seed}:{attempt}")))
+
+
+def share_of(seed: str) -> float:
+    """A number from 0 to below 1, evenly spread over seeds, the same everywhere."""
+    return crc32(seed.encode()) / _CRC_SPAN

@@ -5,7 +5,8 @@
     step(tx, what, now) -> (tx', events)   what an input means, and the state after
     decide(tx, what, now) -> events        the same, the facts alone
     evolve(tx, event) -> tx'               the only way state changes
-    due(tx, now) -> actions                what must be asked of the world now
+    due(tx, now) -> actions                what must be asked of the world now; sooner
+                                           where a participant has come back (recovery)
 
 ``decide`` of a late, repeated or foreign input is ``()``; of a wish that cannot be
 granted it raises a :class:`~coordinator.core.errors.Refusal`. ``due`` is recomputed
@@ -14,7 +15,7 @@ from the state, so going on after a crash is the ordinary path.
 
 from collections.abc import Collection, Iterable
 
-from coordinator.core import forward, operator, saga, tcc, undo
+from coordinator.core import forward, operator, recovery, saga, tcc, undo
 from coordinator.core.actions import CallBranch
 from coordinator.core.draft import Draft
 from coordinator.core.errors import AlreadyExists, InvariantViolated, NotFound
@@ -48,6 +49,7 @@ from coordinator.core.model import (
     Status,
     TransactionRequest,
 )
+from coordinator.core.recovery import NOBODY, Recovery
 
 __all__ = [
     "answerable",
@@ -123,7 +125,9 @@ def _check_repeated(tx: GlobalTransaction, request: TransactionRequest) -> None:
         )
 
 
-def due(tx: GlobalTransaction, now: Instant) -> tuple[CallBranch, ...]:
+def due(
+    tx: GlobalTransaction, now: Instant, known: Recovery = NOBODY
+) -> tuple[CallBranch, ...]:
     """The calls that should be outstanding now; those in flight are among them.
 
     A paused transaction makes none.
@@ -133,8 +137,8 @@ def due(tx: GlobalTransaction, now: Instant) -> tuple[CallBranch, ...]:
     return tuple(
         _call(tx, branch, phase)
         for branch in map(tx.branches.__getitem__, tx.open)
-        if branch.due_at is not None
-        and branch.due_at <= now
+        if (ask_at := recovery.ask_at(tx, branch, known)) is not None
+        and ask_at <= now
         and (phase := UNDER_WAY.get(branch.status)) is not None
     )
 
@@ -171,24 +175,26 @@ def _depth_of(tx: GlobalTransaction, spec: BranchSpec) -> int:
     return tcc.depth_of(tx, spec) if tx.request.mode is Mode.TCC else 0
 
 
-def due_at(tx: GlobalTransaction, in_flight: Collection[str] = ()) -> Instant | None:
+def due_at(
+    tx: GlobalTransaction, in_flight: Collection[str] = (), known: Recovery = NOBODY
+) -> Instant | None:
     """When something is to be done about the transaction; ``None`` = never again.
 
     Args:
         in_flight: branches whose call is out; their answer will come by itself.
+        known: of participants that came back to the node that asks.
     """
     if tx.status.is_final:
         return None
     times: list[Instant] = []
     if tx.paused_at is None:
-        for branch_id in tx.open:
-            branch = tx.branches[branch_id]
-            if (
-                branch.due_at is not None
-                and branch.status in UNDER_WAY
-                and branch_id not in in_flight
-            ):
-                times.append(branch.due_at)
+        times += [
+            ask_at
+            for branch_id in tx.open
+            if branch_id not in in_flight
+            and (branch := tx.branches[branch_id]).status in UNDER_WAY
+            and (ask_at := recovery.ask_at(tx, branch, known)) is not None
+        ]
     if tx.request.mode is Mode.SAGA:
         times.extend(saga.instants(tx))
     elif tx.decision is Decision.NONE and tcc.CHECK_BACK_ID not in tx.branches:

@@ -18,6 +18,11 @@ Each call is answered exactly once towards the engine:
 
 A call that timed out keeps its credit until it is answered or its link goes: the
 participant may still be busy with it, and credit is what protects it.
+
+A participant *returns* when it gets a link that takes calls and had none, or when it
+answers after it let calls time out and said nothing for ``SILENT_MS``. The engine is
+told, so that whoever waits need not wait for its next attempt's time (V8). One that is
+slow or overloaded answers between its time-outs, and never returns.
 """
 
 from collections import deque
@@ -29,14 +34,20 @@ import structlog
 from coordinator import telemetry
 from coordinator.core.actions import CallBranch
 from coordinator.core.inputs import BranchReplied, Outcome, Unknown
-from coordinator.core.model import Key, participant_of
+from coordinator.core.model import Key, Milliseconds, participant_of
 from coordinator.engine.timers import Timers
-from coordinator.ports import Clock, Link, OnReplies
+from coordinator.ports import Clock, Link, OnReplies, OnReturned
 
 _log = structlog.get_logger(__name__)
 
 QUEUE_MAX = 50_000
-"""Calls that wait for one participant's credit; the rest is asked again later."""
+"""Calls that wait for one participant's credit; the rest is asked again later. Those
+who wait for a participant that returns may be more: whoever finds no room, or no time
+in the queue, has had its turn and keeps to its own back-off."""
+
+SILENT_MS: Milliseconds = 5_000
+"""Without an answer although calls timed out: longer than a call's time, so that one
+slow answer is no silence."""
 
 
 @dataclass(slots=True)
@@ -59,11 +70,16 @@ class Dispatcher:
 
     Args:
         on_replies: receives every outcome; it must not call back at once.
+        on_returned: is told of a participant that was away and is back; the same.
     """
 
-    def __init__(self, clock: Clock, on_replies: OnReplies) -> None:
+    def __init__(
+        self, clock: Clock, on_replies: OnReplies, on_returned: OnReturned
+    ) -> None:
         self._clock = clock
         self._on_replies = on_replies
+        self._on_returned = on_returned
+        self._silent_since: dict[str, Milliseconds] = {}
         self._links: dict[str, list[_Attached]] = {}
         self._by_link: dict[Link, _Attached] = {}
         self._queues: dict[str, deque[int]] = {}
@@ -76,10 +92,14 @@ class Dispatcher:
     def attach(self, participant: str, link: Link, *, credits: int) -> None:  # noqa: A002
         """Calls may go out on this link, at most ``credits`` unanswered at a time."""
         attached = _Attached(participant, link, credits)
+        links = self._links.setdefault(participant, [])
+        was_away = all(other.drains for other in links)
         self._by_link[link] = attached
-        self._links.setdefault(participant, []).append(attached)
+        links.append(attached)
         _log.info(telemetry.PARTICIPANT_ATTACHED, participant=participant)
         self._pump(participant)
+        if was_away:
+            self._on_returned(participant)
 
     def drain(self, link: Link) -> None:
         """No new calls on this link; what is out may still be answered."""
@@ -97,6 +117,7 @@ class Dispatcher:
         self._fail(attached.open, Unknown("DISCONNECTED", "its session ended"))
         if not links:
             del self._links[attached.participant]
+            self._silent_since.pop(attached.participant, None)
             waiting = self._queues.pop(attached.participant, deque())
             self._fail(waiting, _unavailable(attached.participant))
 
@@ -140,6 +161,9 @@ class Dispatcher:
         attached = self._by_link.get(link)
         if attached is None:
             return
+        since = self._silent_since.pop(attached.participant, None)
+        if since is not None and self._clock.monotonic_ms() - since >= SILENT_MS:
+            self._on_returned(attached.participant)
         outcomes = []
         for call_id, outcome in replies:
             call = attached.open.pop(call_id, None)
@@ -175,6 +199,8 @@ class Dispatcher:
             call, attached = self._calls.pop(call_id)
             if attached is not None:
                 attached.open[call_id] = None
+                now = self._clock.monotonic_ms()
+                self._silent_since.setdefault(attached.participant, now)
             outcomes.append(_reply(call, Unknown("TIMEOUT", "no answer in time")))
         self._on_replies(outcomes)
 

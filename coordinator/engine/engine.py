@@ -29,13 +29,17 @@ The races:
   decided once more on what is read after they came, before anybody is told (T7, T9).
 * **A lazy fact that only this node knows** holds up a confirm that reached another
   one, so it is stored soon even if nobody asks further (``LAZY_MS_MAX``).
+* **A participant that comes back** is asked again soon by those who wait for it here.
+  What is due sooner is recomputed, never stored (see ``core/recovery.py``); all that
+  has to be done is to set their timers anew, some at a time.
 * **A broken invariant** stops that transaction on this node, and no other.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import structlog
 
@@ -55,6 +59,7 @@ from coordinator.core.errors import (
 from coordinator.core.events import AttentionRaised, is_journaled
 from coordinator.core.inputs import Begin, BranchReplied, Input, Submit, Woken
 from coordinator.core.model import GlobalTransaction, Key
+from coordinator.core.recovery import NOBODY, Recovery, Return
 from coordinator.engine.committer import Committer, as_unavailable
 from coordinator.engine.resident import (
     Answer,
@@ -79,6 +84,13 @@ _log = structlog.get_logger(__name__)
 FOREIGN_POLL_MS = 200
 """How often a transaction that another node drives is read again for somebody who
 waits here for its end."""
+
+RETURN_KNOWN_MS = 60_000
+"""Longer than a call that is due soon after its participant's return can be late; then
+everybody is asked at their own time again."""
+
+REARMED_AT_ONCE = 2_000
+"""Timers that are set anew before others get their turn: about 10 ms of work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +137,9 @@ class Engine:
         self._stopped: dict[Key, CoordinatorError] = {}
         self._watches: dict[Key, list[Watch]] = {}
         self._timers: Timers[Key] = Timers(clock, self._wake)
+        self._returned: dict[str, Return] = {}
+        self._returns = 0
+        self._forgetting: Timers[str] = Timers(clock, self._forget_returns)
         self._loads: set[asyncio.Task[None]] = set()
         self._committer = Committer(
             store,
@@ -155,6 +170,14 @@ class Engine:
         """Participants have answered."""
         for key, what in replies:
             self._deliver(key, Delivery(what, Ticket(None)))
+
+    def participant_returned(self, participant: str) -> None:
+        """It was away from this node and is back: whoever waits for it asks soon."""
+        now = self._clock.now()
+        self._returns += 1
+        self._returned[participant] = Return(now, self._returns)
+        self._forgetting.set(participant, now + RETURN_KNOWN_MS)
+        self._rearm(iter(list(self._residents)))
 
     def take_over(self, keys: Sequence[Key]) -> None:
         """Drive these transactions, which this node now owns."""
@@ -189,6 +212,7 @@ class Engine:
             await asyncio.sleep(0)
         await self._committer.idle()
         self._timers.close()
+        self._forgetting.close()
         self._residents.clear()
 
     # ---- Ticks --------------------------------------------------------------------
@@ -437,18 +461,49 @@ class Engine:
         in_flight = resident.in_flight
         calls = [
             call
-            for call in machine.due(tx, now)
+            for call in machine.due(tx, now, self._known_to(resident))
             if in_flight.get(call.branch_id) is not call.phase
         ]
         for call in calls:
             in_flight[call.branch_id] = call.phase
-        times = (machine.due_at(tx, in_flight.keys()), resident.store_at)
+            if self._returned:
+                resident.asked[call.branch_id] = self._returns
+        self._set_timer(resident, tx)
+        return calls
+
+    def _set_timer(self, resident: Resident, tx: GlobalTransaction) -> None:
+        known = self._known_to(resident)
+        times = (
+            machine.due_at(tx, resident.in_flight.keys(), known),
+            resident.store_at,
+        )
         due_at = min((at for at in times if at is not None), default=None)
         if due_at is None:
             self._timers.discard(resident.key)
         else:
             self._timers.set(resident.key, due_at)
-        return calls
+
+    def _known_to(self, resident: Resident) -> Recovery:
+        if not self._returned:
+            return NOBODY
+        return Recovery(self._returned, resident.asked)
+
+    def _rearm(self, keys: Iterator[Key]) -> None:
+        """Set timers anew, some now and the rest when others had their turn."""
+        some = list(islice(keys, REARMED_AT_ONCE))
+        for key in some:
+            resident = self._residents.get(key)
+            # Whoever is busy sets its timer when it is no more.
+            if resident is None or resident.busy or self._is_foreign(resident):
+                continue
+            if resident.tx is not None:
+                self._set_timer(resident, resident.tx)
+        if len(some) == REARMED_AT_ONCE:
+            asyncio.get_running_loop().call_soon(self._rearm, keys)
+
+    def _forget_returns(self, participants: list[str]) -> None:
+        for participant in participants:
+            del self._returned[participant]
 
     def _wake(self, keys: list[Key]) -> None:
         foreign = []

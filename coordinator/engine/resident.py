@@ -88,6 +88,7 @@ class Resident:
         busy: a load or a commit is under way; inputs go to the backlog.
         waiting: asked, and not answerable yet.
         in_flight: branch id to the phase that its participant was asked for.
+        asked: branch id to the latest participant's return when it was last asked.
     """
 
     key: Key
@@ -99,6 +100,7 @@ class Resident:
     busy: bool = False
     waiting: list[Delivery] = field(default_factory=list)
     in_flight: dict[str, Phase] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=dict)
 
     @property
     def needs_commit(self) -> bool:

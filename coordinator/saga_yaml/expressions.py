@@ -1,6 +1,7 @@
-"""Expressions: ``${ }`` with a plain path inside, found and checked, never computed.
+"""Expressions: what stands inside ``${ }``, found, checked and compiled.
 
-A value that is exactly one expression keeps its type; inside text it becomes text.
+A value that is exactly one expression keeps its type; inside text it becomes text. A
+plain path becomes a reference, which the core looks up; all else is compiled from CEL.
 """
 
 import re
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from coordinator.core.definition import (
+    Computed,
     Constant,
     Interpolation,
     Reference,
@@ -16,62 +18,74 @@ from coordinator.core.definition import (
     TemplateList,
     TemplateMap,
 )
+from coordinator.saga_yaml.cel import (
+    DynamicStep,
+    Facts,
+    Mistake,
+    OverLimit,
+    Tree,
+    TypeMismatch,
+    UnknownName,
+    WrongCall,
+    compile_tree,
+    facts_of,
+    parse,
+    path_of,
+)
 from coordinator.saga_yaml.findings import Code, Findings, shown
+from coordinator.saga_yaml.flow import UNQUOTED_COLON
+from coordinator.saga_yaml.places import Places
 from coordinator.saga_yaml.tree import Broken, ListNode, MapNode, Node, Scalar, to_json
 
-EXPRESSION_LENGTH_MAX: Final = 4096
 EXPRESSIONS_MAX: Final = 5_000
-PATH_PARTS_MAX: Final = 32
 
-_ROOTS: Final = ("input", "steps", "saga")
-_LATER_ROOTS: Final = ("item", "index")
-_SAGA_NAMES: Final = ("gid", "startedAt")
-
-_EXPRESSION = re.compile(r"\$\{((?:[^{}'\"]++|'[^']*+'|\"[^\"]*+\")*+)\}")
-_ROOT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*+")
-_PART = re.compile(
-    r"\.(?P<name>[A-Za-z_][A-Za-z0-9_]*+)"
-    r"|\[ *+(?P<index>[0-9]{1,9}+) *+\]"
-    r"|\[ *+'(?P<single>[^'\\]*+)' *+\]"
-    r'|\[ *+"(?P<double>[^"\\]*+)" *+\]'
-)
+_ITEM_ROOTS: Final = ("item", "index")
+_CODES: Final[Mapping[type[Mistake], Code]] = {
+    UnknownName: Code.UNKNOWN_NAME,
+    WrongCall: Code.UNKNOWN_NAME,
+    DynamicStep: Code.COMPUTED_STEP,
+    TypeMismatch: Code.TYPE_MISMATCH,
+    OverLimit: Code.OVER_LIMIT,
+}
 _HYPHENATED = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*+(?:-[A-Za-z0-9_]++)++)")
-
-_ONLY_PATHS: Final = (
-    "only plain paths in this version, such as input.amount, steps.pay.output.id, "
-    "steps['pay-out'].output.items[0] or saga.gid"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """Which steps' outputs may be read here.
+    """What may be read here.
 
     Attributes:
         reader: who reads, for messages.
         positions: every step of the saga, with its bit.
         allowed: the bits of the steps that may be read; -1 = all.
+        has_item: ``item`` and ``index`` are there.
     """
 
     reader: str
     positions: Mapping[str, int]
     allowed: int
+    has_item: bool = False
 
 
 class Expressions:
     """Turns trees into templates and notes what is wrong with the expressions."""
 
     def __init__(self, text: str, findings: Findings) -> None:
-        self._text = text
+        self._places = Places(text)
         self._findings = findings
         self._count = 0
 
-    def template(self, node: Node, visible: Visible) -> Template:
-        """The template; constant where nothing has to be evaluated."""
+    def template(self, node: Node, visible: Visible, wanted: str = "") -> Template:
+        """The template; constant where nothing has to be evaluated.
+
+        Args:
+            wanted: what an expression that is the whole value must yield, such as
+                ``a boolean``; it is a finding when it is known to yield another type.
+        """
         match node:
             case Scalar():
                 if isinstance(node.value, str) and "${" in node.value:
-                    return self._from_text(node, node.value, visible)
+                    return self._from_text(node, node.value, visible, wanted)
                 return Constant(node.value)
             case ListNode():
                 items = tuple(self.template(item, visible) for item in node.items)
@@ -81,8 +95,7 @@ class Expressions:
             case MapNode():
                 for key in node.entries:
                     if "${" in key:
-                        message = "an expression is not possible in a key"
-                        self._findings.add(node.key_at[key], Code.NOT_A_PATH, message)
+                        self._note_key(node.key_at[key], key)
                 entries = tuple(
                     (key, self.template(item, visible))
                     for key, item in node.entries.items()
@@ -95,8 +108,10 @@ class Expressions:
             case _:
                 assert_never(node)
 
-    def _from_text(self, node: Scalar, text: str, visible: Visible) -> Template:
-        parts: list[str | Reference] = []
+    def _from_text(
+        self, node: Scalar, text: str, visible: Visible, wanted: str
+    ) -> Template:
+        parts: list[str | Reference | Computed] = []
         done = 0
         while (start := text.find("${", done)) >= 0:
             if start > done:
@@ -105,118 +120,88 @@ class Expressions:
             if self._count > EXPRESSIONS_MAX:
                 message = f"more than {EXPRESSIONS_MAX:,} expressions; split the saga"
                 self._findings.halt(node.at, Code.OVER_LIMIT, message)
-            found = _EXPRESSION.match(text, start)
-            if found is None:
-                closing = text.find("}", start)
-                what = shown(text[start : closing + 1 or None])
-                message = f"{_ONLY_PATHS}; not {what}"
-                if closing < 0:
-                    message = f"no '}}' closes {what}"
-                self._note(node, start, Code.NOT_A_PATH, message)
+            try:
+                tree, done = parse(text, start + 2, "}")
+            except Mistake as mistake:
+                self._note_mistake(node, mistake)
                 return Constant(None)
-            parts.append(self._reference(node, start, found[1], visible))
-            done = found.end()
+            source = text[start + 2 : done - 1].strip(" \t\n")
+            is_whole = not parts and done == len(text)
+            expression = self._expression(
+                node, source, tree, visible, wanted if is_whole else ""
+            )
+            if is_whole:
+                return expression
+            parts.append(expression)
         if done < len(text):
             parts.append(text[done:])
-        if len(parts) == 1 and isinstance(parts[0], Reference):
-            return parts[0]
         return Interpolation(tuple(parts))
 
-    def _reference(
-        self, node: Scalar, start: int, inner: str, visible: Visible
-    ) -> Reference:
-        source = inner.strip(" \t\n")
+    def _expression(
+        self, node: Scalar, source: str, tree: Tree, visible: Visible, wanted: str
+    ) -> Reference | Computed:
         nothing = Reference((), source)
-        if len(inner) > EXPRESSION_LENGTH_MAX:
-            message = f"an expression longer than {EXPRESSION_LENGTH_MAX:,} characters"
-            self._note(node, start, Code.OVER_LIMIT, message)
-            return nothing
-        path = parse_path(source)
-        if path is None:
+        path = path_of(tree)
+        try:
+            if path is not None:
+                self._check(node, facts_of(tree), visible)
+                return Reference(path, source)
+            compiled = compile_tree(tree)
+        except Mistake as mistake:
             fixed = _HYPHENATED.sub(r"['\1']", source)
-            suggestion = f"${{{fixed}}}" if parse_path(fixed) else ""
-            message = f"{_ONLY_PATHS}; not {shown(source)}"
-            self._note(node, start, Code.NOT_A_PATH, message, suggestion)
+            is_path = fixed != source and _is_path(fixed)
+            self._note_mistake(node, mistake, f"${{{fixed}}}" if is_path else "")
             return nothing
-        if len(path) > PATH_PARTS_MAX:
-            message = f"a path of more than {PATH_PARTS_MAX} parts"
-            self._note(node, start, Code.OVER_LIMIT, message)
-            return nothing
-        self._check_path(node, start, path, visible)
-        return Reference(path, source)
+        self._check(node, compiled.facts, visible)
+        if wanted and compiled.kind not in ("", wanted):
+            message = f"{wanted} is needed here, and this yields {compiled.kind}"
+            self._note(node, tree.at, Code.TYPE_MISMATCH, message)
+        reads = tuple(dict.fromkeys(read.step_id for read in compiled.facts.steps))
+        return Computed(source, reads, compiled.program)
 
-    def _check_path(
-        self, node: Scalar, start: int, path: tuple[str | int, ...], visible: Visible
+    def _note_key(self, at: int, key: str) -> None:
+        if "}" in key[key.index("${") :]:
+            message = "an expression is not possible in a key"
+            self._findings.add(at, Code.NOT_AN_EXPRESSION, message)
+        else:
+            self._findings.add(at, Code.UNQUOTED_EXPRESSION, UNQUOTED_COLON)
+
+    def _check(self, node: Scalar, facts: Facts, visible: Visible) -> None:
+        """Note what is read that is not there, or not for certain."""
+        for root, at in facts.roots:
+            if root in _ITEM_ROOTS and not visible.has_item:
+                message = f"{root!r} is there only in the input of a step with forEach"
+                self._note(node, at, Code.UNKNOWN_NAME, message)
+        for read in facts.steps:
+            step_id = read.step_id
+            position = visible.positions.get(step_id)
+            if position is None:
+                nearest = self._findings.nearest(step_id, visible.positions)
+                message = f"there is no step {shown(step_id)}"
+                self._note(node, read.at, Code.UNKNOWN_NAME, message, nearest)
+            elif not visible.allowed >> position & 1:
+                message = (
+                    f"{visible.reader} reads the output of step {step_id!r}, which it "
+                    "does not need, directly or through others; add it to 'needs'"
+                )
+                self._note(node, read.at, Code.NO_ANCESTOR, message)
+
+    def _note_mistake(
+        self, node: Scalar, mistake: Mistake, suggestion: str = ""
     ) -> None:
-        match path:
-            case ("input", *_):
-                pass
-            case ("saga", str(name)):
-                if name not in _SAGA_NAMES:
-                    nearest = self._findings.nearest(name, _SAGA_NAMES)
-                    self._unknown(node, start, f"saga has no {shown(name)}", nearest)
-            case ("steps", str(step_id), "output", *_):
-                self._check_step(node, start, step_id, visible)
-            case ("steps", *_):
-                message = "of a step only its output can be read: steps.<id>.output"
-                self._unknown(node, start, message, "")
-            case ("saga", *_):
-                self._unknown(node, start, "of saga there is gid and startedAt", "")
-            case (root, *_) if root in _LATER_ROOTS:
-                message = f"{root!r} is not available in this version"
-                self._note(node, start, Code.NOT_AVAILABLE, message)
-            case _:
-                root = str(path[0])
-                message = f"there is no {shown(root)}; paths begin with input, steps"
-                nearest = self._findings.nearest(root, _ROOTS)
-                self._unknown(node, start, f"{message} or saga", nearest)
-
-    def _check_step(
-        self, node: Scalar, start: int, step_id: str, visible: Visible
-    ) -> None:
-        position = visible.positions.get(step_id)
-        if position is None:
-            nearest = self._findings.nearest(step_id, visible.positions)
-            self._unknown(node, start, f"there is no step {shown(step_id)}", nearest)
-        elif not visible.allowed >> position & 1:
-            message = (
-                f"{visible.reader} reads the output of step {step_id!r}, which it does "
-                "not need, directly or through others; add it to 'needs'"
-            )
-            self._note(node, start, Code.NO_ANCESTOR, message)
-
-    def _unknown(self, node: Scalar, start: int, message: str, nearest: str) -> None:
-        self._note(node, start, Code.UNKNOWN_NAME, message, nearest)
+        code = _CODES.get(type(mistake), Code.NOT_AN_EXPRESSION)
+        suggestion = suggestion or mistake.suggestion
+        self._note(node, mistake.at, code, mistake.message, suggestion)
 
     def _note(
-        self, node: Scalar, start: int, code: Code, message: str, suggestion: str = ""
+        self, node: Scalar, at: int, code: Code, message: str, suggestion: str = ""
     ) -> None:
-        """Note a finding where the expression stands in the text, not its value."""
-        value = str(node.value)
-        fragment = value[start : start + 24].split("\n", maxsplit=1)[0]
-        at = node.at
-        for _ in range(value.count(fragment, 0, start) + 1):
-            found = self._text.find(fragment, at, node.at + 2 * len(value) + 64)
-            if found < 0:
-                break
-            at = found + 1
-        self._findings.add(max(at - 1, node.at), code, message, suggestion)
+        """Note a finding where its cause stands in the text, not in the value."""
+        self._findings.add(self._places.of(node, at), code, message, suggestion)
 
 
-def parse_path(source: str) -> tuple[str | int, ...] | None:
-    """The parts of a plain path, or ``None`` when it is something else."""
-    root = _ROOT.match(source)
-    if root is None:
-        return None
-    parts: list[str | int] = [root[0]]
-    end = root.end()
-    while end < len(source):
-        part = _PART.match(source, end)
-        if part is None:
-            return None
-        if part["index"] is not None:
-            parts.append(int(part["index"]))
-        else:
-            parts.append(part[part.lastgroup or 0])
-        end = part.end()
-    return tuple(parts)
+def _is_path(source: str) -> bool:
+    try:
+        return path_of(parse(source)[0]) is not None
+    except Mistake:
+        return False

@@ -24,6 +24,11 @@ DEPTH_MAX: Final = 32
 NODES_MAX: Final = 20_000
 KEY_LENGTH_MAX: Final = 1024
 
+UNQUOTED_COLON: Final = (
+    "quote the expression: YAML reads ': ' as the end of a key; or write it without a "
+    "blank behind the colon"
+)
+
 _WHAT = {"&": "an anchor", "*": "an alias", "!": "a tag"}
 
 

@@ -13,7 +13,7 @@ that the checks behind go on; after an error of syntax nothing more is read.
 from typing import Final
 
 from coordinator.saga_yaml.findings import Code, Findings
-from coordinator.saga_yaml.flow import FlowReader
+from coordinator.saga_yaml.flow import UNQUOTED_COLON, FlowReader
 from coordinator.saga_yaml.patterns import (
     BLOCK_HEADER,
     COLON,
@@ -125,10 +125,18 @@ class _Reader(FlowReader):
         if rest is None:
             at = self._blanks(pos)
             if self._text[at] == ":":
+                self._refuse_unquoted(at)
                 hint = "a key is not possible here; check the indentation, or quote it"
                 self._fail(at, hint)
             self._fail(at, f"{self._here(at)} follows a value; quote the whole value")
         self._to_line(rest.end())
+
+    def _refuse_unquoted(self, colon: int) -> None:
+        """Say it better when the colon stands inside ``${ }``."""
+        line = self._text.rfind("\n", 0, colon) + 1
+        opened = self._text.rfind("${", line, colon)
+        if opened >= 0 and "}" not in self._text[opened:colon]:
+            self._findings.halt(opened, Code.UNQUOTED_EXPRESSION, UNQUOTED_COLON)
 
     # -- block style -------------------------------------------------------------
 

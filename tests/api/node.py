@@ -37,7 +37,7 @@ class Node:
     ) -> None:
         self.store = store
         self.clock = clock
-        self.dispatcher = Dispatcher(clock, self._replied)
+        self.dispatcher = Dispatcher(clock, self._replied, self._returned)
         self._catalogue = catalogue = Catalogue(store)
         sagas = PublishedSagas(store, catalogue.operations, clock)
         self.engine = Engine(
@@ -58,6 +58,9 @@ class Node:
             node_id=node_id,
             version="1.2.3",
         )
+
+    def _returned(self, participant: str) -> None:
+        self.engine.participant_returned(participant)
 
     def _replied(self, replies: Sequence[tuple[Key, BranchReplied]]) -> None:
         self.engine.replied(replies)  # made after the dispatcher

@@ -9,7 +9,7 @@ from coordinator.core.actions import CallBranch
 from coordinator.core.inputs import BranchReplied, Succeeded, Unknown
 from coordinator.core.model import NO_PAYLOAD, Key, Phase
 from coordinator.engine import dispatcher as module
-from coordinator.engine.dispatcher import Dispatcher
+from coordinator.engine.dispatcher import SILENT_MS, Dispatcher
 from tests.engine.world import FakeClock
 
 
@@ -32,7 +32,10 @@ class Desk:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.outcomes: list[tuple[Key, BranchReplied]] = []
-        self.dispatcher = Dispatcher(self.clock, self.outcomes.extend)
+        self.returned: list[str] = []
+        self.dispatcher = Dispatcher(
+            self.clock, self.outcomes.extend, self.returned.append
+        )
 
     def codes(self) -> list[str]:
         return [
@@ -197,3 +200,85 @@ def test_unasked_answers_are_dropped(desk: Desk) -> None:
     desk.dispatcher.answered(link, [(77, Succeeded())])
 
     assert desk.outcomes == []
+
+
+# ---- Coming back ------------------------------------------------------------------
+
+
+def test_a_participant_that_was_away_returns(desk: Desk) -> None:
+    """The engine hears of it once, when it has a link again (V8)."""
+    link, second = FakeLink(), FakeLink()
+    desk.dispatcher.attach("bank", link, credits=1)
+    assert desk.returned == ["bank"], "nobody knew of it before"
+    desk.dispatcher.attach("bank", second, credits=1)
+    desk.dispatcher.detach(link)
+    desk.dispatcher.attach("bank", link, credits=1)
+    assert desk.returned == ["bank"], "it was there all the time"
+    desk.dispatcher.detach(second)
+    desk.dispatcher.detach(link)
+    desk.dispatcher.attach("bank", link, credits=1)
+    assert desk.returned == ["bank", "bank"]
+
+
+def test_a_link_beside_draining_ones_is_a_return(desk: Desk) -> None:
+    """What waited could not go out; the next process of the participant takes it."""
+    old = FakeLink()
+    desk.dispatcher.attach("bank", old, credits=1)
+    desk.dispatcher.drain(old)
+    desk.dispatcher.attach("bank", FakeLink(), credits=1)
+    assert desk.returned == ["bank", "bank"]
+
+
+async def test_an_answer_after_a_long_silence_is_a_return(desk: Desk) -> None:
+    """It hung with its session open, and is back (V8)."""
+    link = FakeLink()
+    desk.dispatcher.attach("bank", link, credits=10)
+    desk.returned.clear()
+    desk.dispatcher.send([call()])
+    await desk.clock.move_to(100 + SILENT_MS)
+    assert desk.codes() == ["TIMEOUT"]
+    assert not desk.returned
+    desk.dispatcher.answered(link, [(link.ids()[0], Succeeded())])
+    assert desk.returned == ["bank"]
+    desk.dispatcher.answered(link, [])
+    assert desk.returned == ["bank"]
+
+
+async def test_one_that_answers_between_its_time_outs_never_returns(
+    desk: Desk,
+) -> None:
+    """It is overloaded, and hastening those who wait would keep it so."""
+    link = FakeLink()
+    desk.dispatcher.attach("bank", link, credits=100)
+    desk.returned.clear()
+    for number in range(10):
+        desk.dispatcher.send([call(2 * number), call(2 * number + 1)])
+        await desk.clock.move_to(desk.clock.now() + SILENT_MS - 1)
+        desk.dispatcher.answered(link, [(link.ids()[-1], Succeeded())])
+    assert desk.codes() == ["TIMEOUT"] * 20
+    assert not desk.returned
+
+
+async def test_slowness_without_a_time_out_is_no_silence(desk: Desk) -> None:
+    """Nor is a time in which nobody asked anything."""
+    link = FakeLink()
+    desk.dispatcher.attach("bank", link, credits=10)
+    desk.returned.clear()
+    await desk.clock.move_to(10 * SILENT_MS)
+    desk.dispatcher.send([call()])
+    desk.dispatcher.answered(link, [(link.ids()[0], Succeeded())])
+    assert not desk.returned
+
+
+async def test_a_silence_ends_with_its_session(desk: Desk) -> None:
+    """A new link is the return; its first answer is not another one."""
+    old, new = FakeLink(), FakeLink()
+    desk.dispatcher.attach("bank", old, credits=10)
+    desk.dispatcher.send([call()])
+    await desk.clock.move_to(2 * SILENT_MS)
+    desk.dispatcher.detach(old)
+    desk.dispatcher.attach("bank", new, credits=10)
+    desk.returned.clear()
+    desk.dispatcher.send([call(2)])
+    desk.dispatcher.answered(new, [(new.ids()[0], Succeeded())])
+    assert not desk.returned

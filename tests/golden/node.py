@@ -171,7 +171,7 @@ class Node:
         self.clock = ProcessClock(clock)
         self._tell = tell
         self._lines: dict[str, Line] = {}
-        self.dispatcher = Dispatcher(self.clock, self._replied)
+        self.dispatcher = Dispatcher(self.clock, self._replied, self._returned)
         self.engine = Engine(
             store=store,
             participants=self.dispatcher,
@@ -227,6 +227,9 @@ class Node:
         """A participant answers a call."""
         sent.is_answered = True
         self.dispatcher.answered(sent.link, [(sent.call_id, outcome)])
+
+    def _returned(self, participant: str) -> None:
+        self.engine.participant_returned(participant)
 
     def _replied(self, replies: Sequence[tuple[Key, BranchReplied]]) -> None:
         self.engine.replied(replies)

@@ -86,7 +86,7 @@ RULES = {
     " others go on.",
     "V7": "A node that is told to stop hands its transactions over at once.",
     "V8": "Retry times grow, are spread over the whole interval, and are capped at 30"
-    " seconds.",
+    " seconds; who waits for a participant that comes back is asked within 5 seconds.",
 }
 
 NOT_COVERED: dict[str, str] = {

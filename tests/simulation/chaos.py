@@ -12,9 +12,9 @@ from coordinator.core.inputs import (
 )
 from coordinator.core.model import Decision, GlobalTransaction, Key
 from coordinator.ports import AuditEntry
-from tests.simulation.checks import Violation
 from tests.simulation.disk import now
 from tests.simulation.node import Node
+from tests.simulation.verdict import Violation
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

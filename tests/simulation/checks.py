@@ -8,7 +8,7 @@ believes.
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from coordinator.core.actions import CallBranch
 from coordinator.core.changed import changed
@@ -45,6 +45,8 @@ from coordinator.ports import Change, NodeRow, SweepRow
 from participant_sdk.barrier import rules
 from participant_sdk.barrier.sql import Admission
 from participant_sdk.executor.outcome import CallOutcome, Done, Later, No
+from tests.simulation.recoveries import Recoveries
+from tests.simulation.verdict import Violation
 
 if TYPE_CHECKING:
     from tests.simulation.node import Node
@@ -54,22 +56,6 @@ if TYPE_CHECKING:
 PHASE_TWO = (Phase.CONFIRM, Phase.CANCEL)
 FORWARD = (Phase.TRY, Phase.ACTION)
 UNDOES = {Phase.CANCEL: Phase.TRY, Phase.COMPENSATION: Phase.ACTION}
-
-
-class Violation(AssertionError):
-    """A rule was broken; ``rule`` is its id.
-
-    Attributes:
-        first: of this run. The code under test may catch what is raised through it.
-    """
-
-    first: ClassVar["Violation | None"] = None
-
-    def __init__(self, rule: str, gid: str, text: str) -> None:
-        self.rule = rule
-        if Violation.first is None:
-            Violation.first = self
-        super().__init__(f"{rule} {gid}: {text}")
 
 
 class Checks:
@@ -96,6 +82,7 @@ class Checks:
         self.callers: dict[tuple[str, str, Phase], str] = {}
         self.heartbeats: dict[str, int] = {}
         self.probing = False
+        self.recoveries = Recoveries(world)
 
     # ---- The database --------------------------------------------------------------
 
@@ -331,6 +318,7 @@ class Checks:
         if node.owners.get(call.key) != node.name:
             raise Violation("L4", gid, f"{phase} sent by {node.name}, not its owner")
         self._is_its_time(node, tx, call)
+        self.recoveries.sent(node, call)
         if call.key in node.paused:
             raise Violation("V8", gid, f"{phase} sent while an operator holds it")
         if phase is Phase.ACTION and branch_id != CHECK_BACK_ID:
@@ -355,6 +343,9 @@ class Checks:
             and branch.attempts + 1 == call.attempt
             and (branch.due_at is None or branch.due_at > node.clock.now())
         ):
+            if branch.due_at is not None and self.recoveries.may_be_early(node, call):
+                self._hit("asked_soon_after_a_return")
+                return
             raise Violation("V8", tx.key.gid, f"{call.phase} asked before it was due")
 
     def _action_sent(self, tx: GlobalTransaction, call: CallBranch) -> None:

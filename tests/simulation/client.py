@@ -20,8 +20,8 @@ from coordinator.core.model import (
     Phase,
     participant_of,
 )
-from tests.simulation.checks import Violation
 from tests.simulation.loop import Process
+from tests.simulation.verdict import Violation
 
 if TYPE_CHECKING:
     from tests.simulation.node import Node

@@ -52,6 +52,7 @@ class SimStore(Store):
         if await self._travel(read_first=early):
             found = now(self._data.load(keys))
         for tx in found:
+            self._world.checks.recoveries.loaded(self._node, tx.key)
             self._node.learns(tx)
         return found
 

@@ -39,6 +39,7 @@ MACHINE = "coordinator.core.machine"
 EVOLUTION = "coordinator.core.evolution"
 EVENTS = "coordinator.core.events"
 BACKOFF = "coordinator.core.backoff"
+RECOVERY = "coordinator.core.recovery"
 RULES = "participant_sdk.barrier.rules"
 SQL = "participant_sdk.barrier.sql"
 OUTCOME = "participant_sdk.executor.outcome"
@@ -298,7 +299,7 @@ MUTANTS = (
         "asked_before_its_time",
         "attempts follow each other without a pause (P9, DTM #293)",
         MACHINE,
-        "and branch.due_at <= now",
+        "and ask_at <= now\n",
         "",
     ),
     _bug(
@@ -321,6 +322,27 @@ MUTANTS = (
         MACHINE,
         "if tx.request.digest != request.digest:",
         "if False:",
+    ),
+    _bug(
+        "returning_participant_asked_when_due",
+        "a returning participant is asked only at its next due time",
+        RECOVERY,
+        "return min(due_at, returned.at + round(HASTE_MS * share))",
+        "return due_at",
+    ),
+    _bug(
+        "return_sets_no_timers",
+        "a participant returns, and those who wait for it keep their old timers",
+        ENGINE,
+        "        self._rearm(iter(list(self._residents)))\n",
+        "",
+    ),
+    _bug(
+        "returned_participant_asked_without_pause",
+        "a branch that failed again after its participant's return has no back-off",
+        RECOVERY,
+        "recovery.asked.get(branch_id, 0) >= returned.number",
+        "False",
     ),
     _bug(
         "cap_removed",

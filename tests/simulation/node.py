@@ -114,7 +114,7 @@ class Node(Process):
         self.owners: dict[Key, str] = {}
         self.clock = world.clock_of(index, self)
         self.store = SimStore(world, self)
-        self.dispatcher = Dispatcher(self.clock, self._on_replies)
+        self.dispatcher = Dispatcher(self.clock, self._on_replies, self._on_returned)
         self.engine = Engine(
             store=self.store,
             participants=self,
@@ -160,6 +160,10 @@ class Node(Process):
     def _on_replies(self, replies: Sequence[tuple[Key, BranchReplied]]) -> None:
         self._world.checks.replied(replies)
         self.engine.replied(replies)
+
+    def _on_returned(self, participant: str) -> None:
+        self._world.checks.recoveries.returned(self, participant)
+        self.engine.participant_returned(participant)
 
     # ---- What the sweeper uses of the engine, watched ------------------------------
 

@@ -43,6 +43,7 @@ STATES = (
     "call_timed_out",
     "session_broke_under_a_call",
     "participant_not_attached",
+    "asked_soon_after_a_return",
     # TCC
     "deadline_beats_confirm",
     "confirm_beats_deadline",

@@ -13,8 +13,8 @@ from multiprocessing import get_context
 
 import structlog
 
-from tests.simulation.checks import Violation
 from tests.simulation.scenario import FAULTS, Limits
+from tests.simulation.verdict import Violation
 from tests.simulation.world import World
 
 CHUNK = 250

@@ -7,7 +7,7 @@ goes wrong at once hides the bugs that need one thing to go wrong often.
 from dataclasses import dataclass, field
 from random import Random
 
-from coordinator.core import backoff, tcc
+from coordinator.core import backoff, recovery, tcc
 from coordinator.core.backoff import RetryPolicy
 from coordinator.engine import committer, engine, leases, resident, sweeper, timers
 
@@ -97,6 +97,7 @@ class Scenario:
     attempt_max: int
     forward: RetryPolicy = field(repr=False)
     phase_two: RetryPolicy = field(repr=False)
+    haste_ms: int
 
 
 def draw(seed: int, limits: Limits) -> Scenario:
@@ -138,6 +139,7 @@ def draw(seed: int, limits: Limits) -> Scenario:
             initial_interval_ms=rng.choice((20, 200)),
             interval_max_ms=cap_ms,
         ),
+        haste_ms=rng.choice((20, 200, 4_000)),
     )
 
 
@@ -156,3 +158,4 @@ def turn_knobs(scenario: Scenario) -> None:
     tcc.CHECK_BACK_ATTEMPT_MAX = scenario.attempt_max
     backoff.FORWARD = scenario.forward
     backoff.PHASE_TWO = scenario.phase_two
+    recovery.HASTE_MS = scenario.haste_ms

@@ -27,13 +27,14 @@ from coordinator.core.model import (
 )
 from coordinator.storage.memory import MemoryStore
 from tests.simulation import chaos, generators
-from tests.simulation.checks import Checks, Violation, undoable
+from tests.simulation.checks import Checks, undoable
 from tests.simulation.client import Client
 from tests.simulation.loop import Process, SimLoop
 from tests.simulation.node import EPOCH_MS, Node, SimClock
 from tests.simulation.participant import Participant
 from tests.simulation.rare import Rare
 from tests.simulation.scenario import Limits, draw, turn_knobs
+from tests.simulation.verdict import Violation
 
 STEP_MAX = 60_000
 """Callbacks of one schedule; more is a loop that does not pause."""

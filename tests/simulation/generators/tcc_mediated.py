@@ -11,9 +11,9 @@ from coordinator.core.model import (
     GlobalTransaction,
     TransactionRequest,
 )
-from tests.simulation.checks import Violation
 from tests.simulation.client import Client
 from tests.simulation.generators import business
+from tests.simulation.verdict import Violation
 
 if TYPE_CHECKING:
     from tests.simulation.node import Node
