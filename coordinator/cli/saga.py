@@ -13,6 +13,7 @@ from coordinator.cli.source import read_text
 
 if TYPE_CHECKING:
     from coordinator.config import ClientConfig
+    from coordinator.saga_yaml import Finding
     from protos.v1 import types_pb2
 
 Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Sagas in YAML.")]
@@ -26,7 +27,10 @@ app = typer.Typer(
 
 @app.command()
 def lint(files: Files, *, output_as: option.Output = None) -> None:
-    """Check saga definitions without a coordinator."""
+    """Check saga definitions without a coordinator.
+
+    Give the files of child sagas together with those that run them, in any order.
+    """
     config = option.client(output=output_as)
     results = _check(_texts(files))
     if config.output == "json":
@@ -34,7 +38,8 @@ def lint(files: Files, *, output_as: option.Output = None) -> None:
     else:
         for result, findings in results:
             for finding in findings:
-                output.line(finding)
+                for line in _lines(finding):
+                    output.line(line)
             if result["ok"]:
                 name, version = result["name"], result["version"]
                 output.line(f"{result['source']}: ok, {name} {version}")
@@ -53,15 +58,25 @@ def publish(
     """Check saga definitions and store them.
 
     The same text again changes nothing. Nothing is published when one file has
-    findings.
+    findings. Child sagas among the files are published before those that run them.
     """
     config = option.client(server, output_as, timeout)
     texts = _texts(files)
-    findings = [line for _, lines in _check(texts) for line in lines]
+    from coordinator import saga_yaml
+
+    # Which child sagas are published, the coordinator knows.
+    findings = [
+        finding
+        for _, found in _check(texts)
+        for finding in found
+        if finding.code != saga_yaml.Code.UNKNOWN_SAGA
+    ]
     if findings:
-        for line in findings:
-            output.note(line)
+        for finding in findings:
+            for line in _lines(finding):
+                output.note(line)
         raise typer.Exit(ExitCode.ENDED_OTHERWISE)
+    texts = [texts[at] for at in saga_yaml.children_first(text for _, text in texts)]
     from coordinator.cli import view
     from coordinator.cli.client import connected
     from protos.v1 import admin_pb2
@@ -169,13 +184,15 @@ def _texts(files: list[str]) -> list[tuple[str, str]]:
     return [(name, read_text("FILE", name)) for name in files]
 
 
-def _check(texts: list[tuple[str, str]]) -> list[tuple[dict[str, object], list[str]]]:
-    """Each file's result, and its findings as lines ``file:line:column: ...``."""
+def _check(
+    texts: list[tuple[str, str]],
+) -> "list[tuple[dict[str, object], tuple[Finding, ...]]]":
+    """Each file's result, and its findings."""
     from coordinator import saga_yaml
 
-    results: list[tuple[dict[str, object], list[str]]] = []
-    for name, text in texts:
-        definition, findings = saga_yaml.check(text, name)
+    results: list[tuple[dict[str, object], tuple[Finding, ...]]] = []
+    checked = saga_yaml.check_files(texts)
+    for (name, _), (definition, findings) in zip(texts, checked, strict=True):
         result: dict[str, object] = {
             "source": name,
             "ok": not findings,
@@ -193,8 +210,17 @@ def _check(texts: list[tuple[str, str]]) -> list[tuple[dict[str, object], list[s
                 for finding in findings
             ],
         }
-        results.append((result, [str(finding) for finding in findings]))
+        results.append((result, findings))
     return results
+
+
+def _lines(finding: "Finding") -> list[str]:
+    """A finding as compilers write it: where and what, and the line with a caret."""
+    if not finding.excerpt:
+        return [str(finding)]
+    text, caret = finding.excerpt.split("\n")
+    number = f"{finding.line:>5}"
+    return [str(finding), f"{number} | {text}", f"{' ' * len(number)} | {caret}"]
 
 
 def _input(text: str) -> bytes:

@@ -12,13 +12,26 @@ from coordinator.saga_yaml.steps import Written
 from coordinator.saga_yaml.times import Times
 
 Sagas: TypeAlias = Callable[[str, str], SagaDefinition | None]
-"""The published saga with this name and version, or ``None``."""
+"""The published saga with this name and version, or ``None``; may raise
+:class:`ChildRefused`."""
 
 NESTING_MAX: Final = 8
 BRANCH_ID_LENGTH_MAX: Final = 128
 
 _ITEM_LENGTH = len(f":{ITEMS_MAX - 1}")
 _FALLBACK_LENGTH = len(":fallback-1")
+
+
+class ChildRefused(Exception):
+    """A saga that is there cannot be run; the message goes on from its name.
+
+    Attributes:
+        code: of the finding.
+    """
+
+    def __init__(self, code: Code, message: str) -> None:
+        self.code = code
+        super().__init__(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +64,7 @@ class Children:
         self._name = name
         self._findings = findings
         self._facts: dict[int, Facts] = {}
-        self._found: dict[str, SagaDefinition | None] = {}
+        self._found: dict[str, SagaDefinition | ChildRefused] = {}
 
     def find(self, fields: Fields) -> SagaDefinition | None:
         """The saga that a step runs; what keeps it from being run is noted."""
@@ -65,21 +78,27 @@ class Children:
             self._findings.add(at, Code.REACHES_ITSELF, message)
             return None
         if written not in self._found:
-            found = self._sagas(name, version) if self._sagas else None
-            self._found[written] = found
+            self._found[written] = self._look_up(name, version)
         child = self._found[written]
-        if child is None:
-            message = f"the saga {name} {version} is not known here; "
-            self._findings.add(
-                at,
-                Code.UNKNOWN_SAGA,
-                message + "publish it first, or check its file together with this one",
-            )
-        elif self._name in self.facts(child).names:
+        if isinstance(child, ChildRefused):
+            self._findings.add(at, child.code, f"the saga {name} {version} {child}")
+            return None
+        if self._name in self.facts(child).names:
             message = f"the saga {self._name} would run itself: {written} reaches it"
             self._findings.add(at, Code.REACHES_ITSELF, message)
             return None
         return child
+
+    def _look_up(self, name: str, version: str) -> "SagaDefinition | ChildRefused":
+        try:
+            found = self._sagas(name, version) if self._sagas else None
+        except ChildRefused as refused:
+            return refused
+        return found or ChildRefused(
+            Code.UNKNOWN_SAGA,
+            "is not known here; publish it first, or check its file together with "
+            "this one",
+        )
 
     def facts(self, child: SagaDefinition) -> Facts:
         """What is known of a child saga; looked at once."""

@@ -2,10 +2,11 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Final, NoReturn
+from unicodedata import combining, east_asian_width
 
 from coordinator.core.errors import InvalidRequest
 
@@ -15,6 +16,8 @@ FINDINGS_MAX: Final = 100
 _COMPARISON_BUDGET = 200_000
 """Products of the lengths that are compared: about 20 ms for a whole text."""
 _SHOWN_MAX = 60
+_EXCERPT_MAX = 100
+_BEFORE_CARET = 70
 
 
 class Code(StrEnum):
@@ -68,6 +71,8 @@ class Finding:
         line: from 1.
         column: from 1, in characters.
         suggestion: what was probably meant, empty when nothing is likely.
+        excerpt: the line of the text, cut when it is long, and below it a caret
+            under the column.
     """
 
     code: str
@@ -76,6 +81,7 @@ class Finding:
     line: int
     column: int
     suggestion: str = ""
+    excerpt: str = field(default="", compare=False, repr=False)
 
     def __str__(self) -> str:
         hint = f"; did you mean {self.suggestion!r}?" if self.suggestion else ""
@@ -141,11 +147,44 @@ class Findings:
         placed = []
         for (at, code, message), suggestion in sorted(self._found.items()):
             line = bisect_right(starts, at)
-            column = at - starts[line - 1] + 1
+            start = starts[line - 1]
+            excerpt = _excerpt(self._text, start, at)
+            column = at - start + 1
             placed.append(
-                Finding(code.value, message, source, line, column, suggestion)
+                Finding(code.value, message, source, line, column, suggestion, excerpt)
             )
         return tuple(placed)
+
+
+def _excerpt(text: str, start: int, at: int) -> str:
+    """The line that begins at ``start``, with a caret under ``at``."""
+    end = text.find("\n", at)
+    end = len(text) if end < 0 else end
+    first = max(start, at - _BEFORE_CARET)
+    last = min(end, first + _EXCERPT_MAX)
+    before = ("..." if first > start else "") + _drawn(text[first:at])
+    after = _drawn(text[at:last]) + ("..." if last < end else "")
+    columns = sum(_columns(char) for char in before)
+    return f"{before}{after}".rstrip() + f"\n{' ' * columns}^"
+
+
+def _drawn(text: str) -> str:
+    """Each character as something that can be seen, or as a space."""
+    return "".join(
+        char
+        if char.isprintable()
+        else " "
+        if char == "\t"
+        else "\N{REPLACEMENT CHARACTER}"
+        for char in text
+    )
+
+
+def _columns(char: str) -> int:
+    """How wide a terminal draws it."""
+    if combining(char):
+        return 0
+    return 2 if east_asian_width(char) in "WF" else 1
 
 
 def shown(text: str) -> str:

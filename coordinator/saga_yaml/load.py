@@ -48,9 +48,7 @@ def check(
     sagas: Sagas | None = None,
 ) -> tuple[SagaDefinition | None, tuple[Finding, ...]]:
     """Like :func:`parse`, but the findings are returned; at most 100 of them."""
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    if not text.endswith("\n"):
-        text += "\n"
+    text = normalized(text)
     if len(text) > TEXT_BYTES_MAX or (
         len(text.encode(errors="surrogatepass")) > TEXT_BYTES_MAX
     ):
@@ -67,3 +65,9 @@ def check(
     except Halt:
         definition = None
     return definition, findings.placed(source)
+
+
+def normalized(text: str) -> str:
+    """The text with line breaks of one kind, the last one included."""
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return text if text.endswith("\n") else text + "\n"

@@ -28,12 +28,15 @@ def checked(monkeypatch):
     from coordinator import saga_yaml
     from coordinator.saga_yaml.findings import Finding
 
-    def check(text, source):
-        if text == "ok":
-            return SimpleNamespace(name="loan", version="1", digest="d1"), ()
-        return None, (Finding("SAGA010", text, source, 3, 5),)
+    def check_files(files):
+        return [
+            (None, (Finding("SAGA010", text, source, 3, 5),))
+            if text != "ok"
+            else (SimpleNamespace(name="loan", version="1", digest="d1"), ())
+            for source, text in files
+        ]
 
-    monkeypatch.setattr(saga_yaml, "check", check, raising=False)
+    monkeypatch.setattr(saga_yaml, "check_files", check_files)
 
 
 def write(path, text):
@@ -58,6 +61,56 @@ def test_lint_tells_place_code_and_message_of_all_findings(run, tmp_path, checke
         "good.yaml: ok, loan 1",
     ]
     assert run("saga", "lint", good).exit_code == 0
+
+
+PARENT = """\
+apiVersion: tercet/v1
+kind: Saga
+metadata: {name: parent, version: 1.0.0}
+steps:
+- {id: run, saga: child@1.0.0}
+"""
+CHILD = PARENT.replace("parent", "child").replace("saga: child@1.0.0", "call: a.b")
+
+
+def test_lint_draws_a_caret_under_the_column(run, tmp_path):
+    """The line of the text stands below, so that nobody has to open the file."""
+    bad = write(tmp_path / "bad.yaml", CHILD.replace("call:", "cal:"))
+    result = run("saga", "lint", bad)
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "bad.yaml:5:13: SAGA010 unknown key 'cal' in step; did you mean 'call'?",
+        "    5 | - {id: run, cal: a.b}",
+        "      |             ^",
+    ]
+
+
+def test_lint_finds_child_sagas_among_its_files(run, tmp_path):
+    """In any order; alone, a saga that runs another one cannot be judged."""
+    child = write(tmp_path / "child.yaml", CHILD)
+    parent = write(tmp_path / "parent.yaml", PARENT)
+    assert run("saga", "lint", parent, child).exit_code == 0
+    result = run("saga", "lint", parent)
+    assert result.exit_code == 1
+    assert "SAGA024" in result.stdout
+
+
+def test_publish_sends_child_sagas_first(ask, server, tmp_path):
+    """So that each is known when the next one needs it."""
+    child = write(tmp_path / "child.yaml", CHILD)
+    parent = write(tmp_path / "parent.yaml", PARENT)
+    server.answers["PublishSaga"] = published()
+    result = ask("saga", "publish", parent, child)
+    assert result.exit_code == 0, result.output
+    assert [request.source for _, request in server.asked] == [child, parent]
+
+
+def test_publish_lets_the_coordinator_look_for_child_sagas(ask, server, tmp_path):
+    """What is published already is not among the files."""
+    server.answers["PublishSaga"] = published("parent")
+    result = ask("saga", "publish", write(tmp_path / "parent.yaml", PARENT))
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "published parent 1 d1\n"
 
 
 def test_lint_as_json_has_stable_keys(run, tmp_path, checked):
