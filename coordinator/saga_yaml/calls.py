@@ -32,13 +32,13 @@ class Calls:
         self._attention_after = compensation.get("attentionAfter", int, ATTENTION_AFTER)
 
     def of(
-        self, step: Written, visible: Visible, *, is_endless: bool, goes_back: bool
+        self, step: Written, visible: Visible, *, is_endless: bool, is_undone: bool
     ) -> tuple[Call, ...]:
         """What the step calls first, and its fallbacks.
 
         Args:
             is_endless: it is asked until it succeeds.
-            goes_back: the saga may turn back after it.
+            is_undone: the saga may turn back after it.
         """
         calls: list[Call] = []
         for fields in step.calls():
@@ -47,27 +47,29 @@ class Calls:
                 self._findings.add(fields.at, Code.OVER_LIMIT, message)
                 break
             inherited = calls[0].input if calls else Constant({})
-            call = self._call(fields, inherited, visible)
+            node = fields.tree("input")
+            retry = self._policy(fields.fields("retry"), self._retry)
             if is_endless:
-                retry = replace(call.retry, attempt_max=0, non_retryable=frozenset())
-                call = replace(call, retry=retry)
-            if goes_back and fields.kind != "tcc":
-                undo = self._compensation(fields, call.timeout_ms, visible, step)
-                call = replace(call, compensation=undo)
-            calls.append(call)
+                retry = replace(retry, attempt_max=0, non_retryable=frozenset())
+            timeout_ms = fields.get("timeout", int, self._timeout_ms)
+            undo: Compensation | None = None
+            if is_undone and fields.kind != "tcc":
+                undo = self._compensation(fields, timeout_ms, visible, step)
+            calls.append(
+                Call(
+                    operation=fields.get(fields.kind, str, ""),
+                    input=self._expressions.template(node, visible)
+                    if node
+                    else inherited,
+                    retry=retry,
+                    timeout_ms=timeout_ms,
+                    kind=KINDS.get(fields.kind, KINDS["call"]),
+                    compensation=undo,
+                    expires_ms=fields.get("expiresIn", int, 0),
+                    pending_timeout_ms=fields.get("pendingTimeout", int, 0),
+                )
+            )
         return tuple(calls)
-
-    def _call(self, fields: Fields, inherited: Template, visible: Visible) -> Call:
-        node = fields.tree("input")
-        return Call(
-            operation=fields.get(fields.kind, str, ""),
-            input=self._expressions.template(node, visible) if node else inherited,
-            retry=self._policy(fields.fields("retry"), self._retry),
-            timeout_ms=fields.get("timeout", int, self._timeout_ms),
-            kind=KINDS.get(fields.kind, KINDS["call"]),
-            expires_ms=fields.get("expiresIn", int, 0),
-            pending_timeout_ms=fields.get("pendingTimeout", int, 0),
-        )
 
     def _compensation(
         self, call: Fields, timeout_ms: int, visible: Visible, step: Written

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 from coordinator.core.definition import (
     BranchKind,
+    Call,
     Constant,
     ForEach,
     Interpolation,
@@ -18,7 +20,7 @@ from coordinator.saga_yaml.calls import Calls
 from coordinator.saga_yaml.children import Children, Sagas
 from coordinator.saga_yaml.expressions import Expressions, Visible
 from coordinator.saga_yaml.findings import Code, Findings
-from coordinator.saga_yaml.graph import Graph, check_graph
+from coordinator.saga_yaml.graph import check_graph
 from coordinator.saga_yaml.language import (
     ITEMS_MAX,
     KINDS,
@@ -28,7 +30,7 @@ from coordinator.saga_yaml.language import (
 )
 from coordinator.saga_yaml.normal import with_digest
 from coordinator.saga_yaml.operations import check_operations
-from coordinator.saga_yaml.pivot import Pivot, check_pivot, find_pivot
+from coordinator.saga_yaml.pivot import check_pivot, find_pivot
 from coordinator.saga_yaml.shape import Fields, check_shape
 from coordinator.saga_yaml.steps import Written
 from coordinator.saga_yaml.times import Held, Times
@@ -66,25 +68,27 @@ class _Compiler:
         self._calls = Calls(saga.fields("defaults"), self._expressions, findings)
         name = saga.fields("metadata").get("name", str, "")
         self._children = Children(sagas, name, findings)
-
-    def compile(self) -> SagaDefinition | None:
-        saga, findings = self._saga, self._findings
         all_fields: list[Fields] = saga.get("steps", list, [])
-        graph = check_graph(all_fields, findings)
-        written = [
+        self._graph = graph = check_graph(all_fields, findings)
+        self._written = [
             Written(fields, step_id, self._children.find(fields))
             for fields, step_id in zip(all_fields, graph.ids, strict=True)
         ]
-        self._children.check_sizes(written)
-        pivot = find_pivot(written, graph)
-        check_pivot(written, pivot, graph, self._children, findings)
-        steps = tuple(self._step(step, graph, pivot) for step in written)
+        self._absent = frozenset(s.step_id for s in self._written if s.may_be_absent)
+        self._pivot = find_pivot(self._written, graph)
+
+    def compile(self) -> SagaDefinition | None:
+        saga, findings = self._saga, self._findings
+        self._children.check_sizes(self._written)
+        check_pivot(self._written, self._pivot, self._graph, self._children, findings)
+        steps = tuple(map(self._step, self._written))
         timeout_ms = saga.get("timeout", int, SAGA_TIMEOUT_MS)
-        if len(graph.order) == len(steps):
-            self._check_times(written, steps, graph, timeout_ms)
+        if len(self._graph.order) == len(steps):
+            self._check_times(steps, timeout_ms)
         output: Template | None = None
         if node := saga.tree("output"):
-            everything = Visible("the saga's output", graph.positions, ALL)
+            positions = self._graph.positions
+            everything = Visible("the saga's output", positions, ALL, self._absent)
             output = self._expressions.template(node, everything)
         if findings:
             return None
@@ -104,38 +108,41 @@ class _Compiler:
             )
         )
 
-    def _step(self, step: Written, graph: Graph, pivot: Pivot) -> Step:
-        fields, step_id = step.fields, step.step_id
-        goes_back = pivot.goes_back(step)
-        for call in step.calls():
-            check_operations(
-                call, self._operations, self._findings, is_undone=goes_back
-            )
-        ancestors = graph.ancestors.get(step_id, ALL)
-        visible = Visible(f"step {step_id!r}", graph.positions, ancestors)
+    def _step(self, step: Written) -> Step:
+        fields = step.fields
+        ancestors = self._graph.ancestors.get(step.step_id, ALL)
+        reader = f"step {step.step_id!r}"
+        visible = Visible(reader, self._graph.positions, ancestors, self._absent)
+        inside = replace(visible, has_item=step.is_list)
         kind = KINDS.get(step.kind, BranchKind.CALL)
-        called = kind in (BranchKind.CALL, BranchKind.TCC)
-        calls = self._calls.of(
-            step, visible, is_endless=pivot.is_endless(step), goes_back=goes_back
-        )
+        is_called = kind in (BranchKind.CALL, BranchKind.TCC)
         node = fields.tree("input")
         return Step(
-            step_id=step_id,
+            step_id=step.step_id,
             kind=kind,
-            needs=graph.needs.get(step_id, ()),
-            calls=calls if called else (),
+            needs=self._graph.needs.get(step.step_id, ()),
+            calls=self._called(step, inside) if is_called else (),
             child=step.child,
-            input=self._expressions.template(node, visible)
-            if node and not called
+            input=self._expressions.template(node, inside)
+            if node and not is_called
             else Constant({}),
             wait=self._wait(fields, visible),
             signal=fields.get("await", str, ""),
-            timeout_ms=0 if called else fields.get("timeout", int, 0),
+            timeout_ms=0 if is_called else fields.get("timeout", int, 0),
             condition=self._condition(fields, visible),
             for_each=self._for_each(fields, visible),
             optional=step.is_optional,
             pivot=fields.get("pivot", bool, default=False),
         )
+
+    def _called(self, step: Written, visible: Visible) -> tuple[Call, ...]:
+        is_undone = self._pivot.goes_back(step)
+        is_endless = self._pivot.is_endless(step)
+        for call in step.calls():
+            check_operations(
+                call, self._operations, self._findings, is_undone=is_undone
+            )
+        return self._calls.of(step, visible, is_endless=is_endless, is_undone=is_undone)
 
     def _wait(self, fields: Fields, visible: Visible) -> Template | None:
         if node := fields.tree("wait"):
@@ -179,16 +186,10 @@ class _Compiler:
             self._findings.add(node.at, Code.WRONG_TYPE, message)
         return template
 
-    def _check_times(
-        self,
-        written: list[Written],
-        steps: tuple[Step, ...],
-        graph: Graph,
-        timeout_ms: int,
-    ) -> None:
+    def _check_times(self, steps: tuple[Step, ...], timeout_ms: int) -> None:
         """Note what ends before the steps that it must outlast can have ended."""
         by_id = {step.step_id: step for step in steps}
-        times = Times(graph.order, by_id, self._children.times)
+        times = Times(self._graph.order, by_id, self._children.times)
         if times.longest_ms > timeout_ms:
             message = (
                 f"the saga's timeout {format_duration(timeout_ms)} is shorter than "
@@ -198,10 +199,10 @@ class _Compiler:
             )
             at = self._saga.place("timeout")
             self._findings.add(at, Code.TIMEOUT_TOO_SHORT, message)
-        for step in written:
+        for step in self._written:
             if step.child is not None:
                 self._check_child_timeout(step, step.child)
-        fields_of = {step.step_id: step for step in written}
+        fields_of = {step.step_id: step for step in self._written}
         for held in times.held:
             if held.spare_ms < 0:
                 self._note_held(fields_of[held.branch_id.partition(":")[0]], held)

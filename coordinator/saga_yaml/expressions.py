@@ -58,12 +58,15 @@ class Visible:
         reader: who reads, for messages.
         positions: every step of the saga, with its bit.
         allowed: the bits of the steps that may be read; -1 = all.
+        may_be_absent: steps that can end without an output: skipped by their
+            condition, or optional and failed.
         has_item: ``item`` and ``index`` are there.
     """
 
     reader: str
     positions: Mapping[str, int]
     allowed: int
+    may_be_absent: frozenset[str] = frozenset()
     has_item: bool = False
 
 

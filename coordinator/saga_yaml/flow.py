@@ -149,7 +149,12 @@ class FlowReader:
         return self._flow_plain(pos)
 
     def _flow_gap(self, pos: int) -> int:
-        return past(FLOW_GAP, self._text, pos)
+        text = self._text
+        if text[pos] == " ":
+            pos += 1
+        if text[pos] in " \t\n" or (text[pos] == "#" and text[pos - 1] in " \t\n"):
+            return past(FLOW_GAP, text, pos)
+        return pos
 
     def _flow_plain(self, pos: int) -> Node:
         text = self._text
@@ -159,6 +164,9 @@ class FlowReader:
         parts = [text[pos:end]]
         if text[end] == "{" and text[end - 1] == "$":
             return self._unquoted_expression(pos, end)
+        if text[end] in ",]}:":
+            self._pos = end
+            return self._plain(pos, parts[0])
         while text[behind := self._blanks(end)] == "\n":
             self._to_line_of_plain(behind)
             line_end = past(PLAIN_FLOW, text, self._pos)

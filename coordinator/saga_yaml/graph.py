@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 
 from coordinator.core.definition import find_cycle
 from coordinator.saga_yaml.findings import Code, Findings, shown
@@ -22,7 +21,6 @@ class Graph:
         positions: the place of each step in the order of the text.
         order: steps after what they need; empty when there is a cycle.
         ancestors: bits of the positions of all that a step needs, also through others.
-        is_whole: nothing of it was left out.
     """
 
     ids: tuple[str, ...]
@@ -49,7 +47,9 @@ def check_graph(steps: list[Fields], findings: Findings) -> Graph:
         if step_id and step_id not in needs:
             needs[step_id] = _needs(step, previous, positions, findings)
         previous = step_id
-    if cycle := find_cycle(needs):
+    order = _order(needs)
+    if len(order) < len(needs):
+        cycle = find_cycle(needs)
         circle = " -> ".join(cycle)
         if len(cycle) > _CYCLE_SHOWN_MAX:
             start = " -> ".join(cycle[: _CYCLE_SHOWN_MAX - 2])
@@ -58,7 +58,6 @@ def check_graph(steps: list[Fields], findings: Findings) -> Graph:
         at = steps[positions[cycle[0]]].place("needs")
         findings.add(at, Code.CYCLE, message)
         return Graph(ids, needs, positions, (), {})
-    order = tuple(TopologicalSorter(needs).static_order())
     ancestors: dict[str, int] = {}
     for step_id in order:
         bits = 0
@@ -66,6 +65,22 @@ def check_graph(steps: list[Fields], findings: Findings) -> Graph:
             bits |= ancestors[need] | 1 << positions[need]
         ancestors[step_id] = bits
     return Graph(ids, needs, positions, order, ancestors)
+
+
+def _order(needs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Steps after what they need; those in and behind a circle are left out."""
+    needed_by: dict[str, list[str]] = {step_id: [] for step_id in needs}
+    for step_id, ids in needs.items():
+        for need in ids:
+            needed_by[need].append(step_id)
+    waiting = {step_id: len(ids) for step_id, ids in needs.items()}
+    order = [step_id for step_id, count in waiting.items() if not count]
+    for done in order:
+        for step_id in needed_by[done]:
+            waiting[step_id] -= 1
+            if not waiting[step_id]:
+                order.append(step_id)
+    return tuple(order)
 
 
 def _id(step: Fields) -> str:

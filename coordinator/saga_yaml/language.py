@@ -320,7 +320,9 @@ def _fallback() -> Shape:
         "What it is called with; without it, what the step was to be called with.",
     )
     keys["timeout"] = _TIMEOUT
-    shape = Shape("fallback", keys, kinds=("call", "tcc"))
+    kinds = ("call", "tcc")
+    other = dict.fromkeys(KINDS.keys() - set(kinds), "it is a call or a tcc")
+    shape = Shape("fallback", keys, kinds, refused=other)
     keys["fallback"] = Key(shape, about)
     return shape
 
@@ -406,7 +408,6 @@ STEP: Final = Shape(
         "dependsOn": "the steps that must come before stand in 'needs'",
         "when": "the condition of a step is its 'if'",
         "undo": "how a step is undone is its 'compensate'",
-        "sleep": "a step that only takes time is a 'wait'",
     },
 )
 

@@ -7,7 +7,7 @@ definition that exists: a new element enters the normal form only where it is us
 
 import hashlib
 import json
-from dataclasses import replace
+from copy import copy
 from typing import assert_never
 
 from coordinator.core.backoff import RetryPolicy
@@ -50,7 +50,10 @@ def with_digest(definition: SagaDefinition) -> SagaDefinition:
     """The definition with the digest of its normal form."""
     text = json.dumps(normal_form(definition), sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return replace(definition, digest=f"sha256:{digest}")
+    # Not ``replace``: that would derive the whole graph anew, and prove it acyclic.
+    digested = copy(definition)
+    object.__setattr__(digested, "digest", f"sha256:{digest}")
+    return digested
 
 
 def _step(step: Step) -> JsonValue:

@@ -15,6 +15,7 @@ from coordinator.saga_yaml.findings import Code, Findings, shown
 from coordinator.saga_yaml.input_schema import check_schema
 from coordinator.saga_yaml.language import (
     IDENTIFIER,
+    KINDS,
     LABELS_MAX,
     METADATA_BYTES_MAX,
     Choice,
@@ -58,7 +59,8 @@ class Fields:
 
     def fields(self, key: str) -> "Fields":
         """A map inside; empty when it is not there."""
-        return self.get(key, Fields, Fields(self.at, MapNode(self.at)))
+        value = self.values.get(key)
+        return value if isinstance(value, Fields) else _nothing(self.at)
 
     def tree(self, key: str) -> Node | None:
         """The tree of an accepted entry."""
@@ -69,6 +71,10 @@ class Fields:
         """Where the value stands, or else the key, or else the map."""
         node = self.node.entries.get(key)
         return node.at if node else self.node.key_at.get(key, self.at)
+
+
+def _nothing(at: int) -> Fields:
+    return Fields(at, MapNode(at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +160,7 @@ def _unknown(name: str, at: int, shape: Shape, findings: Findings) -> str:
     if name in shape.refused:
         message = f"{shape.name} has no {name!r}: {shape.refused[name]}"
         findings.add(at, Code.UNKNOWN_KEY, message)
-        return ""
+        return shape.kinds[0] if name in KINDS else ""
     meant = findings.nearest(name, shape.keys)
     known = "" if meant else f"; known are {', '.join(shape.keys)}"
     message = f"unknown key {shown(name)} in {shape.name}{known}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from coordinator.core.definition import SagaDefinition
 from coordinator.saga_yaml.shape import Fields
+from coordinator.saga_yaml.tree import Scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,16 @@ class Written:
     def is_list(self) -> bool:
         """It is run for each item of a list."""
         return "forEach" in self.fields.node.entries
+
+    @property
+    def may_be_absent(self) -> bool:
+        """It can end without an output, and the saga goes on: skipped by its condition,
+        or optional and failed. A list has an output all the same: one without it.
+        """
+        condition = self.fields.tree("if")
+        if isinstance(condition, Scalar) and isinstance(condition.value, str):
+            return True
+        return self.is_optional and not self.is_list
 
     def calls(self) -> Iterator[Fields]:
         """What it calls first, then its fallbacks, each inside the one before."""

@@ -14,7 +14,6 @@ from coordinator.core.definition import (
     TemplateMap,
 )
 from coordinator.core.errors import InvalidRequest
-from coordinator.core.model import Operation, OperationKind
 from coordinator.saga_yaml import SagaRefused, check, parse
 
 ROOT = Path(__file__).parents[2]
@@ -442,66 +441,6 @@ def test_s10_a_compensation_may_read_its_own_step_and_output_any():
     assert codes(HEADER + STEP + f"  compensate: {{input: {own}}}\n") == []
     assert codes(HEADER + STEP + f"output: {own}\n") == []
     assert codes(HEADER + STEP + f"  input: {own}\n") == ["SAGA042"]
-
-
-def operation(name, kind=OperationKind.ACTION, *, compensable=False):
-    return Operation(name, kind, name.rpartition(".")[0], compensable)
-
-
-CATALOGUE = {
-    entry.name: entry
-    for entry in (
-        operation("bank.debit", compensable=True),
-        operation("bank.refund"),
-        operation("bank.hold", OperationKind.TCC),
-        operation("mail.send"),
-    )
-}
-
-
-@pytest.mark.parametrize(
-    ("call", "compensate", "expected"),
-    [
-        ("bank.debit", "", []),
-        ("bank.debit", "{call: bank.refund}", []),
-        ("bank.debit", "{call: bank.debit}", []),
-        ("bank.debit", "{timeout: 1s}", []),
-        ("bank.debit", "none", []),
-        ("mail.send", "none", []),
-        ("mail.send", "", ["SAGA022"]),
-        ("mail.send", "{timeout: 1s}", ["SAGA022"]),
-        ("mail.send", "{call: mail.send}", ["SAGA022"]),
-        ("mail.send", "{call: bank.refund}", ["SAGA023"]),
-        ("bank.debit", "{call: bank.refnd}", ["SAGA020"]),
-        ("bank.debit", "{call: bank.hold}", ["SAGA021"]),
-        ("bank.hold", "", ["SAGA021"]),
-        ("bank.debti", "", ["SAGA020"]),
-        ("nobody.knows", "{call: bank.refund}", ["SAGA020", "SAGA023"]),
-    ],
-)
-def test_operations_against_the_catalogue(call, compensate, expected):
-    """Known, of the right kind, and undone by the same participant."""
-    lines = ["- id: a", f"  call: {call}"]
-    if compensate:
-        lines.append(f"  compensate: {compensate}")
-
-    assert codes(steps(*lines), CATALOGUE) == expected
-
-
-def test_without_a_catalogue_operations_are_believed():
-    """A lint without a coordinator checks all but the catalogue, same digest."""
-    text = HEADER + STEP
-    assert parse(text).digest == parse(text, operations=CATALOGUE).digest
-    assert codes(steps("- {id: a, call: no.one}")) == []
-    foreign = "- {id: a, call: no.one, compensate: {call: mail.send}}"
-    assert codes(steps(foreign)) == ["SAGA023"]
-
-
-def test_an_operation_that_was_mistyped_has_a_suggestion():
-    """From the catalogue."""
-    (finding,) = check(steps("- {id: a, call: bank.debti}"), operations=CATALOGUE)[1]
-
-    assert finding.suggestion == "bank.debit"
 
 
 def test_a_long_circle_is_cut():

@@ -6,13 +6,53 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.saga_yaml import SagaRefused, parse
-from tests.saga_yaml.test_definition import CATALOGUE, HEADER, LOAN, STEP
+from tests.saga_yaml.sagas import OPERATIONS, Published
+from tests.saga_yaml.test_definition import HEADER, LOAN, STEP
+from tests.saga_yaml.test_elements import CHILD
+
+PUBLISHED = Published(CHILD)
+ALL_ELEMENTS = """\
+apiVersion: tercet/v1
+kind: Saga
+metadata: {name: loan, version: 1.0.0}
+timeout: 1h
+steps:
+- id: reserve
+  tcc: bank.hold
+  expiresIn: 30m
+  pendingTimeout: 5m
+- id: each
+  forEach: ${input.items}
+  maxParallel: 3
+  call: bank.debit
+  input: {item: "${item}", at: "${index}"}
+  compensate: {call: bank.refund, input: {x: "${steps.each.output.id}"}}
+- id: ask
+  if: ${input.big}
+  await: approved
+  timeout: 5m
+  optional: true
+- id: rest
+  needs: [each, ask]
+  wait: 5s
+- {id: run, saga: child@1.0.0, input: "${input}"}
+- id: pay
+  pivot: true
+  call: bank.debit
+  fallback: {call: bank.refund, fallback: {call: mail.send}}
+- {id: thank, optional: true, call: mail.send}
+"""
+
+
+def test_the_saga_that_is_mutated_is_right():
+    """Else its mutations would prove little."""
+    assert parsed(ALL_ELEMENTS)[1] == ()
 
 
 def parsed(text, operations=None):
     """The definition or the findings; any other error comes through."""
     try:
-        return parse(text, operations=operations), ()
+        return parse(text, operations=operations, sagas=PUBLISHED), ()
     except SagaRefused as refusal:
         return None, refusal.findings
 
@@ -43,6 +83,16 @@ PIECES = st.sampled_from(
         "\x00",
         "é",
         "- id: x\n  call: a.b\n",
+        "- {id: y, wait: 1s}\n",
+        "  await: it\n",
+        "  tcc: bank.hold\n  expiresIn: 1s\n",
+        "  saga: child@1.0.0\n",
+        "  pivot: true\n",
+        "  optional: true\n",
+        "  if: ${input.a}\n",
+        "  forEach: [1, 2]\n  maxParallel: 1\n",
+        "  fallback: {call: a.b}\n",
+        "${item.a}",
     ]
 )
 
@@ -52,7 +102,7 @@ PIECES = st.sampled_from(
 def test_random_text_raises_nothing_but_a_refusal(text):
     """Whatever is typed, the answer is a definition or findings with places."""
     for candidate in (text, HEADER + STEP + "  input:\n    " + text):
-        definition, findings = parsed(candidate, CATALOGUE)
+        definition, findings = parsed(candidate, OPERATIONS)
         assert bool(findings) is (definition is None)
         assert all(f.line >= 1 and f.column >= 1 for f in findings)
 
@@ -62,7 +112,7 @@ def test_random_text_raises_nothing_but_a_refusal(text):
 def test_mutated_sagas_raise_nothing_but_a_refusal(seed, pieces):
     """A saga with parts cut out, doubled, moved or replaced is answered as well."""
     choose = random.Random(seed)
-    text = LOAN
+    text = choose.choice([LOAN, ALL_ELEMENTS])
     for piece in pieces:
         start = choose.randrange(len(text))
         end = min(len(text), start + choose.choice([0, 1, 2, 5, 40]))
