@@ -21,6 +21,7 @@ from coordinator.saga_yaml.children import Children, Sagas
 from coordinator.saga_yaml.expressions import Expressions, Visible
 from coordinator.saga_yaml.findings import Code, Findings
 from coordinator.saga_yaml.graph import check_graph
+from coordinator.saga_yaml.input_schema import find_template_problems
 from coordinator.saga_yaml.language import (
     ITEMS_MAX,
     KINDS,
@@ -117,15 +118,18 @@ class _Compiler:
         kind = KINDS.get(step.kind, BranchKind.CALL)
         is_called = kind in (BranchKind.CALL, BranchKind.TCC)
         node = fields.tree("input")
+        child_input: Template = Constant({})
+        if node and not is_called:
+            child_input = self._expressions.template(node, inside)
+        if step.child is not None:
+            self._check_child_input(step, step.child, child_input)
         return Step(
             step_id=step.step_id,
             kind=kind,
             needs=self._graph.needs.get(step.step_id, ()),
             calls=self._called(step, inside) if is_called else (),
             child=step.child,
-            input=self._expressions.template(node, inside)
-            if node and not is_called
-            else Constant({}),
+            input=child_input,
             wait=self._wait(fields, visible),
             signal=fields.get("await", str, ""),
             timeout_ms=0 if is_called else fields.get("timeout", int, 0),
@@ -143,6 +147,14 @@ class _Compiler:
                 call, self._operations, self._findings, is_undone=is_undone
             )
         return self._calls.of(step, visible, is_endless=is_endless, is_undone=is_undone)
+
+    def _check_child_input(
+        self, step: Written, child: SagaDefinition, template: Template
+    ) -> None:
+        at = step.fields.place("input" if "input" in step.fields.values else "saga")
+        for problem in find_template_problems(child.input_schema, template):
+            message = f"the saga {child.name} cannot be run with this: {problem}"
+            self._findings.add(at, Code.WRONG_INPUT, message)
 
     def _wait(self, fields: Fields, visible: Visible) -> Template | None:
         if node := fields.tree("wait"):

@@ -8,7 +8,13 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from coordinator.core.definition import JsonValue
+from coordinator.core.definition import (
+    Constant,
+    JsonValue,
+    Template,
+    TemplateList,
+    TemplateMap,
+)
 from coordinator.saga_yaml.findings import Code, Findings, shown
 from coordinator.saga_yaml.language import KEYWORDS
 from coordinator.saga_yaml.tree import Broken, ListNode, MapNode, Node, Scalar
@@ -139,10 +145,43 @@ def find_input_problems(schema: str, value: JsonValue) -> tuple[str, ...]:
     return tuple(problems[:PROBLEMS_MAX])
 
 
+class _Anything(str):
+    """Stands for what an expression will yield: right wherever it stands."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = str.__hash__
+
+
+def find_template_problems(schema: str, template: Template) -> tuple[str, ...]:
+    """What is wrong with a template for every value that its expressions may yield.
+
+    Like :func:`find_input_problems`; what is known only at run time is taken as right.
+    """
+    return find_input_problems(schema, _known_part(template))
+
+
+def _known_part(template: Template) -> JsonValue:
+    match template:
+        case Constant(value):
+            return value
+        case TemplateList(items):
+            return [_known_part(item) for item in items]
+        case TemplateMap(entries):
+            return {name: _known_part(item) for name, item in entries}
+        case _:
+            return _Anything()
+
+
 def _validate(
     schema: JsonValue, value: JsonValue, path: str, problems: list[str]
 ) -> None:
     if not isinstance(schema, dict) or len(problems) >= PROBLEMS_MAX:
+        return
+    if isinstance(value, _Anything):
         return
     names = schema.get("type", list(_TYPES))
     names = names if isinstance(names, list) else [names]

@@ -206,6 +206,38 @@ def test_a_child_must_be_known():
     assert "check its file together with this one" in finding.message
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("{n: 1, to: '${input.x}'}", []),
+        ("{n: '${input.n}', to: 'at ${input.x}', tags: [b, '${input.t}']}", []),
+        ("'${input.all}'", []),
+        ("{n: 1}", ["input.to is missing"]),
+        ("{n: 0, to: x}", ["input.n must be at least 1"]),
+        ("{n: one, to: x}", ["input.n must be integer, not string"]),
+        ("{n: 1, to: x, tags: [1, '${input.t}']}", ["input.tags[0] must be string"]),
+        ("{n: 1, to: x, more: '${input.x}'}", ["input has no field 'more'"]),
+        ("{n: 1, to: x, pair: ['${input.x}', 2]}", []),
+        ("{n: 1, to: x, pair: ['${input.x}', 3]}", ["input.pair must be '[1, 2]'"]),
+        ("", ["input.n is missing", "input.to is missing"]),
+    ],
+)
+def test_what_a_child_is_given_fits_its_schema(given, expected):
+    """As far as it is known before anything runs."""
+    schema = (
+        "input: {schema: {required: [n, to], additionalProperties: false, properties: "
+        "{n: {type: integer, minimum: 1}, to: {type: string}, "
+        "tags: {items: {type: string}}, pair: {const: [1, 2]}}}}\n"
+    )
+    child = saga("id: a, call: bank.debit", name="strict", rest=schema)
+    given = f", input: {given}" if given else ""
+    findings = found(saga(f"id: a, saga: strict@1.0.0{given}"), child)
+
+    assert [finding.code for finding in findings] == ["SAGA026"] * len(expected)
+    for finding, problem in zip(findings, expected, strict=True):
+        assert problem in finding.message
+
+
 def test_each_child_is_asked_for_once():
     """However many steps run it."""
     asked = []
