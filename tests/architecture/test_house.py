@@ -28,6 +28,7 @@ PURE = frozenset(
         "collections.abc",
         "dataclasses",
         "enum",
+        "functools",
         "json",
         "operator",
         "re",

@@ -28,12 +28,16 @@ from coordinator.core.events import (
     Paused,
     Resumed,
     RetryRequested,
+    SignalReceived,
+    StepRefused,
+    StepSkipped,
     StepStarted,
 )
 from coordinator.core.evolution import BRANCH_MOVES, STATUS_MOVES, evolve, fold
 from coordinator.core.model import (
     NO_PAYLOAD,
     UNDER_WAY,
+    BranchSpec,
     BranchStatus,
     Decision,
     GlobalTransaction,
@@ -447,3 +451,118 @@ def test_machine_offers_the_same_fold() -> None:
     assert machine.evolve is evolve
     assert machine.fold is fold
     assert after(TCC).request.mode is Mode.TCC
+
+
+def of(kind: BranchKind) -> BranchSpec:
+    return replace(spec("a"), kind=kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "due_at"),
+    [
+        (BranchKind.CALL, BranchStatus.RUNNING, 5),
+        (BranchKind.TCC, BranchStatus.TRYING, 5),
+        (BranchKind.WAIT, BranchStatus.WAITING, 9),
+        (BranchKind.AWAIT, BranchStatus.WAITING, 9),
+        (BranchKind.SAGA, BranchStatus.WAITING, 9),
+        (BranchKind.FOR_EACH, BranchStatus.WAITING, 9),
+    ],
+)
+def test_kind_decides_what_a_started_step_does(
+    kind: BranchKind, status: BranchStatus, due_at: int
+) -> None:
+    """A participant is asked at once; what asks nobody waits for its time."""
+    branch = after(SAGA, StepStarted(of(kind), 5, 9)).branches["a"]
+
+    assert (branch.status, branch.due_at) == (status, due_at)
+
+
+def test_skipped_and_refused_steps_are_done() -> None:
+    """A stuck one waits for a person, with no time of its own."""
+    skipped = after(SAGA, StepSkipped(of(BranchKind.CALL), 5)).branches["a"]
+    refused = after(SAGA, StepRefused(of(BranchKind.CALL), "X", "why", 5)).branches["a"]
+    stuck = after(
+        SAGA, StepRefused(of(BranchKind.CALL), "X", "why", 5, stuck=True)
+    ).branches["a"]
+
+    assert (skipped.status, skipped.finished_at) == (BranchStatus.SKIPPED, 5)
+    assert (refused.status, refused.error_code) == (BranchStatus.REFUSED, "X")
+    assert (refused.error_text, refused.finished_at) == ("why", 5)
+    assert (stuck.status, stuck.due_at) == (BranchStatus.WAITING, None)
+    assert stuck.finished_at is None
+
+
+def test_signal_is_a_branch_that_is_done() -> None:
+    """Under a name that no step has; once."""
+    came = SignalReceived("go", Payload(b"1"), 5)
+    branch = after(SAGA, came).branches[":signal:go"]
+
+    assert branch.spec.kind is BranchKind.SIGNAL
+    assert (branch.status, branch.output) == (BranchStatus.SUCCEEDED, Payload(b"1"))
+    assert (branch.started_at, branch.finished_at) == (5, 5)
+    with pytest.raises(IllegalTransition, match="exists already"):
+        after(SAGA, came, came)
+
+
+def test_commit_of_a_saga_turns_its_reservations() -> None:
+    """Nothing else; one that is made later is confirmed at once (T4)."""
+    reserved = (SAGA, StepStarted(of(BranchKind.TCC), 1))
+    tx = after(*reserved, TRIED, COMMIT)
+    late = after(*reserved, COMMIT, TRIED)
+
+    assert (tx.status, tx.decision) == (Status.RUNNING, Decision.COMMIT)
+    for each in (tx, late):
+        assert each.branches["a"].status is BranchStatus.CONFIRMING
+        assert each.branches["a"].due_at is not None
+        assert list(each.open) == ["a"]
+    assert after(*reserved, COMMIT).branches["a"].status is BranchStatus.TRYING
+    done = after(*reserved, TRIED, COMMIT, AllStepsDone(4))
+    assert done.status is Status.CONFIRMING
+
+
+def test_reservation_has_its_time_until_it_is_decided_upon() -> None:
+    """Counted from its start."""
+    held = replace(of(BranchKind.TCC), expires_ms=100)
+    tx = after(SAGA, StepStarted(held, 1), TRIED)
+
+    assert tx.branches["a"].due_at == 101
+    assert list(tx.open) == ["a"]
+    assert after(SAGA, StepStarted(of(BranchKind.TCC), 1), TRIED).open == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "due_at"),
+    [
+        (BranchKind.CALL, BranchStatus.COMPENSATING, 4),
+        (BranchKind.TCC, BranchStatus.CANCELLING, 4),
+        (BranchKind.SAGA, BranchStatus.COMPENSATING, None),
+        (BranchKind.FOR_EACH, BranchStatus.COMPENSATING, None),
+    ],
+)
+def test_kind_decides_how_a_step_goes_back(
+    kind: BranchKind, status: BranchStatus, due_at: int | None
+) -> None:
+    """Members go back for their group; what is given up says why."""
+    undo = CompensationStarted("a", NO_PAYLOAD, 4, "LATE", "too late")
+    branch = after(SAGA, StepStarted(of(kind), 1), undo).branches["a"]
+
+    assert (branch.status, branch.due_at) == (status, due_at)
+    assert (branch.error_code, branch.error_text) == ("LATE", "too late")
+
+
+def test_what_is_abandoned_may_say_why() -> None:
+    """Otherwise what went wrong last stays."""
+    failed = (SAGA, STARTED, AttemptFailed("a", 1, 2, "TIMEOUT", "late"))
+    plain = after(*failed, BranchAbandoned("a", 3)).branches["a"]
+    given_up = after(*failed, BranchAbandoned("a", 3, "USED_UP", "no")).branches["a"]
+
+    assert (plain.error_code, plain.error_text) == ("TIMEOUT", "late")
+    assert (given_up.error_code, given_up.error_text) == ("USED_UP", "no")
+
+
+def test_hastening_leaves_time_alone() -> None:
+    """A timer, a reservation and a wait end when they end."""
+    timer = StepStarted(replace(of(BranchKind.WAIT), branch_id="w"), 1, 500)
+    tx = after(SAGA, timer, RetryRequested("alice", "hurry", 9))
+
+    assert tx.branches["w"].due_at == 500

@@ -1,13 +1,17 @@
 """Promises of what ``${ }`` yields."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
 from coordinator.core.definition import (
+    Computed,
     Constant,
     Interpolation,
     JsonValue,
+    Program,
     Reference,
     Template,
     TemplateList,
@@ -15,6 +19,7 @@ from coordinator.core.definition import (
 )
 from coordinator.core.expressions import (
     ExpressionFailed,
+    Item,
     Scope,
     evaluate,
     from_payload,
@@ -186,3 +191,58 @@ def test_evaluating_changes_nothing_that_is_stored() -> None:
     first["gid"] = "changed"
 
     assert evaluate(ref("saga.gid"), stored) == "s-1"
+
+
+def computed(program: Program, *reads: str) -> Computed:
+    return Computed("a program", reads, program)
+
+
+def test_program_is_handed_the_roots_and_the_outputs_that_there_are() -> None:
+    """Only of the steps that it names, decoded."""
+    seen: list[object] = []
+    outputs = {"a": to_payload({"n": 1}), "b": to_payload(2)}
+    with_item = replace(scope(4, **outputs), item=Item("x", 3))
+
+    def program(values: Mapping[str, JsonValue]) -> JsonValue:
+        seen.append(values)
+        return len(seen)
+
+    assert evaluate(computed(program, "a", "none"), scope(4, **outputs)) == 1
+    assert evaluate(computed(program), with_item) == 2
+    saga = {"gid": "s-1", "startedAt": 7}
+    assert seen == [
+        {"input": 4, "saga": saga, "steps": {"a": {"output": {"n": 1}}}},
+        {"input": 4, "saga": saga, "steps": {}, "item": "x", "index": 3},
+    ]
+
+
+def fails(values: Mapping[str, JsonValue]) -> JsonValue:
+    raise ExpressionFailed("division by zero")
+
+
+def test_failure_of_a_program_names_its_source() -> None:
+    """And what went wrong; inside text as well."""
+    for template in (computed(fails), Interpolation(("x ", computed(fails)))):
+        with pytest.raises(ExpressionFailed) as failure:
+            evaluate(template, scope())
+        assert str(failure.value) == "${a program}: division by zero"
+
+
+def test_item_and_index_are_read_where_they_are() -> None:
+    """Nowhere else is there such a value."""
+    here = replace(scope(), item=Item({"sku": "a"}, 3))
+
+    assert evaluate(ref("item.sku"), here) == "a"
+    assert evaluate(ref("index"), here) == 3
+    for path in ("item", "index", "nobody"):
+        with pytest.raises(ExpressionFailed, match="no such value"):
+            evaluate(ref(path), scope())
+
+
+def test_lenient_reader_gets_null_for_what_fails() -> None:
+    """Part by part, so that the rest is there."""
+    lenient = replace(scope(), is_lenient=True)
+    template = TemplateMap((("a", ref("input.nobody")), ("b", ref("input.count"))))
+
+    assert evaluate(template, lenient) == {"a": None, "b": 3}
+    assert evaluate(computed(fails), lenient) is None

@@ -14,6 +14,7 @@ from coordinator.core.model import (
     Phase,
     Status,
     TransactionRequest,
+    is_open,
     participant_of,
 )
 from tests.core.world import spec, tcc_request
@@ -87,3 +88,17 @@ def test_what_holds_when_nothing_is_said() -> None:
     assert operation.compensable is False
     tx = GlobalTransaction(request, Status.TRYING)
     assert (tx.updated_at, tx.finished_at, tx.paused_at) == (0, None, None)
+
+
+def test_open_branches_are_derived_unless_they_are_known() -> None:
+    """What is expected or due at a known time; a copy keeps what it was given."""
+    trying = Branch(spec("a"), BranchStatus.TRYING)
+    held = Branch(spec("b"), BranchStatus.TRIED, due_at=7)
+    done = Branch(spec("c"), BranchStatus.TRIED)
+    branches = {"a": trying, "b": held, "c": done}
+
+    assert [is_open(branch) for branch in branches.values()] == [True, True, False]
+    tx = GlobalTransaction(tcc_request(), Status.TRYING, branches=branches)
+    assert list(tx.open) == ["a", "b"]
+    known = GlobalTransaction(tcc_request(), Status.TRYING, branches=branches, open={})
+    assert known.open == {}

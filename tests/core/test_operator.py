@@ -3,6 +3,7 @@
 import pytest
 
 from coordinator.core import machine
+from coordinator.core.definition import BranchKind, Step
 from coordinator.core.errors import NotFound, PreconditionFailed
 from coordinator.core.events import RetryRequested
 from coordinator.core.inputs import (
@@ -198,3 +199,13 @@ def test_retry_now_is_a_fact_with_its_author(play: Play) -> None:
         RetryRequested("ops", "it is back", 5),
     )
     assert play.asked() == {("a", "CONFIRM"), ("b", "CONFIRM")}
+
+
+def test_group_is_not_settled_by_hand() -> None:
+    """Its members are (T8)."""
+    child = Step("c", BranchKind.SAGA, (), child=definition(step("x")))
+    play = Play.begin(Submit(saga_request(), definition(child)))
+    play.happen(CancelByOperator("alice", "no"))
+
+    with pytest.raises(PreconditionFailed, match="settle each of its members"):
+        play.happen(Resolve("c", "alice", "by cheque"))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from coordinator.core import tcc
-from coordinator.core.errors import PreconditionFailed
+from coordinator.core.errors import InvalidRequest, PreconditionFailed
 from coordinator.core.inputs import (
     Begin,
     BranchReplied,
@@ -13,6 +13,7 @@ from coordinator.core.inputs import (
     Confirm,
     Pending,
     Register,
+    Signal,
     Try,
     Unknown,
     Woken,
@@ -152,3 +153,11 @@ def test_late_branch_is_told_why_it_cannot_join() -> None:
     asked.now = DEADLINE
     asked.happen(Woken())
     assert "past its deadline, its initiator is being asked" in told(asked)
+
+
+def test_signal_is_for_sagas() -> None:
+    """A TCC transaction awaits nothing by name."""
+    play = Play.begin(Begin(tcc_request(), (spec("a"),)))
+
+    with pytest.raises(InvalidRequest, match="awaits no signals"):
+        play.happen(Signal("go"))

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from coordinator.core.backoff import RetryPolicy
 from coordinator.core.definition import Constant
-from coordinator.core.errors import IllegalTransition
+from coordinator.core.errors import IllegalTransition, InvariantViolated
 from coordinator.core.inputs import Cancel, Refused, Resolve, Unknown
 from coordinator.core.model import BranchStatus, Status
 from coordinator.core.place import Place, place_of
@@ -305,3 +306,43 @@ def test_compensation_input_of_an_item_reads_its_item() -> None:
         "a:1": b"1",
     }
     assert isinstance(place_of(play.tx, "a:1"), Place)
+
+
+def test_saga_does_not_turn_back_while_its_pivot_is_out() -> None:
+    """Only a definition that was never checked gets there (S5)."""
+    play = submit(pivot("pay"), step("beside"))
+
+    with pytest.raises(InvariantViolated, match="S5: turned back"):
+        play.answer("beside", Refused("NO"))
+
+
+def test_first_choice_of_unknown_outcome_is_given_up_alone() -> None:
+    """With its compensation's own input; an optional one without any is abandoned."""
+    first = step("a", undo_input=reference("input.amount"))
+    play = submit(with_fallback(first, step("x")), data=b'{"amount": 3}')
+    for _ in range(5):
+        play.answer("a", Unknown("TIMEOUT"))
+    assert play.due()["a"].input.data == b"3"
+
+    child = definition(child_step("in", child=definition(step("x"))), step("y", "in"))
+    play = submit(child_step("out", child=child, optional=True))
+    play.answer("out:in:x")
+    play.answer("out:y", Refused("NO"))
+    assert play.asked() == {("out:in:x", "COMPENSATION")}
+    play.answer("out:in:x")
+    assert play.tx.status is Status.COMPLETED
+
+
+def test_undo_beside_a_running_child_leaves_it_alone() -> None:
+    """Only the group that was given up goes back."""
+    inner = definition(
+        call_step("o", optional=True, calls=step("o", retry=RetryPolicy(1)).calls),
+        step("x", "o"),
+    )
+    play = submit(child_step("c", child=inner))
+    play.answer("c:o", Unknown("TIMEOUT"))
+    assert play.asked() == {("c:o", "COMPENSATION"), ("c:x", "ACTION")}
+    play.answer("c:o")
+    assert play.asked() == {("c:x", "ACTION")}
+    play.answer("c:x")
+    assert play.tx.status is Status.COMPLETED
