@@ -45,6 +45,7 @@ class PublishedSagas:
         self._latest: _Cache[tuple[str, str], tuple[SagaDefinition, Milliseconds]] = (
             _Cache()
         )
+        self._operations_named: _Cache[tuple[str, str], frozenset[str]] = _Cache()
         self._publications = 0
 
     async def get(self, namespace: str, digest: str) -> SagaDefinition:
@@ -101,6 +102,23 @@ class PublishedSagas:
             )
         return stored
 
+    async def operations_of(self, stored: StoredDefinition) -> frozenset[str]:
+        """The operations that a published saga names; none, if its text is of a
+        release that this one cannot read.
+        """
+        key = (stored.namespace, stored.digest)
+        named = self._operations_named.get(key)
+        if named is None:
+            definition = self._by_digest.get(key)
+            try:
+                if definition is None:
+                    definition = await asyncio.to_thread(_compile, stored)
+                named = _operations_of(definition)
+            except NotFound:
+                named = frozenset()
+            self._operations_named.put(key, named)
+        return named
+
     async def publish(self, namespace: str, text: str, source: str) -> StoredDefinition:
         """Check a saga against the catalogue and store it; durable on return.
 
@@ -142,22 +160,33 @@ class PublishedSagas:
         key = (stored.namespace, stored.digest)
         definition = self._by_digest.get(key)
         if definition is None:
-            try:
-                definition = saga_yaml.parse(stored.text, stored.name)
-            except InvalidRequest as problem:
-                raise NotFound(
-                    f"The stored text of saga {stored.name} {stored.version} cannot be "
-                    f"read by this release: {problem}",
-                    reason="DEFINITION_UNREADABLE",
-                ) from problem
-            # Its identity is what it was published under, also if this release
-            # computes digests in another way.
-            definition = replace(definition, digest=stored.digest)
+            definition = _compile(stored)
             self._by_digest.put(key, definition)
         self._by_version.put(
             (stored.namespace, stored.name, stored.version), definition
         )
         return definition
+
+
+def _compile(stored: StoredDefinition) -> SagaDefinition:
+    try:
+        definition = saga_yaml.parse(stored.text, stored.name)
+    except InvalidRequest as problem:
+        raise NotFound(
+            f"The stored text of saga {stored.name} {stored.version} cannot be "
+            f"read by this release: {problem}",
+            reason="DEFINITION_UNREADABLE",
+        ) from problem
+    # Its identity is what it was published under, also if this release computes
+    # digests in another way.
+    return replace(definition, digest=stored.digest)
+
+
+def _operations_of(definition: SagaDefinition) -> frozenset[str]:
+    """Every operation that a run of the saga may call."""
+    named = {step.operation for step in definition.steps}
+    undo = (step.compensation for step in definition.steps)
+    return frozenset(named | {u.operation for u in undo if u is not None})
 
 
 class _Cache(Generic[K, V]):

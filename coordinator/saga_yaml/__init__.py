@@ -2,7 +2,7 @@
 
 from coordinator.saga_yaml.findings import Code, Finding, SagaRefused
 from coordinator.saga_yaml.input_schema import find_input_problems
-from coordinator.saga_yaml.load import check, parse
+from coordinator.saga_yaml.load import check, parse, read_data
 from coordinator.saga_yaml.normal import normal_form
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "find_input_problems",
     "normal_form",
     "parse",
+    "read_data",
 ]

@@ -138,9 +138,11 @@ def check_operations(
         if not undo:
             return
     if known and known.kind is OperationKind.ACTION and not known.compensable:
+        undo = known.compensation or "..."
         message = (
             f"{operation} brings no compensation of its own; say how the step is "
-            "undone (compensate: {call: ...}), or that nothing is (compensate: none)"
+            f"undone (compensate: {{call: {undo}}}), or that nothing is "
+            "(compensate: none)"
         )
         findings.add(step.place("call"), Code.NO_COMPENSATION, message)
 

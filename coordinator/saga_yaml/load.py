@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from coordinator.core.definition import SagaDefinition
+from coordinator.core.definition import JsonValue, SagaDefinition
 from coordinator.core.model import Operation
 from coordinator.saga_yaml.compiler import compile_saga
 from coordinator.saga_yaml.findings import (
@@ -13,6 +13,7 @@ from coordinator.saga_yaml.findings import (
     SagaRefused,
 )
 from coordinator.saga_yaml.reader import TEXT_BYTES_MAX, read
+from coordinator.saga_yaml.tree import to_json
 
 
 def parse(
@@ -43,9 +44,7 @@ def check(
     operations: Mapping[str, Operation] | None = None,
 ) -> tuple[SagaDefinition | None, tuple[Finding, ...]]:
     """Like :func:`parse`, but the findings are returned; at most 100 of them."""
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    if not text.endswith("\n"):
-        text += "\n"
+    text = _tidy(text)
     if len(text) > TEXT_BYTES_MAX or (
         len(text.encode(errors="surrogatepass")) > TEXT_BYTES_MAX
     ):
@@ -62,3 +61,25 @@ def check(
     except Halt:
         definition = None
     return definition, findings.placed(source)
+
+
+def read_data(text: str, source: str) -> JsonValue:
+    """What a YAML or JSON text says, of whatever kind of thing.
+
+    Raises ``SagaRefused`` with all that is wrong with it as a text.
+    """
+    text = _tidy(text)
+    findings = Findings(text)
+    try:
+        root = read(text, findings)
+    except Halt:
+        root = None
+    if findings:
+        raise SagaRefused(findings.placed(source))
+    return to_json(root) if root is not None else None
+
+
+def _tidy(text: str) -> str:
+    """With line feeds alone, the last line ended too."""
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return text if text.endswith("\n") else text + "\n"

@@ -1,6 +1,7 @@
 """From text to definition: what is accepted, what it becomes, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -471,6 +472,15 @@ def test_without_a_catalogue_operations_are_believed():
     assert codes(steps("- {id: a, call: no.one}")) == []
     foreign = "- {id: a, call: no.one, compensate: {call: mail.send}}"
     assert codes(steps(foreign)) == ["SAGA023"]
+
+
+def test_the_operation_that_undoes_another_is_named():
+    """What the catalogue knows of it can be copied from the finding."""
+    undone = replace(CATALOGUE["mail.send"], compensation="mail.recall")
+    catalogue = {**CATALOGUE, "mail.send": undone}
+    (finding,) = check(steps("- {id: a, call: mail.send}"), operations=catalogue)[1]
+
+    assert "compensate: {call: mail.recall}" in finding.message
 
 
 def test_an_operation_that_was_mistyped_has_a_suggestion():
