@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from coordinator import telemetry
+from coordinator.api.absence import AbsenceWatch
 from coordinator.api.catalogue import Catalogue
 from coordinator.api.definitions import PublishedSagas
 from coordinator.api.limits import Limits
 from coordinator.api.server import build_server
+from coordinator.api.usage import Usage
 from coordinator.clock import SystemClock
 from coordinator.config import ServeConfig
 from coordinator.core.errors import StoreUnavailable
@@ -86,15 +88,23 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
             store=store, engine=engine, leases=leases, clock=clock, node_id=node_id
         )
         sweeping = asyncio.create_task(sweeper.run())
+        watch = AbsenceWatch(
+            catalogue=catalogue,
+            dispatcher=dispatcher,
+            usage=Usage(store, sagas),
+            clock=clock,
+        )
+        watching = asyncio.create_task(watch.run())
         log.info(telemetry.NODE_READY, node_id=node_id, address=address)
         try:
             yield address
         finally:
             log.info(telemetry.NODE_DRAINING, node_id=node_id)
             await server.drain(config.drain_seconds)
-            sweeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeping
+            for task in (sweeping, watching):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await engine.close()
             dispatcher.close()
             with suppress(StoreUnavailable):

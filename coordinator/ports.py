@@ -4,7 +4,7 @@ Each method says who owns what is returned, what is durable when it returns, and
 which errors it may raise. All values are immutable and may be shared.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -224,13 +224,51 @@ class Queries(Protocol):
     ) -> StoredDefinition | None:
         """What a running saga is pinned to."""
 
-    async def list_definitions(self, namespace: str) -> list[StoredDefinition]:
-        """All names and versions, by name, newest first within a name."""
+    async def list_definitions(
+        self,
+        namespace: str,
+        *,
+        name: str = "",
+        after: tuple[str, str] | None = None,
+        limit: int = 1_000,
+    ) -> list[StoredDefinition]:
+        """Names and versions, by name, newest first within a name.
+
+        Args:
+            name: only of this name; empty = all.
+            after: continue a listing: name and version of the last one shown.
+            limit: at most this many, 1 to 1,000.
+        """
+
+    async def unfinished_with(
+        self,
+        namespace: str,
+        *,
+        operations: Collection[str],
+        digests: Collection[str],
+        limit: int,
+    ) -> list[GlobalTransaction]:
+        """Unfinished transactions that have a branch of one of these operations, or
+        run one of these definitions; newest first, without branches and definition.
+        """
 
     async def save_operations(
-        self, namespace: str, operations: Sequence[Operation]
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        audit: AuditEntry | None = None,
     ) -> None:
-        """Add to the catalogue, or renew what is there."""
+        """Add to the catalogue, or renew what is there; durable on return.
+
+        The audit entry is written in the same database transaction.
+        """
+
+    async def remove_operation(
+        self, namespace: str, name: str, audit: AuditEntry
+    ) -> bool:
+        """Take an operation out of the catalogue, and write the audit entry in the
+        same database transaction; whether it was there. If not, nothing is written.
+        """
 
     async def list_operations(self, namespace: str) -> list[Operation]:
         """The catalogue, by name."""

@@ -157,7 +157,7 @@ class Fleet:
                     )
                 try:
                     reply = await catalogue.ListOperations(
-                        admin_pb2.ListOperationsRequest(),
+                        admin_pb2.ListOperationsRequest(limit=1_000),
                         wait_for_ready=True,
                         timeout=1,
                     )

@@ -1,6 +1,7 @@
 """Published sagas, compiled and cached on this node."""
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -45,6 +46,7 @@ class PublishedSagas:
         self._latest: _Cache[tuple[str, str], tuple[SagaDefinition, Milliseconds]] = (
             _Cache()
         )
+        self._operations_named: _Cache[tuple[str, str], frozenset[str]] = _Cache()
         self._publications = 0
 
     async def get(self, namespace: str, digest: str) -> SagaDefinition:
@@ -59,7 +61,7 @@ class PublishedSagas:
         stored = await self._queries.find_definition_by_digest(namespace, digest)
         if stored is None:
             raise NotFound(f"No saga with digest {digest} is stored.", field="digest")
-        return self._compiled(stored)
+        return await self._compiled(stored)
 
     def cached(self, namespace: str, name: str, version: str) -> SagaDefinition | None:
         """What :meth:`resolve` would return, if that is known without asking."""
@@ -81,7 +83,7 @@ class PublishedSagas:
         publications = self._publications
         asked_at = self._clock.monotonic_ms()
         stored = await self.find(namespace, name, version)
-        definition = self._compiled(stored)
+        definition = await self._compiled(stored)
         # A publication meanwhile may be newer than what was read: then do not keep it.
         if version == LATEST and publications == self._publications:
             self._latest.put(
@@ -101,6 +103,23 @@ class PublishedSagas:
             )
         return stored
 
+    async def operations_of(self, stored: StoredDefinition) -> frozenset[str]:
+        """The operations that a published saga names; none, if its text is of a
+        release that this one cannot read.
+        """
+        key = (stored.namespace, stored.digest)
+        named = self._operations_named.get(key)
+        if named is None:
+            definition = self._by_digest.get(key)
+            try:
+                if definition is None:
+                    definition = await self._compiled(stored)
+                named = _operations_of(definition)
+            except NotFound:
+                named = frozenset()
+            self._operations_named.put(key, named)
+        return named
+
     async def publish(self, namespace: str, text: str, source: str) -> StoredDefinition:
         """Check a saga against the catalogue and store it; durable on return.
 
@@ -108,9 +127,16 @@ class PublishedSagas:
         is wrong with it, ``AlreadyExists`` when this version is another saga, or
         ``StoreUnavailable``.
         """
+        sagas = await self._children(namespace, text)
         # Compiling a large saga takes long enough to hold up everybody else.
         definition = await asyncio.to_thread(
-            partial(saga_yaml.parse, text, source, operations=dict(self._operations))
+            partial(
+                saga_yaml.parse,
+                text,
+                source,
+                operations=dict(self._operations),
+                sagas=lambda *name: sagas.get(name),
+            )
         )
         if definition.version == LATEST:
             raise InvalidRequest(
@@ -138,26 +164,62 @@ class PublishedSagas:
             )
         return stored
 
-    def _compiled(self, stored: StoredDefinition) -> SagaDefinition:
+    async def _children(
+        self, namespace: str, text: str
+    ) -> Mapping[tuple[str, str], SagaDefinition]:
+        """The published sagas that a text runs as steps; those that there are.
+
+        A published saga can only name sagas that were published before it, so there
+        is no circle; how deep they are nested was checked with each publication.
+        """
+        found = {}
+        for name, version in saga_yaml.find_children(text):
+            with contextlib.suppress(NotFound):
+                found[name, version] = await self.resolve(namespace, name, version)
+        return found
+
+    async def _compiled(self, stored: StoredDefinition) -> SagaDefinition:
         key = (stored.namespace, stored.digest)
         definition = self._by_digest.get(key)
         if definition is None:
-            try:
-                definition = saga_yaml.parse(stored.text, stored.name)
-            except InvalidRequest as problem:
-                raise NotFound(
-                    f"The stored text of saga {stored.name} {stored.version} cannot be "
-                    f"read by this release: {problem}",
-                    reason="DEFINITION_UNREADABLE",
-                ) from problem
-            # Its identity is what it was published under, also if this release
-            # computes digests in another way.
-            definition = replace(definition, digest=stored.digest)
+            sagas = await self._children(stored.namespace, stored.text)
+            definition = await asyncio.to_thread(_compile, stored, sagas)
             self._by_digest.put(key, definition)
         self._by_version.put(
             (stored.namespace, stored.name, stored.version), definition
         )
         return definition
+
+
+def _compile(
+    stored: StoredDefinition, sagas: Mapping[tuple[str, str], SagaDefinition]
+) -> SagaDefinition:
+    try:
+        definition = saga_yaml.parse(
+            stored.text, stored.name, sagas=lambda *name: sagas.get(name)
+        )
+    except InvalidRequest as problem:
+        raise NotFound(
+            f"The stored text of saga {stored.name} {stored.version} cannot be "
+            f"read by this release: {problem}",
+            reason="DEFINITION_UNREADABLE",
+        ) from problem
+    # Its identity is what it was published under, also if this release computes
+    # digests in another way.
+    return replace(definition, digest=stored.digest)
+
+
+def _operations_of(definition: SagaDefinition) -> frozenset[str]:
+    """Every operation that a run of the saga may call, in child sagas as well."""
+    named: set[str] = set()
+    for step in definition.steps:
+        for call in step.calls:
+            named.add(call.operation)
+            if call.compensation is not None:
+                named.add(call.compensation.operation)
+        if step.child is not None:
+            named |= _operations_of(step.child)
+    return frozenset(named)
 
 
 class _Cache(Generic[K, V]):

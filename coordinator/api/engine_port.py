@@ -1,11 +1,11 @@
 """What the entrances need of the engine, as Protocols."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from coordinator.core.errors import CoordinatorError
 from coordinator.core.inputs import Input, Outcome
-from coordinator.core.model import GlobalTransaction, Key
+from coordinator.core.model import GlobalTransaction, Instant, Key
 from coordinator.ports import AuditEntry, Link
 
 Result: TypeAlias = GlobalTransaction | CoordinatorError
@@ -60,5 +60,5 @@ class Dispatcher(Protocol):
     def answered(self, link: Link, replies: Sequence[tuple[int, Outcome]]) -> None:
         """Calls were answered; ids that are not open mean nothing."""
 
-    def attached(self) -> frozenset[str]:
-        """The participants that have a link to this node."""
+    def attached(self) -> Mapping[str, Instant]:
+        """The participants that have a link to this node, and since when."""

@@ -28,7 +28,9 @@ class Limits:
         text_chars_max: reasons and error texts; participants' longer ones are cut.
         page_default: transactions in a listing that names no limit.
         page_max: transactions in one listing.
-        operations_max: operations in one hello.
+        operations_max: operations in one hello, which are all of a participant.
+        catalogue_max: operations of a namespace, all of which are kept in memory.
+        catalogue_bytes_max: their schemas and descriptions together.
         schema_bytes_max: one JSON Schema of an operation.
         request_credits: unanswered requests of one session.
         call_credits_default: open calls of a participant that names no number.
@@ -55,6 +57,8 @@ class Limits:
     page_default: int = 50
     page_max: int = 1_000
     operations_max: int = 500
+    catalogue_max: int = 10_000
+    catalogue_bytes_max: int = 64 * MIB
     schema_bytes_max: int = 64 * KIB
     request_credits: int = 4_096
     call_credits_default: int = 256

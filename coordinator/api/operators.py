@@ -16,8 +16,8 @@ from coordinator.api.convert import answers
 from coordinator.api.convert.answers import Fields
 from coordinator.api.convert.enums import STATUSES
 from coordinator.api.convert.operator_requests import MakeInput, OperatorReader
-from coordinator.api.convert.requests import RequestReader
 from coordinator.api.engine_port import Engine, Result
+from coordinator.api.limits import Limits
 from coordinator.api.status_codes import error_of
 from coordinator.core.inputs import (
     CancelByOperator,
@@ -39,12 +39,18 @@ class Operators:
     """The RPCs of ``Admin`` that change something."""
 
     def __init__(
-        self, *, engine: Engine, queries: Queries, reader: RequestReader, clock: Clock
+        self,
+        *,
+        engine: Engine,
+        queries: Queries,
+        reader: OperatorReader,
+        limits: Limits,
+        clock: Clock,
     ) -> None:
         self._engine = engine
         self._queries = queries
-        self._limits = reader.limits
-        self._reader = OperatorReader(reader)
+        self._limits = limits
+        self._reader = reader
         self._clock = clock
 
     @property

@@ -17,6 +17,7 @@ class Role(StrEnum):
     VIEWER = "VIEWER"
     PUBLISHER = "PUBLISHER"
     OPERATOR = "OPERATOR"
+    ADMINISTRATOR = "ADMINISTRATOR"
 
 
 POLICY: Mapping[str, Role] = {
@@ -36,6 +37,9 @@ POLICY: Mapping[str, Role] = {
     "/tercet.v1.Definitions/GetSaga": Role.VIEWER,
     "/tercet.v1.Definitions/ListSagas": Role.VIEWER,
     "/tercet.v1.Catalogue/ListOperations": Role.VIEWER,
+    "/tercet.v1.Catalogue/GetOperation": Role.VIEWER,
+    "/tercet.v1.Catalogue/RegisterOperation": Role.ADMINISTRATOR,
+    "/tercet.v1.Catalogue/RemoveOperation": Role.ADMINISTRATOR,
     "/tercet.v1.Admin/RetryTransaction": Role.OPERATOR,
     "/tercet.v1.Admin/PauseTransaction": Role.OPERATOR,
     "/tercet.v1.Admin/ResumeTransaction": Role.OPERATOR,

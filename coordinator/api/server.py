@@ -6,16 +6,19 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from coordinator.api.catalogue import Catalogue
+from coordinator.api.convert.operator_requests import OperatorReader
 from coordinator.api.convert.requests import RequestReader
 from coordinator.api.definitions import PublishedSagas
 from coordinator.api.engine_port import Dispatcher, Engine
 from coordinator.api.gid import GidSource
 from coordinator.api.handlers import Handlers
 from coordinator.api.limits import KIB, Limits
+from coordinator.api.operations import Operations
 from coordinator.api.operators import Operators
 from coordinator.api.policy import PolicyInterceptor
 from coordinator.api.services import Services
 from coordinator.api.session import Session
+from coordinator.api.usage import Usage
 from coordinator.ports import Clock, Queries
 
 SERVICES = (
@@ -115,14 +118,30 @@ def build_server(
         reader=reader,
         limits=limits,
     )
-    operators = Operators(engine=engine, queries=queries, reader=reader, clock=clock)
+    operator_reader = OperatorReader(reader)
+    operators = Operators(
+        engine=engine,
+        queries=queries,
+        reader=operator_reader,
+        limits=limits,
+        clock=clock,
+    )
+    operations = Operations(
+        catalogue=catalogue,
+        dispatcher=dispatcher,
+        usage=Usage(queries, sagas),
+        reader=operator_reader,
+        limits=limits,
+        clock=clock,
+        node_id=node_id,
+    )
     services = Services(
         engine=engine,
-        dispatcher=dispatcher,
         queries=queries,
         catalogue=catalogue,
         sagas=sagas,
         handlers=handlers,
+        operations=operations,
         operators=operators,
         reader=reader,
         new_session=partial(

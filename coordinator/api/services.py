@@ -14,10 +14,12 @@ from google.protobuf.message_factory import GetMessageClass
 from coordinator.api import checks
 from coordinator.api.catalogue import Catalogue
 from coordinator.api.convert import answers
+from coordinator.api.convert.pages import names_of, token_of
 from coordinator.api.convert.requests import LATEST, RequestReader
 from coordinator.api.definitions import PublishedSagas
-from coordinator.api.engine_port import Dispatcher, Engine, Result
+from coordinator.api.engine_port import Engine, Result
 from coordinator.api.handlers import Answer, Handlers, ListAnswer, TransactionAnswer
+from coordinator.api.operations import Operations
 from coordinator.api.operators import Act, Operators
 from coordinator.api.session import Session
 from coordinator.api.status_codes import abort, error_of
@@ -42,17 +44,16 @@ class Services:
         self,
         *,
         engine: Engine,
-        dispatcher: Dispatcher,
         queries: Queries,
         catalogue: Catalogue,
         sagas: PublishedSagas,
         handlers: Handlers,
+        operations: Operations,
         operators: Operators,
         reader: RequestReader,
         new_session: Callable[[], Session],
     ) -> None:
         self._engine = engine
-        self._dispatcher = dispatcher
         self._queries = queries
         self._catalogue = catalogue
         self._sagas = sagas
@@ -64,8 +65,8 @@ class Services:
             "Definitions.PublishSaga": self._publish_saga,
             "Definitions.GetSaga": self._get_saga,
             "Definitions.ListSagas": self._list_sagas,
-            "Catalogue.ListOperations": self._list_operations,
             "Admin.GetJournal": self._get_journal,
+            **operations.acts,
             **operators.acts,
         }
 
@@ -183,6 +184,7 @@ class Services:
             "text",
             bytes_max=self._reader.limits.payload_bytes_max,
         )
+        await self._catalogue.load()  # other nodes may know more by now
         stored = await self._sagas.publish(DEFAULT_NAMESPACE, request.text, source)
         fields = answers.definition_fields(stored, with_text=True)
         return admin_pb2.SagaDefinition(**fields)
@@ -194,20 +196,25 @@ class Services:
         fields = answers.definition_fields(stored, with_text=True)
         return admin_pb2.SagaDefinition(**fields)
 
-    async def _list_sagas(self, _: admin_pb2.ListSagasRequest) -> Message:
-        stored = await self._queries.list_definitions(DEFAULT_NAMESPACE)
-        return admin_pb2.ListSagasReply(
-            definitions=[answers.definition_fields(s, with_text=False) for s in stored]
+    async def _list_sagas(self, request: admin_pb2.ListSagasRequest) -> Message:
+        limits, token = self._reader.limits, request.page_token
+        limit = checks.between(
+            request.limit, 1, limits.page_max, "limit", unset=limits.page_default
         )
-
-    async def _list_operations(self, _: admin_pb2.ListOperationsRequest) -> Message:
-        attached = self._dispatcher.attached()
-        operations = self._catalogue.operations
-        return admin_pb2.ListOperationsReply(
-            operations=[
-                answers.operation_fields(o, attached=o.participant in attached)
-                for _, o in sorted(operations.items())
-            ]
+        after = names_of(token, 2) if token else None
+        stored = await self._queries.list_definitions(
+            DEFAULT_NAMESPACE,
+            name=checks.identifier(request.name, "name") if request.name else "",
+            after=(after[0], after[1]) if after else None,
+            limit=limit,
+        )
+        return admin_pb2.ListSagasReply(
+            definitions=[answers.definition_fields(s, with_text=False) for s in stored],
+            next_page_token=(
+                token_of(stored[-1].name, stored[-1].version)
+                if len(stored) == limit
+                else ""
+            ),
         )
 
     async def _get_journal(self, request: admin_pb2.GetJournalRequest) -> Message:

@@ -6,7 +6,15 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from coordinator.cli import catalogue, database, node, output, saga, transaction
+from coordinator.cli import (
+    catalogue,
+    database,
+    node,
+    output,
+    saga,
+    transaction,
+    version,
+)
 from coordinator.cli.failure import (
     MEANINGS,
     CommandFailed,
@@ -53,7 +61,8 @@ def build(*, is_pretty: bool) -> typer.Typer:
     app.add_typer(database.app, name="db")
     app.add_typer(transaction.app, name="tx")
     app.add_typer(saga.app, name="saga")
-    catalogue.add_to(app)
+    app.add_typer(catalogue.app, name="operations")
+    version.add_to(app)
     return app
 
 

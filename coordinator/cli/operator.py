@@ -4,7 +4,6 @@ The first four are about one transaction or, with a filter, about many. Many nee
 yes: typed on a terminal after the number was shown, or given as ``--yes``.
 """
 
-import getpass
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -18,11 +17,6 @@ if TYPE_CHECKING:
     from protos.v1 import admin_pb2, types_pb2
 
 STAYS_PAUSED = "it stays paused; `tercet tx resume` lets its calls go on"
-
-_Reason = Annotated[str, typer.Option(help="Why, for the audit.", show_default=False)]
-_Actor = Annotated[
-    str | None, typer.Option(help="Who, for the audit; default: the OS user.")
-]
 
 
 class _Command(NamedTuple):
@@ -113,8 +107,8 @@ def _add(app: typer.Typer, command: _Command) -> None:
             typer.Argument(metavar="GID", help="Of one; or give a filter for many."),
         ] = None,
         *,
-        reason: _Reason,
-        actor: _Actor = None,
+        reason: option.Reason,
+        actor: option.Actor = None,
         status: option.Statuses = None,
         name: option.Name = "",
         attention: option.Attention = False,
@@ -133,7 +127,7 @@ def _add(app: typer.Typer, command: _Command) -> None:
         config = option.client(server, output_as, timeout)
         statuses = tuple(one.value for one in status or ())
         meant = _Filter(statuses, name, attention, limit, page_token)
-        who = _who(reason, actor)
+        who = option.who(reason, actor)
         if gid is not None:
             if meant.is_given or dry_run:
                 raise invalid("GID", "expected a gid or a filter, not both")
@@ -154,8 +148,8 @@ def resolve(
         str, typer.Argument(metavar="BRANCH", help="Its branch_id; see `tx show`.")
     ],
     *,
-    reason: _Reason,
-    actor: _Actor = None,
+    reason: option.Reason,
+    actor: option.Actor = None,
     server: option.Server = None,
     output_as: option.Output = None,
     timeout: option.Timeout = None,
@@ -164,7 +158,7 @@ def resolve(
     config = option.client(server, output_as, timeout)
     option.identifier("GID", gid)
     option.identifier("BRANCH", branch)
-    who = _who(reason, actor)
+    who = option.who(reason, actor)
     from coordinator.cli.client import connected
     from protos.v1 import admin_pb2
 
@@ -296,20 +290,3 @@ def _outcome(error: Any, done: str) -> str:
 
 def _counted(number: int) -> str:
     return f"{number} transaction{'' if number == 1 else 's'}"
-
-
-# ---- Who and why -------------------------------------------------------------------
-
-
-def _who(reason: str, actor: str | None) -> dict[str, str]:
-    option.one_line("--reason", reason, chars_max=1_000)
-    who = _os_user() if actor is None else actor
-    option.one_line("--actor", who, chars_max=128)
-    return {"actor": who, "reason": reason}
-
-
-def _os_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        raise invalid("--actor", "the OS user has no name; say who you are") from None

@@ -1,5 +1,6 @@
 """Options that several commands share, and the checks of their values."""
 
+import getpass
 import os
 import re
 from typing import Annotated, TypeAlias
@@ -98,6 +99,13 @@ Limit: TypeAlias = Annotated[
 PageToken: TypeAlias = Annotated[
     str, typer.Option("--page-token", help="Go on where the page before ended.")
 ]
+Reason: TypeAlias = Annotated[
+    str, typer.Option("--reason", help="Why, for the audit.", show_default=False)
+]
+Actor: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--actor", help="Who, for the audit; default: the OS user."),
+]
 
 
 def client(
@@ -132,6 +140,21 @@ def one_line(field: str, text: str, *, chars_max: int) -> str:
             field, f"expected 1 to {chars_max} printable characters on one line"
         )
     return text
+
+
+def who(reason: str, actor: str | None) -> dict[str, str]:
+    """Who and why, for the audit."""
+    one_line("--reason", reason, chars_max=1_000)
+    name = _os_user() if actor is None else actor
+    one_line("--actor", name, chars_max=128)
+    return {"actor": name, "reason": reason}
+
+
+def _os_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        raise invalid("--actor", "the OS user has no name; say who you are") from None
 
 
 def show_help(context: typer.Context) -> None:

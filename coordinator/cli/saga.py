@@ -98,28 +98,37 @@ def publish(
 @app.command("list")
 def list_sagas(
     *,
+    name: option.Name = "",
+    limit: option.Limit = None,
+    page_token: option.PageToken = "",
     server: option.Server = None,
     output_as: option.Output = None,
     timeout: option.Timeout = None,
 ) -> None:
-    """List the published sagas."""
+    """List the published sagas, by name, the newest version first."""
     config = option.client(server, output_as, timeout)
+    option.listing(name, page_token)
     from coordinator.cli import view
     from coordinator.cli.client import connected
     from protos.v1 import admin_pb2
 
-    request = admin_pb2.ListSagasRequest()
+    request = admin_pb2.ListSagasRequest(
+        name=name, limit=limit or 0, page_token=page_token
+    )
     with connected(config) as client:
         reply = client.ask(client.definitions.ListSagas, request)
     shown = [view.definition(definition) for definition in reply.definitions]
     if config.output == "json":
-        output.document({"sagas": shown})
+        token = reply.next_page_token
+        output.document({"sagas": shown, "next_page_token": token})
     elif not shown:
         output.line("no sagas: publish one with `tercet saga publish FILE`")
     else:
         columns = ("name", "version", "published", "digest")
         keys = ("name", "version", "published_at", "digest")
         output.table(columns, [[entry[key] for key in keys] for entry in shown])
+        if reply.next_page_token:
+            output.note(f"there are more: --page-token {reply.next_page_token}")
 
 
 @app.command()

@@ -75,11 +75,19 @@ def operation(of: types_pb2.Operation) -> dict[str, object]:
     return {
         "name": of.name,
         "kind": word(types_pb2.OperationKind, of.kind, "OPERATION_"),
+        "description": of.description,
+        "owner": of.owner,
         "participant": of.participant,
         "compensable": of.compensable,
+        "compensation": of.compensation,
+        "registered": of.registered,
         "attached": of.attached,
+        "attached_since": instant(of.attached_since_ms),
+        "node_id": of.node_id,
         "input_schema": _json_or_text(of.input_schema),
         "output_schema": _json_or_text(of.output_schema),
+        "sagas": list(of.sagas),
+        "saga_count": of.saga_count,
     }
 
 

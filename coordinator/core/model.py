@@ -159,6 +159,12 @@ class Operation:
         compensable: an action that brings its own compensation.
         input_schema: JSON Schema of the input as text, empty when unknown.
         output_schema: JSON Schema of the output as text, empty when unknown.
+        description: one line for people who compose sagas.
+        owner: the team that answers for it.
+        compensation: the action of the same participant that undoes this one, where
+            that is another one; else empty.
+        is_registered: an administrator has said what it is, and participants must
+            keep to it; else it is what they announce.
     """
 
     name: str
@@ -167,6 +173,10 @@ class Operation:
     compensable: bool = False
     input_schema: str = ""
     output_schema: str = ""
+    description: str = ""
+    owner: str = ""
+    compensation: str = ""
+    is_registered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

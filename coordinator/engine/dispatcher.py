@@ -26,7 +26,7 @@ slow or overloaded answers between its time-outs, and never returns.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -34,7 +34,7 @@ import structlog
 from coordinator import telemetry
 from coordinator.core.actions import CallBranch
 from coordinator.core.inputs import BranchReplied, Outcome, Unknown
-from coordinator.core.model import Key, Milliseconds, participant_of
+from coordinator.core.model import Instant, Key, Milliseconds, participant_of
 from coordinator.engine.timers import Timers
 from coordinator.ports import Clock, Link, OnReplies, OnReturned
 
@@ -81,6 +81,7 @@ class Dispatcher:
         self._on_returned = on_returned
         self._silent_since: dict[str, Milliseconds] = {}
         self._links: dict[str, list[_Attached]] = {}
+        self._since: dict[str, Instant] = {}
         self._by_link: dict[Link, _Attached] = {}
         self._queues: dict[str, deque[int]] = {}
         self._calls: dict[int, tuple[CallBranch, _Attached | None]] = {}
@@ -96,6 +97,7 @@ class Dispatcher:
         was_away = all(other.drains for other in links)
         self._by_link[link] = attached
         links.append(attached)
+        self._since.setdefault(participant, self._clock.now())
         _log.info(telemetry.PARTICIPANT_ATTACHED, participant=participant)
         self._pump(participant)
         if was_away:
@@ -118,12 +120,13 @@ class Dispatcher:
         if not links:
             del self._links[attached.participant]
             self._silent_since.pop(attached.participant, None)
+            del self._since[attached.participant]
             waiting = self._queues.pop(attached.participant, deque())
             self._fail(waiting, _unavailable(attached.participant))
 
-    def attached(self) -> frozenset[str]:
-        """The participants that have a link now."""
-        return frozenset(self._links)
+    def attached(self) -> Mapping[str, Instant]:
+        """The participants that have a link now, and since when they have one."""
+        return self._since
 
     def close(self) -> None:
         """Stop all timers; nothing is answered any more."""

@@ -3,7 +3,7 @@
 from coordinator.saga_yaml.children import Sagas
 from coordinator.saga_yaml.findings import Code, Finding, SagaRefused
 from coordinator.saga_yaml.input_schema import find_input_problems
-from coordinator.saga_yaml.load import check, parse
+from coordinator.saga_yaml.load import check, parse, read_data
 from coordinator.saga_yaml.normal import normal_form
 from coordinator.saga_yaml.several import check_files, children_first, find_children
 
@@ -19,4 +19,5 @@ __all__ = [
     "find_input_problems",
     "normal_form",
     "parse",
+    "read_data",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from coordinator.core.definition import SagaDefinition
+from coordinator.core.definition import JsonValue, SagaDefinition
 from coordinator.core.model import Operation
 from coordinator.saga_yaml.children import Sagas
 from coordinator.saga_yaml.compiler import compile_saga
@@ -14,6 +14,7 @@ from coordinator.saga_yaml.findings import (
     SagaRefused,
 )
 from coordinator.saga_yaml.reader import TEXT_BYTES_MAX, read
+from coordinator.saga_yaml.tree import to_json
 
 
 def parse(
@@ -65,6 +66,22 @@ def check(
     except Halt:
         definition = None
     return definition, findings.placed(source)
+
+
+def read_data(text: str, source: str) -> JsonValue:
+    """What a YAML or JSON text says, of whatever kind of thing.
+
+    Raises ``SagaRefused`` with all that is wrong with it as a text.
+    """
+    text = normalized(text)
+    findings = Findings(text)
+    try:
+        root = read(text, findings)
+    except Halt:
+        root = None
+    if findings:
+        raise SagaRefused(findings.placed(source))
+    return to_json(root) if root is not None else None
 
 
 def normalized(text: str) -> str:

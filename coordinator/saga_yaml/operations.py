@@ -43,7 +43,8 @@ def check_operations(
     if is_undone and is_action and known is not None and not known.compensable:
         message = (
             f"{operation} brings no compensation of its own; say how the step is "
-            "undone (compensate: {call: ...}), or that nothing is (compensate: none)"
+            f"undone (compensate: {{call: {known.compensation or '...'}}}), or that "
+            "nothing is (compensate: none)"
         )
         findings.add(step.place("call"), Code.NO_COMPENSATION, message)
 

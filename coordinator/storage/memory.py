@@ -7,13 +7,14 @@ handles on the same data are several nodes.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 from coordinator.core.errors import InvariantViolated, StoreUnavailable
 from coordinator.core.model import GlobalTransaction, Instant, Key, Operation
 from coordinator.ports import (
+    AuditEntry,
     Change,
     JournalEntry,
     NodeRow,
@@ -214,18 +215,69 @@ class MemoryStore(Store, Queries):
         found = [d for d in self._published(namespace) if d.digest == digest]
         return min(found, key=attrgetter("name"), default=None)
 
-    async def list_definitions(self, namespace: str) -> list[StoredDefinition]:
-        """All names and versions, newest first within a name."""
+    async def list_definitions(
+        self,
+        namespace: str,
+        *,
+        name: str = "",
+        after: tuple[str, str] | None = None,
+        limit: int = LIST_MAX,
+    ) -> list[StoredDefinition]:
+        """Names and versions, newest first within a name."""
         newest_first = reversed(self._published(namespace))
-        return sorted(newest_first, key=attrgetter("name"))
+        found = sorted(newest_first, key=attrgetter("name"))
+        if after is not None:
+            shown = [(d.name, d.version) for d in found]
+            start = shown.index(after) + 1 if after in shown else 0
+            found = [d for d in found[start:] if start or d.name > after[0]]
+        return [d for d in found if name in ("", d.name)][
+            : max(1, min(limit, LIST_MAX))
+        ]
+
+    async def unfinished_with(
+        self,
+        namespace: str,
+        *,
+        operations: Collection[str],
+        digests: Collection[str],
+        limit: int,
+    ) -> list[GlobalTransaction]:
+        """Unfinished transactions that name an operation or run a definition."""
+        found = [
+            replace(tx, branches={})
+            for tx in self._open().transactions.values()
+            if tx.key.namespace == namespace
+            and tx.finished_at is None
+            and (
+                tx.request.definition_digest in digests
+                or any(b.spec.operation in operations for b in tx.branches.values())
+            )
+        ]
+        found.sort(key=_age, reverse=True)
+        return found[: max(1, min(limit, LIST_MAX))]
 
     async def save_operations(
-        self, namespace: str, operations: Sequence[Operation]
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        audit: AuditEntry | None = None,
     ) -> None:
         """Add to the catalogue, or renew what is there."""
-        stored = self._open().operations
+        data = self._open()
         for operation in operations:
-            stored[namespace, operation.name] = operation
+            data.operations[namespace, operation.name] = operation
+        if audit is not None:
+            _append_audit(data, Key(namespace, ""), audit)
+
+    async def remove_operation(
+        self, namespace: str, name: str, audit: AuditEntry
+    ) -> bool:
+        """Take an operation out of the catalogue; whether it was there."""
+        data = self._open()
+        if data.operations.pop((namespace, name), None) is None:
+            return False
+        _append_audit(data, Key(namespace, ""), audit)
+        return True
 
     async def list_operations(self, namespace: str) -> list[Operation]:
         """The catalogue, by name."""
@@ -292,9 +344,13 @@ def _apply(data: _Data, changes: Sequence[Change]) -> list[Key]:
             entry = (after.journal_seq, after.updated_at, text)
             data.journal.setdefault(key, []).append(entry)
         if change.audit is not None:
-            last = data.audit[-1] if data.audit else None
-            data.audit.append(append_record(last, key, change.audit))
+            _append_audit(data, key, change.audit)
     return conflicts
+
+
+def _append_audit(data: _Data, key: Key, entry: AuditEntry) -> None:
+    last = data.audit[-1] if data.audit else None
+    data.audit.append(append_record(last, key, entry))
 
 
 def _is_listed(tx: GlobalTransaction, what: TransactionFilter) -> bool:

@@ -26,49 +26,57 @@ from protos.v1 import types_pb2 as protos_dot_v1_dot_types__pb2
 from protos.v1 import coordinator_pb2 as protos_dot_v1_dot_coordinator__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15protos/v1/admin.proto\x12\ttercet.v1\x1a\x15protos/v1/types.proto\x1a\x1bprotos/v1/coordinator.proto\"2\n\x12PublishSagaRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\"/\n\x0eGetSagaRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"f\n\x0eSagaDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x17\n\x0fpublished_at_ms\x18\x05 \x01(\x03\"\x12\n\x10ListSagasRequest\"@\n\x0eListSagasReply\x12.\n\x0b\x64\x65\x66initions\x18\x01 \x03(\x0b\x32\x19.tercet.v1.SagaDefinition\"\x17\n\x15ListOperationsRequest\"?\n\x13ListOperationsReply\x12(\n\noperations\x18\x01 \x03(\x0b\x32\x14.tercet.v1.Operation\"=\n\x0fOperatorRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"U\n\x14ResolveBranchRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x11\n\tbranch_id\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x97\x01\n\x12OperateManyRequest\x12)\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x19.tercet.v1.OperatorAction\x12&\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x16.tercet.v1.ListRequest\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\"\xce\x01\n\x10OperateManyReply\x12/\n\x05items\x18\x01 \x03(\x0b\x32 .tercet.v1.OperateManyReply.Item\x12\x0c\n\x04more\x18\x02 \x01(\x08\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x1a\x62\n\x04Item\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12,\n\x06status\x18\x02 \x01(\x0e\x32\x1c.tercet.v1.TransactionStatus\x12\x1f\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x10.tercet.v1.Error\" \n\x11GetJournalRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\":\n\x0cJournalEntry\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x03 \x03(\t\";\n\x0fGetJournalReply\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.tercet.v1.JournalEntry*_\n\x0eOperatorAction\x12\x1f\n\x1bOPERATOR_ACTION_UNSPECIFIED\x10\x00\x12\t\n\x05RETRY\x10\x01\x12\t\n\x05PAUSE\x10\x02\x12\n\n\x06RESUME\x10\x03\x12\n\n\x06\x43\x41NCEL\x10\x04\x32\xdc\x01\n\x0b\x44\x65\x66initions\x12G\n\x0bPublishSaga\x12\x1d.tercet.v1.PublishSagaRequest\x1a\x19.tercet.v1.SagaDefinition\x12?\n\x07GetSaga\x12\x19.tercet.v1.GetSagaRequest\x1a\x19.tercet.v1.SagaDefinition\x12\x43\n\tListSagas\x12\x1b.tercet.v1.ListSagasRequest\x1a\x19.tercet.v1.ListSagasReply2_\n\tCatalogue\x12R\n\x0eListOperations\x12 .tercet.v1.ListOperationsRequest\x1a\x1e.tercet.v1.ListOperationsReply2\x9f\x04\n\x05\x41\x64min\x12K\n\x10RetryTransaction\x12\x1a.tercet.v1.OperatorRequest\x1a\x1b.tercet.v1.TransactionReply\x12K\n\x10PauseTransaction\x12\x1a.tercet.v1.OperatorRequest\x1a\x1b.tercet.v1.TransactionReply\x12L\n\x11ResumeTransaction\x12\x1a.tercet.v1.OperatorRequest\x1a\x1b.tercet.v1.TransactionReply\x12L\n\x11\x43\x61ncelTransaction\x12\x1a.tercet.v1.OperatorRequest\x1a\x1b.tercet.v1.TransactionReply\x12M\n\rResolveBranch\x12\x1f.tercet.v1.ResolveBranchRequest\x1a\x1b.tercet.v1.TransactionReply\x12I\n\x0bOperateMany\x12\x1d.tercet.v1.OperateManyRequest\x1a\x1b.tercet.v1.OperateManyReply\x12\x46\n\nGetJournal\x12\x1c.tercet.v1.GetJournalRequest\x1a\x1a.tercet.v1.GetJournalReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15protos/v1/admin.proto\x12\ttercet.v1\x1a\x15protos/v1/types.proto\x1a\x1bprotos/v1/coordinator.proto\"2\n\x12PublishSagaRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\"/\n\x0eGetSagaRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"{\n\x0eSagaDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x17\n\x0fpublished_at_ms\x18\x05 \x01(\x03\x12\x13\n\x0bnormal_form\x18\x06 \x01(\t\"C\n\x10ListSagasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x0eListSagasReply\x12.\n\x0b\x64\x65\x66initions\x18\x01 \x03(\x0b\x32\x19.tercet.v1.SagaDefinition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x15ListOperationsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x13ListOperationsReply\x12(\n\noperations\x18\x01 \x03(\x0b\x32\x14.tercet.v1.Operation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x13GetOperationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"b\n\x18RegisterOperationRequest\x12\'\n\toperation\x18\x01 \x01(\x0b\x32\x14.tercet.v1.Operation\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"E\n\x16RemoveOperationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"s\n\x0fOperationReport\x12\'\n\toperation\x18\x01 \x01(\x0b\x32\x14.tercet.v1.Operation\x12)\n\tneeded_by\x18\x02 \x03(\x0b\x32\x16.tercet.v1.Transaction\x12\x0c\n\x04more\x18\x03 \x01(\x08\"=\n\x0fOperatorRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"U\n\x14ResolveBranchRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\x11\n\tbranch_id\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x97\x01\n\x12OperateManyRequest\x12)\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x19.tercet.v1.OperatorAction\x12&\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x16.tercet.v1.ListRequest\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\"\xce\x01\n\x10OperateManyReply\x12/\n\x05items\x18\x01 \x03(\x0b\x32 .tercet.v1.OperateManyReply.Item\x12\x0c\n\x04more\x18\x02 \x01(\x08\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x1a\x62\n\x04Item\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12,\n\x06status\x18\x02 \x01(\x0e\x32\x1c.tercet.v1.TransactionStatus\x12\x1f\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x10.tercet.v1.Error\" \n\x11GetJournalRequest\x12\x0b\n\x03gid\x18\x01 \x01(\t\":\n\x0cJournalEntry\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x03 \x03(\t\";\n\x0fGetJournalReply\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.tercet.v1.JournalEntry*_\n\x0eOperatorAction\x12\x1f\n\x1bOPERATOR_ACTION_UNSPECIFIED\x10\x00\x12\t\n\x05RETRY\x10\x01\x12\t\n\x05PAUSE\x10\x02\x12\n\n\x06RESUME\x10\x03\x12\n\n\x06\x43\x41NCEL\x10\x04\x32\xdc\x01\n\x0b\x44\x65\x66initions\x12G\n\x0bPublishSaga\x12\x1d.tercet.v1.PublishSagaRequest\x1a\x19.tercet.v1.SagaDefinition\x12?\n\x07GetSaga\x12\x19.tercet.v1.GetSagaRequest\x1a\x19.tercet.v1.SagaDefinition\x12\x43\n\tListSagas\x12\x1b.tercet.v1.ListSagasRequest\x1a\x19.tercet.v1.ListSagasReply2\xcd\x02\n\tCatalogue\x12R\n\x0eListOperations\x12 .tercet.v1.ListOperationsRequest\x1a\x1e.tercet.v1.ListOperationsReply\x12J\n\x0cGetOperation\x12\x1e.tercet.v1.GetOperationRequest\x1a\x1a.tercet.v1.OperationReport\x12N\n\x11RegisterOperation\x12#.tercet.v1.RegisterOperationRequest\x1a\x14.tercet.v1.Operation\x12P\n\x0fRemoveOperation\x12!.tercet.v1.RemoveOperationRequest\x1a\x1a.tercet.v1.OperationReport2\x9f\x04\n\x05\x41\x64min\x12K\n\x10RetryTransaction\x12\x1a.tercet.v1.OperatorRequest\x1a\x1b.tercet.v1.TransactionReply\x12K\n\x10PauseTransaction\x12\x1a.tercet.v1.OperatorRequest\x1a\x1b.tercet.v1.TransactionReply\x12L\n\x11ResumeTransaction\x12\x1a.tercet.v1.OperatorRequest\x1a\x1b.tercet.v1.TransactionReply\x12L\n\x11\x43\x61ncelTransaction\x12\x1a.tercet.v1.OperatorRequest\x1a\x1b.tercet.v1.TransactionReply\x12M\n\rResolveBranch\x12\x1f.tercet.v1.ResolveBranchRequest\x1a\x1b.tercet.v1.TransactionReply\x12I\n\x0bOperateMany\x12\x1d.tercet.v1.OperateManyRequest\x1a\x1b.tercet.v1.OperateManyReply\x12\x46\n\nGetJournal\x12\x1c.tercet.v1.GetJournalRequest\x1a\x1a.tercet.v1.GetJournalReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OPERATORACTION']._serialized_start=1137
-  _globals['_OPERATORACTION']._serialized_end=1232
+  _globals['_OPERATORACTION']._serialized_start=1617
+  _globals['_OPERATORACTION']._serialized_end=1712
   _globals['_PUBLISHSAGAREQUEST']._serialized_start=88
   _globals['_PUBLISHSAGAREQUEST']._serialized_end=138
   _globals['_GETSAGAREQUEST']._serialized_start=140
   _globals['_GETSAGAREQUEST']._serialized_end=187
   _globals['_SAGADEFINITION']._serialized_start=189
-  _globals['_SAGADEFINITION']._serialized_end=291
-  _globals['_LISTSAGASREQUEST']._serialized_start=293
-  _globals['_LISTSAGASREQUEST']._serialized_end=311
-  _globals['_LISTSAGASREPLY']._serialized_start=313
-  _globals['_LISTSAGASREPLY']._serialized_end=377
-  _globals['_LISTOPERATIONSREQUEST']._serialized_start=379
-  _globals['_LISTOPERATIONSREQUEST']._serialized_end=402
-  _globals['_LISTOPERATIONSREPLY']._serialized_start=404
-  _globals['_LISTOPERATIONSREPLY']._serialized_end=467
-  _globals['_OPERATORREQUEST']._serialized_start=469
-  _globals['_OPERATORREQUEST']._serialized_end=530
-  _globals['_RESOLVEBRANCHREQUEST']._serialized_start=532
-  _globals['_RESOLVEBRANCHREQUEST']._serialized_end=617
-  _globals['_OPERATEMANYREQUEST']._serialized_start=620
-  _globals['_OPERATEMANYREQUEST']._serialized_end=771
-  _globals['_OPERATEMANYREPLY']._serialized_start=774
-  _globals['_OPERATEMANYREPLY']._serialized_end=980
-  _globals['_OPERATEMANYREPLY_ITEM']._serialized_start=882
-  _globals['_OPERATEMANYREPLY_ITEM']._serialized_end=980
-  _globals['_GETJOURNALREQUEST']._serialized_start=982
-  _globals['_GETJOURNALREQUEST']._serialized_end=1014
-  _globals['_JOURNALENTRY']._serialized_start=1016
-  _globals['_JOURNALENTRY']._serialized_end=1074
-  _globals['_GETJOURNALREPLY']._serialized_start=1076
-  _globals['_GETJOURNALREPLY']._serialized_end=1135
-  _globals['_DEFINITIONS']._serialized_start=1235
-  _globals['_DEFINITIONS']._serialized_end=1455
-  _globals['_CATALOGUE']._serialized_start=1457
-  _globals['_CATALOGUE']._serialized_end=1552
-  _globals['_ADMIN']._serialized_start=1555
-  _globals['_ADMIN']._serialized_end=2098
+  _globals['_SAGADEFINITION']._serialized_end=312
+  _globals['_LISTSAGASREQUEST']._serialized_start=314
+  _globals['_LISTSAGASREQUEST']._serialized_end=381
+  _globals['_LISTSAGASREPLY']._serialized_start=383
+  _globals['_LISTSAGASREPLY']._serialized_end=472
+  _globals['_LISTOPERATIONSREQUEST']._serialized_start=474
+  _globals['_LISTOPERATIONSREQUEST']._serialized_end=532
+  _globals['_LISTOPERATIONSREPLY']._serialized_start=534
+  _globals['_LISTOPERATIONSREPLY']._serialized_end=622
+  _globals['_GETOPERATIONREQUEST']._serialized_start=624
+  _globals['_GETOPERATIONREQUEST']._serialized_end=659
+  _globals['_REGISTEROPERATIONREQUEST']._serialized_start=661
+  _globals['_REGISTEROPERATIONREQUEST']._serialized_end=759
+  _globals['_REMOVEOPERATIONREQUEST']._serialized_start=761
+  _globals['_REMOVEOPERATIONREQUEST']._serialized_end=830
+  _globals['_OPERATIONREPORT']._serialized_start=832
+  _globals['_OPERATIONREPORT']._serialized_end=947
+  _globals['_OPERATORREQUEST']._serialized_start=949
+  _globals['_OPERATORREQUEST']._serialized_end=1010
+  _globals['_RESOLVEBRANCHREQUEST']._serialized_start=1012
+  _globals['_RESOLVEBRANCHREQUEST']._serialized_end=1097
+  _globals['_OPERATEMANYREQUEST']._serialized_start=1100
+  _globals['_OPERATEMANYREQUEST']._serialized_end=1251
+  _globals['_OPERATEMANYREPLY']._serialized_start=1254
+  _globals['_OPERATEMANYREPLY']._serialized_end=1460
+  _globals['_OPERATEMANYREPLY_ITEM']._serialized_start=1362
+  _globals['_OPERATEMANYREPLY_ITEM']._serialized_end=1460
+  _globals['_GETJOURNALREQUEST']._serialized_start=1462
+  _globals['_GETJOURNALREQUEST']._serialized_end=1494
+  _globals['_JOURNALENTRY']._serialized_start=1496
+  _globals['_JOURNALENTRY']._serialized_end=1554
+  _globals['_GETJOURNALREPLY']._serialized_start=1556
+  _globals['_GETJOURNALREPLY']._serialized_end=1615
+  _globals['_DEFINITIONS']._serialized_start=1715
+  _globals['_DEFINITIONS']._serialized_end=1935
+  _globals['_CATALOGUE']._serialized_start=1938
+  _globals['_CATALOGUE']._serialized_end=2271
+  _globals['_ADMIN']._serialized_start=2274
+  _globals['_ADMIN']._serialized_end=2817
 # @@protoc_insertion_point(module_scope)

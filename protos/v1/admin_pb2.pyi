@@ -39,38 +39,90 @@ class GetSagaRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class SagaDefinition(_message.Message):
-    __slots__ = ("name", "version", "digest", "text", "published_at_ms")
+    __slots__ = ("name", "version", "digest", "text", "published_at_ms", "normal_form")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     PUBLISHED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    NORMAL_FORM_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     digest: str
     text: str
     published_at_ms: int
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., digest: _Optional[str] = ..., text: _Optional[str] = ..., published_at_ms: _Optional[int] = ...) -> None: ...
+    normal_form: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., digest: _Optional[str] = ..., text: _Optional[str] = ..., published_at_ms: _Optional[int] = ..., normal_form: _Optional[str] = ...) -> None: ...
 
 class ListSagasRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("name", "limit", "page_token")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    limit: int
+    page_token: str
+    def __init__(self, name: _Optional[str] = ..., limit: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListSagasReply(_message.Message):
-    __slots__ = ("definitions",)
+    __slots__ = ("definitions", "next_page_token")
     DEFINITIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     definitions: _containers.RepeatedCompositeFieldContainer[SagaDefinition]
-    def __init__(self, definitions: _Optional[_Iterable[_Union[SagaDefinition, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, definitions: _Optional[_Iterable[_Union[SagaDefinition, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ListOperationsRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("limit", "page_token")
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    limit: int
+    page_token: str
+    def __init__(self, limit: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListOperationsReply(_message.Message):
-    __slots__ = ("operations",)
+    __slots__ = ("operations", "next_page_token")
     OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     operations: _containers.RepeatedCompositeFieldContainer[_types_pb2.Operation]
-    def __init__(self, operations: _Optional[_Iterable[_Union[_types_pb2.Operation, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, operations: _Optional[_Iterable[_Union[_types_pb2.Operation, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetOperationRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class RegisterOperationRequest(_message.Message):
+    __slots__ = ("operation", "actor", "reason")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    operation: _types_pb2.Operation
+    actor: str
+    reason: str
+    def __init__(self, operation: _Optional[_Union[_types_pb2.Operation, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class RemoveOperationRequest(_message.Message):
+    __slots__ = ("name", "actor", "reason")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    actor: str
+    reason: str
+    def __init__(self, name: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class OperationReport(_message.Message):
+    __slots__ = ("operation", "needed_by", "more")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    NEEDED_BY_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    operation: _types_pb2.Operation
+    needed_by: _containers.RepeatedCompositeFieldContainer[_types_pb2.Transaction]
+    more: bool
+    def __init__(self, operation: _Optional[_Union[_types_pb2.Operation, _Mapping]] = ..., needed_by: _Optional[_Iterable[_Union[_types_pb2.Transaction, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class OperatorRequest(_message.Message):
     __slots__ = ("gid", "actor", "reason")

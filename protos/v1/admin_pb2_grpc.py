@@ -5,6 +5,7 @@ import warnings
 
 from protos.v1 import admin_pb2 as protos_dot_v1_dot_admin__pb2
 from protos.v1 import coordinator_pb2 as protos_dot_v1_dot_coordinator__pb2
+from protos.v1 import types_pb2 as protos_dot_v1_dot_types__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -200,6 +201,21 @@ class CatalogueStub:
                 request_serializer=protos_dot_v1_dot_admin__pb2.ListOperationsRequest.SerializeToString,
                 response_deserializer=protos_dot_v1_dot_admin__pb2.ListOperationsReply.FromString,
                 _registered_method=True)
+        self.GetOperation = channel.unary_unary(
+                '/tercet.v1.Catalogue/GetOperation',
+                request_serializer=protos_dot_v1_dot_admin__pb2.GetOperationRequest.SerializeToString,
+                response_deserializer=protos_dot_v1_dot_admin__pb2.OperationReport.FromString,
+                _registered_method=True)
+        self.RegisterOperation = channel.unary_unary(
+                '/tercet.v1.Catalogue/RegisterOperation',
+                request_serializer=protos_dot_v1_dot_admin__pb2.RegisterOperationRequest.SerializeToString,
+                response_deserializer=protos_dot_v1_dot_types__pb2.Operation.FromString,
+                _registered_method=True)
+        self.RemoveOperation = channel.unary_unary(
+                '/tercet.v1.Catalogue/RemoveOperation',
+                request_serializer=protos_dot_v1_dot_admin__pb2.RemoveOperationRequest.SerializeToString,
+                response_deserializer=protos_dot_v1_dot_admin__pb2.OperationReport.FromString,
+                _registered_method=True)
 
 
 class CatalogueServicer:
@@ -211,6 +227,29 @@ class CatalogueServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetOperation(self, request, context):
+        """One operation, and who needs it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterOperation(self, request, context):
+        """Say what an operation is, before or instead of its participant. What participants
+        announce must then keep to it. The same again is a no-op. Audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveOperation(self, request, context):
+        """Take an operation out of the catalogue. Its participant must not be attached.
+        Answers who still needs it. Audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogueServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -218,6 +257,21 @@ def add_CatalogueServicer_to_server(servicer, server):
                     servicer.ListOperations,
                     request_deserializer=protos_dot_v1_dot_admin__pb2.ListOperationsRequest.FromString,
                     response_serializer=protos_dot_v1_dot_admin__pb2.ListOperationsReply.SerializeToString,
+            ),
+            'GetOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOperation,
+                    request_deserializer=protos_dot_v1_dot_admin__pb2.GetOperationRequest.FromString,
+                    response_serializer=protos_dot_v1_dot_admin__pb2.OperationReport.SerializeToString,
+            ),
+            'RegisterOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterOperation,
+                    request_deserializer=protos_dot_v1_dot_admin__pb2.RegisterOperationRequest.FromString,
+                    response_serializer=protos_dot_v1_dot_types__pb2.Operation.SerializeToString,
+            ),
+            'RemoveOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveOperation,
+                    request_deserializer=protos_dot_v1_dot_admin__pb2.RemoveOperationRequest.FromString,
+                    response_serializer=protos_dot_v1_dot_admin__pb2.OperationReport.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -247,6 +301,87 @@ class Catalogue:
             '/tercet.v1.Catalogue/ListOperations',
             protos_dot_v1_dot_admin__pb2.ListOperationsRequest.SerializeToString,
             protos_dot_v1_dot_admin__pb2.ListOperationsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tercet.v1.Catalogue/GetOperation',
+            protos_dot_v1_dot_admin__pb2.GetOperationRequest.SerializeToString,
+            protos_dot_v1_dot_admin__pb2.OperationReport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tercet.v1.Catalogue/RegisterOperation',
+            protos_dot_v1_dot_admin__pb2.RegisterOperationRequest.SerializeToString,
+            protos_dot_v1_dot_types__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tercet.v1.Catalogue/RemoveOperation',
+            protos_dot_v1_dot_admin__pb2.RemoveOperationRequest.SerializeToString,
+            protos_dot_v1_dot_admin__pb2.OperationReport.FromString,
             options,
             channel_credentials,
             insecure,

@@ -220,7 +220,7 @@ class Transaction(_message.Message):
     def __init__(self, gid: _Optional[str] = ..., mode: _Optional[_Union[Mode, str]] = ..., name: _Optional[str] = ..., status: _Optional[_Union[TransactionStatus, str]] = ..., decision: _Optional[_Union[Decision, str]] = ..., reason_code: _Optional[str] = ..., reason_text: _Optional[str] = ..., branches: _Optional[_Iterable[_Union[Branch, _Mapping]]] = ..., output: _Optional[_Union[Payload, _Mapping]] = ..., created_at_ms: _Optional[int] = ..., deadline_at_ms: _Optional[int] = ..., updated_at_ms: _Optional[int] = ..., finished_at_ms: _Optional[int] = ..., attention_since_ms: _Optional[int] = ..., attention_reason: _Optional[str] = ..., definition_version: _Optional[str] = ..., definition_digest: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., paused_at_ms: _Optional[int] = ...) -> None: ...
 
 class Operation(_message.Message):
-    __slots__ = ("name", "kind", "participant", "compensable", "input_schema", "output_schema", "attached")
+    __slots__ = ("name", "kind", "participant", "compensable", "input_schema", "output_schema", "attached", "description", "owner", "compensation", "registered", "attached_since_ms", "node_id", "sagas", "saga_count")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANT_FIELD_NUMBER: _ClassVar[int]
@@ -228,6 +228,14 @@ class Operation(_message.Message):
     INPUT_SCHEMA_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_SCHEMA_FIELD_NUMBER: _ClassVar[int]
     ATTACHED_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    COMPENSATION_FIELD_NUMBER: _ClassVar[int]
+    REGISTERED_FIELD_NUMBER: _ClassVar[int]
+    ATTACHED_SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    SAGAS_FIELD_NUMBER: _ClassVar[int]
+    SAGA_COUNT_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: OperationKind
     participant: str
@@ -235,7 +243,15 @@ class Operation(_message.Message):
     input_schema: str
     output_schema: str
     attached: bool
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[OperationKind, str]] = ..., participant: _Optional[str] = ..., compensable: _Optional[bool] = ..., input_schema: _Optional[str] = ..., output_schema: _Optional[str] = ..., attached: _Optional[bool] = ...) -> None: ...
+    description: str
+    owner: str
+    compensation: str
+    registered: bool
+    attached_since_ms: int
+    node_id: str
+    sagas: _containers.RepeatedScalarFieldContainer[str]
+    saga_count: int
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[OperationKind, str]] = ..., participant: _Optional[str] = ..., compensable: _Optional[bool] = ..., input_schema: _Optional[str] = ..., output_schema: _Optional[str] = ..., attached: _Optional[bool] = ..., description: _Optional[str] = ..., owner: _Optional[str] = ..., compensation: _Optional[str] = ..., registered: _Optional[bool] = ..., attached_since_ms: _Optional[int] = ..., node_id: _Optional[str] = ..., sagas: _Optional[_Iterable[str]] = ..., saga_count: _Optional[int] = ...) -> None: ...
 
 class Error(_message.Message):
     __slots__ = ("status", "reason", "message", "field", "retry_after_ms")

@@ -1,6 +1,6 @@
 """A scripted engine and everything else around the entrances, faked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -162,8 +162,8 @@ class FakeDispatcher:
         self.replies.extend(replies)
         self._note("answered", list(replies))
 
-    def attached(self) -> frozenset[str]:
-        return frozenset(self.links)
+    def attached(self) -> dict[str, int]:
+        return dict.fromkeys(self.links, NOW)
 
     def _note(self, what: str, about: Any) -> None:
         self.log.append((what, about))
@@ -180,6 +180,7 @@ class FakeQueries:
         self.definitions: dict[tuple[str, str, str], StoredDefinition] = {}
         self.operations: dict[str, Operation] = {}
         self.saves: list[list[Operation]] = []
+        self.audits: list[AuditEntry | None] = []
         self.finds = 0
         self.is_down = False
 
@@ -220,16 +221,55 @@ class FakeQueries:
         self.finds += 1
         return next((d for d in self.definitions.values() if d.digest == digest), None)
 
-    async def list_definitions(self, namespace: str) -> list[StoredDefinition]:
+    async def list_definitions(
+        self,
+        namespace: str,
+        *,
+        name: str = "",
+        after: tuple[str, str] | None = None,
+        limit: int = 1_000,
+    ) -> list[StoredDefinition]:
         self._check()
-        return list(self.definitions.values())
+        found = sorted(self.definitions.values(), key=lambda d: (d.name, d.version))
+        return [
+            d
+            for d in found
+            if name in ("", d.name) and (after is None or (d.name, d.version) > after)
+        ][:limit]
+
+    async def unfinished_with(
+        self,
+        namespace: str,
+        *,
+        operations: Collection[str],
+        digests: Collection[str],
+        limit: int,
+    ) -> list[GlobalTransaction]:
+        self._check()
+        return [
+            tx
+            for tx in self.transactions
+            if tx.request.definition_digest in digests
+            or any(b.spec.operation in operations for b in tx.branches.values())
+        ][:limit]
 
     async def save_operations(
-        self, namespace: str, operations: Sequence[Operation]
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        audit: AuditEntry | None = None,
     ) -> None:
         self._check()
         self.saves.append(list(operations))
+        self.audits.append(audit)
         self.operations.update((o.name, o) for o in operations)
+
+    async def remove_operation(
+        self, namespace: str, name: str, audit: AuditEntry
+    ) -> bool:
+        self._check()
+        self.audits.append(audit)
+        return self.operations.pop(name, None) is not None
 
     async def list_operations(self, namespace: str) -> list[Operation]:
         self._check()

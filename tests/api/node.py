@@ -74,6 +74,7 @@ class Node:
         self.coordinator = coordinator_pb2_grpc.CoordinatorStub(self.channel)
         self.definitions = admin_pb2_grpc.DefinitionsStub(self.channel)
         self.admin = admin_pb2_grpc.AdminStub(self.channel)
+        self.catalogue_stub = admin_pb2_grpc.CatalogueStub(self.channel)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -83,9 +84,13 @@ class Node:
         await self.engine.close()
         self.dispatcher.close()
 
+    def peer(self) -> "Peer":
+        """A session that has not said hello."""
+        return Peer(self.channel)
+
     async def participant(self, operation: Operation) -> "Peer":
         """An attached participant that carries out one operation."""
-        peer = Peer(self.channel)
+        peer = self.peer()
         await peer.hello(
             participant=operation.participant,
             operations=[

@@ -91,6 +91,9 @@ for _name in (
     "PublishSaga",
     "ListSagas",
     "ListOperations",
+    "GetOperation",
+    "RegisterOperation",
+    "RemoveOperation",
 ):
     setattr(ScriptedCoordinator, _name, _scripted(_name))
 

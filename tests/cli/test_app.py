@@ -64,43 +64,6 @@ def test_a_misspelled_command_is_one_line(run):
     assert "tercet --help" in line
 
 
-def test_operations_shows_the_catalogue(ask, server):
-    """Kind, participant, and whether it can be reached now."""
-    server.answers["ListOperations"] = admin_pb2.ListOperationsReply(
-        operations=[
-            types_pb2.Operation(
-                name="bank-a.debit",
-                kind=types_pb2.OPERATION_TCC,
-                participant="bank-a",
-                attached=True,
-                input_schema='{"type": "object"}',
-            )
-        ]
-    )
-    assert ask("operations").stdout.splitlines()[1].split() == [
-        *("bank-a.debit", "TCC", "bank-a", "no", "yes")
-    ]
-    assert json.loads(ask("operations", "--output", "json").stdout) == {
-        "operations": [
-            {
-                "name": "bank-a.debit",
-                "kind": "TCC",
-                "participant": "bank-a",
-                "compensable": False,
-                "attached": True,
-                "input_schema": {"type": "object"},
-                "output_schema": None,
-            }
-        ]
-    }
-
-
-def test_an_empty_catalogue_says_so(ask, server):
-    """An empty table would look like a fault."""
-    server.answers["ListOperations"] = admin_pb2.ListOperationsReply()
-    assert ask("operations").stdout.startswith("no operations")
-
-
 def test_version_is_that_of_the_distribution(run):
     """As a line and as JSON."""
     word, version = run("version").stdout.split()

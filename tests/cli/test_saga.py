@@ -207,10 +207,26 @@ def test_list_shows_names_and_versions(ask, server):
                 "digest": "d1",
                 "published_at": "2023-11-14T22:13:20.000Z",
             }
-        ]
+        ],
+        "next_page_token": "",
     }
     server.answers["ListSagas"] = admin_pb2.ListSagasReply()
     assert ask("saga", "list").stdout.startswith("no sagas")
+
+
+def test_the_list_is_paged_and_narrowed(ask, server):
+    """The token of one page asks for the next."""
+    server.answers["ListSagas"] = admin_pb2.ListSagasReply(
+        definitions=[published()], next_page_token="t"
+    )
+
+    result = ask(
+        *("saga", "list", "--name", "loan", "--limit", "1", "--page-token", "s")
+    )
+
+    asked = server.request("ListSagas")
+    assert (asked.name, asked.limit, asked.page_token) == ("loan", 1, "s")
+    assert "--page-token t" in result.stderr
 
 
 def test_run_ends_with_0_when_completed(ask, server, loan):

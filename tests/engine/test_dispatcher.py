@@ -155,7 +155,7 @@ def test_detached_link_makes_its_calls_unknown(desk: Desk) -> None:
     desk.dispatcher.answered(link, [(link.ids()[0], Succeeded())])
 
     assert desk.codes() == ["DISCONNECTED", "PARTICIPANT_UNAVAILABLE"]
-    assert desk.dispatcher.attached() == frozenset()
+    assert desk.dispatcher.attached() == {}
 
 
 def test_draining_link_gets_nothing_new(desk: Desk) -> None:
@@ -282,3 +282,18 @@ async def test_a_silence_ends_with_its_session(desk: Desk) -> None:
     desk.dispatcher.send([call(2)])
     desk.dispatcher.answered(new, [(new.ids()[0], Succeeded())])
     assert not desk.returned
+
+
+def test_attached_since_the_first_of_its_links(desk: Desk) -> None:
+    """A second link changes nothing; who comes back begins anew."""
+    first, second = FakeLink(), FakeLink()
+    began = desk.clock.now()
+    desk.dispatcher.attach("bank", first, credits=1)
+    desk.clock.time += 10
+    desk.dispatcher.attach("bank", second, credits=1)
+    desk.dispatcher.detach(first)
+
+    assert desk.dispatcher.attached() == {"bank": began}
+    desk.dispatcher.detach(second)
+    desk.dispatcher.attach("bank", first, credits=1)
+    assert desk.dispatcher.attached() == {"bank": began + 10}

@@ -120,16 +120,7 @@ def _value(name: str, value: object, now: Instant) -> str:
             skipped = {"key", "digest", "created_at", "definition_digest"}
             return " ".join(_values(value, now, skipped))
         case BranchSpec():
-            words = [value.branch_id, value.operation]
-            if value.kind not in (BranchKind.TCC, BranchKind.CALL):
-                words = [value.branch_id, value.kind.value]
-            if value.input.data != b"{}":
-                words.append(f"input={_text(value.input) or 'none'}")
-            if value.parent_branch_id:
-                words.append(f"inside {value.parent_branch_id}")
-            if value.expires_ms:
-                words.append(f"expires={duration(value.expires_ms)}")
-            return " ".join(words)
+            return _spec(value)
         case Payload():
             return f"{name}={_text(value)}"
         case True:
@@ -146,6 +137,19 @@ def _value(name: str, value: object, now: Instant) -> str:
             return f"{name}={value if is_plain else json.dumps(value)}"
         case _:
             return f"{name}={value}"
+
+
+def _spec(value: BranchSpec) -> str:
+    words = [value.branch_id, value.operation]
+    if value.kind not in (BranchKind.TCC, BranchKind.CALL):
+        words = [value.branch_id, value.kind.value]
+    if value.input.data != b"{}":
+        words.append(f"input={_text(value.input) or 'none'}")
+    if value.parent_branch_id:
+        words.append(f"inside {value.parent_branch_id}")
+    if value.expires_ms:
+        words.append(f"expires={duration(value.expires_ms)}")
+    return " ".join(words)
 
 
 def _text(payload: Payload) -> str:

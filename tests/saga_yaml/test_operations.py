@@ -1,5 +1,7 @@
 """What a saga calls, against the catalogue."""
 
+from dataclasses import replace
+
 import pytest
 
 from coordinator.saga_yaml import check, parse
@@ -42,6 +44,15 @@ def test_without_a_catalogue_operations_are_believed():
     assert check(saga("id: a, call: no.one"))[1] == ()
     (finding,) = check(saga("id: a, call: no.one, compensate: {call: mail.send}"))[1]
     assert finding.code == "SAGA023"
+
+
+def test_the_operation_that_undoes_another_is_named():
+    """What the catalogue knows of it can be copied from the finding."""
+    undone = replace(OPERATIONS["mail.send"], compensation="mail.recall")
+    catalogue = {**OPERATIONS, "mail.send": undone}
+    (finding,) = check(saga("id: a, call: mail.send"), operations=catalogue)[1]
+
+    assert "compensate: {call: mail.recall}" in finding.message
 
 
 def test_an_operation_that_was_mistyped_has_a_suggestion():

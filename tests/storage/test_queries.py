@@ -6,9 +6,18 @@ import pytest
 
 from coordinator.core.events import AttentionRaised, Decided
 from coordinator.core.model import Decision, Key, Operation, OperationKind, Status
-from coordinator.ports import StoredDefinition, TransactionFilter
-from tests.storage.conftest import AnyStore
-from tests.storage.samples import NOW, began, commit, key, move, run_to_end
+from coordinator.ports import AuditEntry, StoredDefinition, TransactionFilter
+from coordinator.storage.audit import find_break
+from tests.storage.conftest import AnyStore, Stores
+from tests.storage.samples import (
+    NOW,
+    began,
+    commit,
+    key,
+    move,
+    run_to_end,
+    saga_began,
+)
 
 
 def definition(name: str, version: str, text: str = "") -> StoredDefinition:
@@ -164,3 +173,95 @@ async def test_an_operation_saved_twice_at_once_is_stored_once(
     renewed = replace(debit, input_schema="{}")
     await store.save_operations("default", [debit, renewed])
     assert [renewed] == await store.list_operations("default")
+
+
+REMOVED = AuditEntry("ann", "REMOVE_OPERATION risk.score", "gone", NOW)
+SCORE = Operation(
+    "risk.score",
+    OperationKind.ACTION,
+    "risk",
+    description="Rate a customer — fair",
+    owner="risk team",
+    compensation="risk.forget",
+    is_registered=True,
+)
+
+
+async def test_an_operation_is_stored_whole(stores: Stores) -> None:
+    """Every field makes the round trip, to another handle too."""
+    await (await stores.open()).save_operations("default", [SCORE])
+    assert await (await stores.open()).list_operations("default") == [SCORE]
+
+
+async def test_an_operation_is_removed_with_its_audit(store: AnyStore) -> None:
+    """Both or neither, in one chain with everything else that is audited."""
+    saved = replace(REMOVED, action="REGISTER_OPERATION risk.score")
+    await store.save_operations("default", [SCORE], saved)
+    await store.save_operations("other", [SCORE])
+    await commit(store, replace(began(1), audit=replace(REMOVED, action="RETRY")))
+
+    assert await store.remove_operation("default", "risk.score", REMOVED)
+    assert not await store.remove_operation("default", "risk.score", REMOVED)
+
+    assert await store.list_operations("default") == []
+    assert await store.list_operations("other") == [SCORE]
+    trail = await store.audit_trail()
+    assert [(r.key, r.action) for r in trail] == [
+        (Key("default", ""), saved.action),
+        (key(1), "RETRY"),
+        (Key("default", ""), REMOVED.action),
+    ]
+    assert find_break(trail) is None
+
+
+async def test_unfinished_transactions_with_an_operation(store: AnyStore) -> None:
+    """By their branches or by their definition; newest first; the ended are not."""
+    await commit(
+        store,
+        began(1, "debit", "credit", created_at=NOW + 1),
+        began(2, "credit", created_at=NOW + 2),
+        began(3, "debit", created_at=NOW + 3),
+        saga_began(4),
+        began(key(5, "other"), "debit"),
+    )
+    await run_to_end(store, 6)
+
+    async def found(*operations: str, limit: int = 9, **digests: str) -> list[str]:
+        txs = await store.unfinished_with(
+            "default", operations=operations, digests=digests.values(), limit=limit
+        )
+        assert all(not tx.branches for tx in txs)
+        return [tx.key.gid[-1] for tx in txs]
+
+    assert await found("accounts.debit") == ["3", "1", "4"]
+    assert await found("accounts.debit", limit=2) == ["3", "1"]
+    assert await found("accounts.credit") == ["2", "1"]
+    assert await found("accounts.nothing") == []
+    assert await found(digest="ab" * 32) == ["4"]
+
+
+async def test_definitions_are_listed_page_by_page(store: AnyStore) -> None:
+    """Each once, however the pages fall, and of one name if that is asked."""
+    published = [("b", "1"), ("a", "1"), ("b", "2"), ("a", "0"), ("b", "10")]
+    for name, version in published:
+        await store.publish(definition(name, version))
+    every = [("a", "0"), ("a", "1"), ("b", "10"), ("b", "2"), ("b", "1")]
+
+    async def page(
+        after: tuple[str, str] | None, limit: int, name: str = ""
+    ) -> list[tuple[str, str]]:
+        found = await store.list_definitions(
+            "default", name=name, after=after, limit=limit
+        )
+        return [(d.name, d.version) for d in found]
+
+    for limit in (1, 2, 3, 5, 6):
+        met: list[tuple[str, str]] = []
+        while shown := await page(met[-1] if met else None, limit):
+            met += shown
+        assert every == met
+    assert await page(None, 9, "b") == every[2:]
+    assert await page(("b", "2"), 9, "b") == every[4:]
+    assert await page(("b", "gone"), 9) == []
+    assert await page(("a", "gone"), 9) == every[2:]
+    assert await page(None, 0) == every[:1]

@@ -7,7 +7,7 @@ does not, which halves the cost of an answer.
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -35,6 +35,9 @@ from protos.v1 import types_pb2
 
 Fields: TypeAlias = dict[str, Any]
 """What a message's constructor takes."""
+
+SAGAS_SHOWN_MAX = 100
+"""Of the sagas that name an operation; their number is always told."""
 
 OMITTED_CONTENT_TYPE = "application/vnd.tercet.omitted"
 """Of an output that did not fit into the reply beside the others."""
@@ -183,8 +186,22 @@ def call_fields(call_id: int, call: CallBranch) -> Fields:
     return fields
 
 
-def operation_fields(operation: Operation, *, attached: bool) -> Fields:
+class Shown(NamedTuple):
+    """What an answer says of an operation beside its entry.
+
+    Attributes:
+        attached_since: at the node that answers; ``None`` when it is not.
+        sagas: the published sagas that name it, as ``name@version``.
+    """
+
+    node_id: str
+    attached_since: Instant | None
+    sagas: Sequence[str]
+
+
+def operation_fields(operation: Operation, shown: Shown) -> Fields:
     """An entry of the catalogue."""
+    is_attached = shown.attached_since is not None
     return {
         "name": operation.name,
         "kind": KINDS[operation.kind],
@@ -192,7 +209,15 @@ def operation_fields(operation: Operation, *, attached: bool) -> Fields:
         "compensable": operation.compensable,
         "input_schema": operation.input_schema,
         "output_schema": operation.output_schema,
-        "attached": attached,
+        "description": operation.description,
+        "owner": operation.owner,
+        "compensation": operation.compensation,
+        "registered": operation.is_registered,
+        "attached": is_attached,
+        "attached_since_ms": shown.attached_since or 0,
+        "node_id": shown.node_id if is_attached else "",
+        "sagas": shown.sagas[:SAGAS_SHOWN_MAX],
+        "saga_count": len(shown.sagas),
     }
 
 

@@ -5,8 +5,16 @@ from coordinator.api.convert.enums import KIND_BY_NUMBER
 from coordinator.api.limits import Limits
 from coordinator.core.errors import InvalidRequest
 from coordinator.core.inputs import Outcome, Pending, Refused, Succeeded, Unknown
-from coordinator.core.model import NO_PAYLOAD, Operation, Payload, participant_of
+from coordinator.core.model import (
+    NO_PAYLOAD,
+    Operation,
+    OperationKind,
+    Payload,
+    participant_of,
+)
 from protos.v1 import participant_pb2, types_pb2
+
+OWNER_CHARS_MAX = 128
 
 BAD_REPLY = "BAD_REPLY"
 """The code of the unknown outcome that a participant's rubbish becomes."""
@@ -68,12 +76,14 @@ def _retry_after(value_ms: int, limits: Limits) -> int | None:
 def operation_of(
     operation: types_pb2.Operation, participant: str, field: str, limits: Limits
 ) -> Operation:
-    """An operation that ``participant`` announces in its hello."""
+    """An operation of ``participant``, announced or registered."""
     name = checks.identifier(operation.name, f"{field}.name")
-    if participant_of(name) != participant or name.endswith("."):
+    if not participant or participant_of(name) != participant or name.endswith("."):
+        expected = participant or "its participant's name"
         raise InvalidRequest(
-            f"{field}.name: expected {participant}. and the operation's own name "
-            f"without a dot, such as {participant}.debit. Rename the operation.",
+            f"{field}.name: expected {expected}, a dot, and the operation's own name "
+            f"without one, such as {participant or 'accounts'}.debit. "
+            "Rename the operation.",
             field=f"{field}.name",
         )
     kind = KIND_BY_NUMBER.get(operation.kind)
@@ -88,6 +98,7 @@ def operation_of(
             "A session announces its own participant's operations only.",
             field=f"{field}.participant",
         )
+    _check_undone(operation, kind, participant, field)
     return Operation(
         name=name,
         kind=kind,
@@ -97,7 +108,42 @@ def operation_of(
         output_schema=_schema(
             operation.output_schema, f"{field}.output_schema", limits
         ),
+        description=checks.text(
+            operation.description,
+            f"{field}.description",
+            chars_max=limits.text_chars_max,
+        ),
+        owner=checks.text(operation.owner, f"{field}.owner", chars_max=OWNER_CHARS_MAX),
+        compensation=operation.compensation,
     )
+
+
+def _check_undone(
+    operation: types_pb2.Operation, kind: OperationKind, participant: str, field: str
+) -> None:
+    """By itself, by another action of its participant, by its cancel, or not at all."""
+    if kind is OperationKind.TCC and operation.compensable:
+        raise InvalidRequest(
+            f"{field}.compensable: expected only of an action; a TCC operation is "
+            "undone by its cancel. Leave it out.",
+            field=f"{field}.compensable",
+        )
+    undo, at = operation.compensation, f"{field}.compensation"
+    if not undo:
+        return
+    checks.identifier(undo, at)
+    if kind is OperationKind.TCC or operation.compensable:
+        raise InvalidRequest(
+            f"{at}: expected only of an action that does not undo itself. "
+            "Leave it out, or leave compensable out.",
+            field=at,
+        )
+    if participant_of(undo) != participant or undo in (operation.name, participant):
+        raise InvalidRequest(
+            f"{at}: expected another operation of {participant}, which alone can tell "
+            "whether the action has run. Name one, or leave it out.",
+            field=at,
+        )
 
 
 def _schema(text: str, field: str, limits: Limits) -> str:
@@ -110,5 +156,10 @@ def _schema(text: str, field: str, limits: Limits) -> str:
             f"{len(data)}. Simplify the schema.",
             field=field,
         )
-    checks.json_value(data, field)
+    if not isinstance(checks.json_value(data, field), dict | bool):
+        raise InvalidRequest(
+            f"{field}: expected a JSON Schema, which is an object. Correct it, or "
+            "leave it empty.",
+            field=field,
+        )
     return text

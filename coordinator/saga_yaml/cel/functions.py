@@ -12,7 +12,7 @@ from coordinator.saga_yaml.cel.nodes import WrongCall
 from coordinator.saga_yaml.cel.times import Moment, Span
 from coordinator.saga_yaml.cel.values import Run, Value, kind_of
 
-_PRICE_OF_TIME: Final = 20
+_PRICE_OF_TIME: Final = 30
 _BOOL, _INT, _TEXT = "a boolean", "an integer", "a text"
 
 

@@ -219,18 +219,20 @@ def _select(node: Select, operand: Part, scope: Mapping[str, int]) -> Part:
         raise ExpressionFailed(f"{where} is {kind_of(value)} without {field!r}")
 
     is_saga = path_of(node.operand) == ("saga",) and "saga" not in scope
-    return Part(select, _SAGA_KINDS.get(field, "") if is_saga else "", operand.cost + 2)
+    return Part(select, _SAGA_KINDS.get(field, "") if is_saga else "", operand.cost + 3)
 
 
 def _index(node: Index, operand: Part, index: Part) -> Part:
     kinds.demand(node.at, operand.kind, (LIST, MAP), "[ ]")
-    kinds.demand(node.at, index.kind, (INT, TEXT), "[ ]")
+    kinds.demand(node.at, index.kind, (INT, kinds.DOUBLE, TEXT), "[ ]")
     read, read_index, where = operand.run, index.run, _described(node.operand)
     literal = node.index.value if isinstance(node.index, Literal) else None
     what = repr(literal) if literal is not None else "what its index names"
 
     def item(run: Run) -> Value:
         value, part = read(run), read_index(run)
+        if isinstance(part, float) and part.is_integer():
+            part = int(part)
         if type(value) is dict and isinstance(part, str):
             if part in value:
                 return kept(value[part])
@@ -406,7 +408,7 @@ def _logic(node: Logic, operands: tuple[Part, ...]) -> Part:
             raise failure
         return not deciding
 
-    return Part(logic, BOOL, 1 + sum(operand.cost + 1 for operand in operands))
+    return Part(logic, BOOL, 1 + sum(operand.cost + 2 for operand in operands))
 
 
 def _conditional(

@@ -15,7 +15,7 @@ _NANOS: Final = 1_000_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECONDS_MIN: Final = -62_135_596_800
 _SECONDS_MAX: Final = 253_402_300_799
-_SPAN_SECONDS_MAX: Final = 315_576_000_000
+_SPAN_NANOS_MAX: Final = 2**63 - 1
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?"
     r"(?:[Zz]|([-+])(\d\d):(\d\d))",
@@ -44,8 +44,8 @@ class Span:
     nanos: int
 
     def __post_init__(self) -> None:
-        if abs(self.nanos) > _SPAN_SECONDS_MAX * _NANOS:
-            raise ExpressionFailed("a duration beyond 10,000 years")
+        if abs(self.nanos) > _SPAN_NANOS_MAX:
+            raise ExpressionFailed("a duration beyond 292 years")
 
     @classmethod
     def parsed(cls, text: str) -> "Span":

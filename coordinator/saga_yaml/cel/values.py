@@ -35,7 +35,7 @@ KINDS: Final[Mapping[type, str]] = {
     Moment: "a timestamp",
     Span: "a duration",
 }
-_PRICE_OF_TIME: Final = 12
+_PRICE_OF_TIME: Final = 20
 _NUMBERS: Final = (int, float)
 _ORDERED: Final = (bool, int, float, str, Moment, Span)
 _INTEGER = re.compile(r"[-+]?[0-9]{1,40}")
@@ -285,11 +285,14 @@ def is_same(run: Run, left: Value, right: Value) -> bool:
 def is_in(run: Run, item: Value, container: Value) -> bool:
     """Whether a list holds an equal item, or a map the key."""
     if isinstance(container, dict):
+        if not isinstance(item, bool | int | float | str):
+            message = f"'in' looks for a key of a map, and {kind_of(item)} is none"
+            raise ExpressionFailed(message)
         return isinstance(item, str) and item in container
     if not isinstance(container, list):
         raise ExpressionFailed(f"'in' takes a list or a map, not {kind_of(container)}")
     for candidate in container:
-        run.pay(2)
+        run.pay(3)
         if is_same(run, item, candidate):
             return True
     return False

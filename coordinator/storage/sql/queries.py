@@ -1,6 +1,6 @@
 """What people and tools ask of the database: the port ``Queries``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -8,23 +8,17 @@ from sqlalchemy import (
     Connection,
     Executable,
     and_,
-    bindparam,
     func,
     insert,
     or_,
     select,
-    update,
 )
 from sqlalchemy.exc import IntegrityError
 
 from coordinator.core.errors import StoreUnavailable
-from coordinator.core.model import (
-    GlobalTransaction,
-    Key,
-    Operation,
-    OperationKind,
-)
+from coordinator.core.model import GlobalTransaction, Key, Operation
 from coordinator.ports import (
+    AuditEntry,
     JournalEntry,
     Queries,
     StoredDefinition,
@@ -32,7 +26,7 @@ from coordinator.ports import (
 )
 from coordinator.storage.audit import AuditRecord
 from coordinator.storage.journal import decode_mappings
-from coordinator.storage.sql import rows, tables
+from coordinator.storage.sql import catalogue, rows, tables
 from coordinator.storage.sql.read import HEADER_COLUMNS, audit_records
 from coordinator.storage.sql.sqlite import SqliteDatabase
 
@@ -92,24 +86,69 @@ class SqlQueries(Queries):
             partial(_find_by_digest, namespace=namespace, digest=digest)
         )
 
-    async def list_definitions(self, namespace: str) -> list[StoredDefinition]:
-        """All names and versions, newest first within a name."""
+    async def list_definitions(
+        self,
+        namespace: str,
+        *,
+        name: str = "",
+        after: tuple[str, str] | None = None,
+        limit: int = LIST_MAX,
+    ) -> list[StoredDefinition]:
+        """Names and versions, newest first within a name."""
         return await self._database.read(
-            partial(_list_definitions, namespace=namespace)
+            partial(
+                _list_definitions,
+                namespace=namespace,
+                name=name,
+                after=after,
+                limit=max(1, min(limit, LIST_MAX)),
+            )
+        )
+
+    async def unfinished_with(
+        self,
+        namespace: str,
+        *,
+        operations: Collection[str],
+        digests: Collection[str],
+        limit: int,
+    ) -> list[GlobalTransaction]:
+        """Unfinished transactions that name an operation or run a definition."""
+        return await self._database.read(
+            partial(
+                catalogue.unfinished_with,
+                namespace=namespace,
+                operations=sorted(operations),
+                digests=sorted(digests),
+                limit=max(1, min(limit, LIST_MAX)),
+            )
         )
 
     async def save_operations(
-        self, namespace: str, operations: Sequence[Operation]
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        audit: AuditEntry | None = None,
     ) -> None:
         """Add to the catalogue, or renew what is there."""
         by_name = {operation.name: operation for operation in operations}
-        await self._database.write(
-            retrying(partial(_save_operations, namespace=namespace, operations=by_name))
+        save = partial(
+            catalogue.save, namespace=namespace, operations=by_name, audit=audit
         )
+        await self._database.write(retrying(save))
+
+    async def remove_operation(
+        self, namespace: str, name: str, audit: AuditEntry
+    ) -> bool:
+        """Take an operation out of the catalogue; whether it was there."""
+        remove = partial(catalogue.remove, namespace=namespace, name=name, audit=audit)
+        return await self._database.write(retrying(remove))
 
     async def list_operations(self, namespace: str) -> list[Operation]:
         """The catalogue, by name."""
-        return await self._database.read(partial(_list_operations, namespace=namespace))
+        return await self._database.read(
+            partial(catalogue.list_all, namespace=namespace)
+        )
 
     async def audit_trail(
         self, *, after: int = 0, limit: int = LIST_MAX
@@ -227,13 +266,40 @@ def _find_by_digest(
     return _first(connection, statement)
 
 
-def _list_definitions(connection: Connection, namespace: str) -> list[StoredDefinition]:
+def _list_definitions(
+    connection: Connection,
+    namespace: str,
+    name: str,
+    after: tuple[str, str] | None,
+    limit: int,
+) -> list[StoredDefinition]:
     table = tables.definitions.c
     statement = (
         select(*_DEFINITION_COLUMNS)
         .where(table.namespace == namespace)
         .order_by(table.name, table.ordinal.desc())
+        .limit(limit)
     )
+    if name:
+        statement = statement.where(table.name == name)
+    if after is not None:
+        last_name, last_version = after
+        last = tables.definitions.alias()
+        ordinal = (
+            select(last.c.ordinal)
+            .where(
+                last.c.namespace == namespace,
+                last.c.name == last_name,
+                last.c.version == last_version,
+            )
+            .scalar_subquery()
+        )
+        statement = statement.where(
+            or_(
+                table.name > last_name,
+                and_(table.name == last_name, table.ordinal < ordinal),
+            )
+        )
     return _definitions(connection, statement)
 
 
@@ -246,66 +312,3 @@ def _definitions(
     connection: Connection, statement: Executable
 ) -> list[StoredDefinition]:
     return [StoredDefinition(*tuple(row)) for row in connection.execute(statement)]
-
-
-def _save_operations(
-    connection: Connection, namespace: str, operations: dict[str, Operation]
-) -> None:
-    table = tables.operations.c
-    if not operations:
-        return
-    known = set(
-        connection.scalars(select(table.name).where(table.namespace == namespace))
-    )
-    values = {
-        name: {
-            "kind": operation.kind.value,
-            "participant": operation.participant,
-            "compensable": operation.compensable,
-            "input_schema": operation.input_schema,
-            "output_schema": operation.output_schema,
-        }
-        for name, operation in operations.items()
-    }
-    renewed = [
-        {"of_namespace": namespace, "of_name": name, **value}
-        for name, value in values.items()
-        if name in known
-    ]
-    added = [
-        {"namespace": namespace, "name": name, **value}
-        for name, value in values.items()
-        if name not in known
-    ]
-    if renewed:
-        connection.execute(
-            update(tables.operations).where(
-                and_(
-                    table.namespace == bindparam("of_namespace"),
-                    table.name == bindparam("of_name"),
-                )
-            ),
-            renewed,
-        )
-    if added:
-        connection.execute(insert(tables.operations), added)
-
-
-def _list_operations(connection: Connection, namespace: str) -> list[Operation]:
-    table = tables.operations.c
-    statement = (
-        select(
-            table.name,
-            table.kind,
-            table.participant,
-            table.compensable,
-            table.input_schema,
-            table.output_schema,
-        )
-        .where(table.namespace == namespace)
-        .order_by(table.name)
-    )
-    return [
-        Operation(name, OperationKind(kind), *others)
-        for name, kind, *others in connection.execute(statement)
-    ]

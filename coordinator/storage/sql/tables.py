@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 METADATA = MetaData()
@@ -199,6 +200,11 @@ operations = Table(
     Column("compensable", Boolean, nullable=False),
     _text("input_schema"),
     _text("output_schema"),
+    # With defaults, because nodes of before do not name them.
+    Column("description", Text, nullable=False, server_default=""),
+    Column("owner", Text, nullable=False, server_default=""),
+    Column("compensation", Text, nullable=False, server_default=""),
+    Column("is_registered", Boolean, nullable=False, server_default=false()),
 )
 
 audit = Table(

@@ -59,6 +59,20 @@ class Initiator:
                 continue
             return
 
+    async def register(self, name: str) -> None:
+        """Register an action as an administrator, asking until it is answered."""
+        operation = types_pb2.Operation(name=name, kind=types_pb2.OPERATION_ACTION)
+        request = admin_pb2.RegisterOperationRequest(operation=operation, **WHO_AND_WHY)
+        await self._catalogue("RegisterOperation", request)
+
+    async def remove(self, name: str) -> None:
+        """Take it out of the catalogue, asking until it is answered.
+
+        Who was not told that it was removed learns that it is not there.
+        """
+        request = admin_pb2.RemoveOperationRequest(name=name, **WHO_AND_WHY)
+        await self._catalogue("RemoveOperation", request)
+
     async def turned(self, gid: str) -> None:
         """Return when the saga is being compensated."""
         await self._until(gid, lambda tx: tx.status == types_pb2.COMPENSATING)
@@ -104,6 +118,20 @@ class Initiator:
             except grpc.aio.AioRpcError as error:
                 has_ended = error.code() is grpc.StatusCode.FAILED_PRECONDITION
                 if not (may_have_ended and has_ended):
+                    raise
+
+        await self._until_answered(ask)
+
+    async def _catalogue(self, method: str, request: Message) -> None:
+        async def ask(channel: grpc.aio.Channel) -> None:
+            call = channel.unary_unary(
+                f"/tercet.v1.Catalogue/{method}",
+                request_serializer=type(request).SerializeToString,
+            )
+            try:
+                await call(request, wait_for_ready=True)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.NOT_FOUND:
                     raise
 
         await self._until_answered(ask)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection as Database
 from coordinator.cli import node, output
 from coordinator.core.model import Key, Operation
 from coordinator.engine import engine, leases, sweeper
-from coordinator.ports import Change, NodeRow, StoredDefinition, SweepRow
+from coordinator.ports import AuditEntry, Change, NodeRow, StoredDefinition, SweepRow
 from coordinator.storage.sql import migrate, store
 from coordinator.storage.sql.sqlite import SqliteDatabase
 from tests.e2e.failpoint.points import (
@@ -121,10 +121,19 @@ class _ObservedStore(store.SqlStore):
         return await self._at("publish", super().publish(definition))
 
     async def save_operations(
-        self, namespace: str, operations: Sequence[Operation]
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        audit: AuditEntry | None = None,
     ) -> None:
-        work = super().save_operations(namespace, operations)
+        work = super().save_operations(namespace, operations, audit)
         await self._at("save_operations", work)
+
+    async def remove_operation(
+        self, namespace: str, name: str, audit: AuditEntry
+    ) -> bool:
+        work = super().remove_operation(namespace, name, audit)
+        return await self._at("remove_operation", work)
 
     async def _at(self, method: str, work: Awaitable[T]) -> T:
         step = Step(frozenset({STORE_POINTS[method]}), {})

@@ -46,6 +46,7 @@ STORE_POINTS: Mapping[str, str] = {
     "forget_node": "store.node-forgotten",
     "publish": "store.saga-published",
     "save_operations": "store.operations-saved",
+    "remove_operation": "store.operation-removed",
 }
 """By the name of the writing method."""
 
@@ -62,6 +63,7 @@ READS = frozenset(
         "find_definition_by_digest",
         "list_definitions",
         "list_operations",
+        "unfinished_with",
     }
 )
 """The methods of the ports that write nothing."""

@@ -44,6 +44,20 @@ async def at_publication(world: World, armed: Armed) -> None:
         await run_saga(world, initiator, f"{SAGA.name}:published")
 
 
+async def at_removal(world: World, armed: Armed) -> None:
+    """An operation, whose remover asks again: it is gone, and audited once."""
+    before = world.audited("REMOVE_OPERATION walk.step")
+    coordinator = world.start_coordinator(armed)
+    async with connect(world.target, connect_timeout=SECONDS_MAX) as client:
+        initiator = Initiator(client, world.target)
+        await initiator.register("walk.step")
+        removing = asyncio.create_task(initiator.remove("walk.step"))
+        await coordinator.killed(removing)
+        world.start_coordinator()
+        await removing
+    assert world.audited("REMOVE_OPERATION walk.step") == before + 1
+
+
 async def at_take_over(world: World, armed: Armed) -> None:
     """A decided transaction, whose next owner dies as well; it ends all the same."""
     gid = f"{TCC.name}:taken-over"
@@ -83,6 +97,7 @@ STEPS: Mapping[str, Step] = {
     "store.heartbeat": at_start,
     "store.operations-saved": at_attach,
     "store.saga-published": at_publication,
+    "store.operation-removed": at_removal,
     "store.claimed": at_take_over,
     "store.node-forgotten": at_departure,
 }

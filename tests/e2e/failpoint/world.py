@@ -246,6 +246,12 @@ class World:
         query = "SELECT seq, events FROM journal WHERE gid = ? ORDER BY seq"
         return _read(self._node_database, query, gid)
 
+    def audited(self, action: str) -> int:
+        """How often an action of administrators was written down."""
+        query = "SELECT count(*) FROM audit WHERE action = ?"
+        ((count,),) = _read(self._node_database, query, action)
+        return int(count)
+
     def effects(self, gid: str) -> Counter[tuple[str, str]]:
         """How often each phase of each branch took effect at the participant."""
         query = "SELECT branch_id, phase FROM effects WHERE gid = ?"

@@ -78,6 +78,7 @@ def test_literals(source, expected):
         ("saga.gid", "g-1"),
         ("item.sku + string(index)", "s4"),
         ("[1, 2][1]", 2),
+        ("[1, 2][1.0]", 2),
         ("{'a': 3}.a", 3),
         ("has(input.amount)", True),
         ("has(input.none)", True),
@@ -274,6 +275,8 @@ def test_times(source, expected):
         ("string(timestamp('2026-02-30T00:00:00Z'))", "timestamp takes RFC 3339"),
         ("string(duration(input.text))", "duration takes text such as '1h30m'"),
         ("string(timestamp(253402300800))", "after year 9999"),
+        ("string(duration('2562048h'))", "a duration beyond 292 years"),
+        ("null in input.map", "looks for a key of a map, and null is none"),
         ("timestamp(0).getHours('Europe/Berlin')", "an offset such as"),
     ],
 )
