@@ -1,0 +1,1 @@
+"""A loan with a reservation, an approval and a pivot."""

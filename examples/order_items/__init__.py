@@ -1,0 +1,1 @@
+"""An order whose lines are handled side by side."""
