@@ -1,5 +1,6 @@
 """Saga definitions as text: read safely, checked whole, compiled for the core."""
 
+from coordinator.saga_yaml.difference import difference
 from coordinator.saga_yaml.findings import Code, Finding, SagaRefused
 from coordinator.saga_yaml.input_schema import find_input_problems
 from coordinator.saga_yaml.load import check, parse, read_data
@@ -10,6 +11,7 @@ __all__ = [
     "Finding",
     "SagaRefused",
     "check",
+    "difference",
     "find_input_problems",
     "normal_form",
     "parse",
