@@ -13,6 +13,7 @@ from coordinator.core.definition import (
     Template,
 )
 from coordinator.core.model import Operation
+from coordinator.saga_yaml.arguments import check_argument, known_of
 from coordinator.saga_yaml.checks import (
     Graph,
     check_graph,
@@ -22,6 +23,7 @@ from coordinator.saga_yaml.checks import (
 from coordinator.saga_yaml.durations import format_duration
 from coordinator.saga_yaml.expressions import Expressions, Visible
 from coordinator.saga_yaml.findings import Code, Findings
+from coordinator.saga_yaml.known_types import ANYTHING, NOTHING_KNOWN, decoded
 from coordinator.saga_yaml.language import (
     ATTENTION_AFTER,
     SAGA,
@@ -59,6 +61,7 @@ class _Compiler:
         self._operations = operations
         self._findings = findings
         self._expressions = Expressions(text, findings)
+        self._known = NOTHING_KNOWN
         defaults = saga.fields("defaults")
         self._retry = self._policy(defaults.fields("retry"), FORWARD)
         self._timeout_ms = defaults.get("timeout", int, STEP_TIMEOUT_MS)
@@ -70,6 +73,12 @@ class _Compiler:
         saga, findings = self._saga, self._findings
         all_steps: list[Fields] = saga.get("steps", list, [])
         graph = check_graph(all_steps, findings)
+        called = {
+            step_id: fields.get("call", str, "")
+            for fields, step_id in zip(all_steps, graph.ids, strict=True)
+        }
+        schema = saga.fields("input").tree("schema")
+        self._known = known_of(schema, called, self._operations)
         steps = tuple(
             self._step(fields, step_id, graph)
             for fields, step_id in zip(all_steps, graph.ids, strict=True)
@@ -81,12 +90,13 @@ class _Compiler:
             check_longest_path(graph, timeouts, timeout_ms, at, findings)
         output: Template | None = None
         if node := saga.tree("output"):
-            everything = Visible("the saga's output", graph.positions, ALL)
+            everything = Visible(
+                "the saga's output", graph.positions, ALL, known=self._known
+            )
             output = self._expressions.template(node, everything)
         if findings:
             return None
         metadata = saga.fields("metadata")
-        schema = saga.fields("input").tree("schema")
         labels: dict[str, str] = metadata.get("labels", dict, {})
         return with_digest(
             SagaDefinition(
@@ -104,18 +114,33 @@ class _Compiler:
     def _step(self, fields: Fields, step_id: str, graph: Graph) -> Step:
         check_operations(fields, self._operations, self._findings)
         ancestors = graph.ancestors.get(step_id, ALL)
-        visible = Visible(f"step {step_id!r}", graph.positions, ancestors)
-        node = fields.tree("input")
+        visible = Visible(
+            f"step {step_id!r}", graph.positions, ancestors, known=self._known
+        )
+        operation = fields.get("call", str, "")
         timeout_ms = fields.get("timeout", int, self._timeout_ms)
         return Step(
             step_id=step_id,
-            operation=fields.get("call", str, ""),
-            input=self._expressions.template(node, visible) if node else Constant({}),
+            operation=operation,
+            input=self._argument(fields, operation, visible) or Constant({}),
             needs=graph.needs.get(step_id, ()),
             retry=self._policy(fields.fields("retry"), self._retry),
             timeout_ms=timeout_ms,
             compensation=self._compensation(fields, visible, timeout_ms),
         )
+
+    def _argument(
+        self, fields: Fields, operation: str, visible: Visible
+    ) -> Template | None:
+        """What is written as ``input``, checked against the operation's schema."""
+        node = fields.tree("input")
+        if node is None:
+            return None
+        template = self._expressions.template(node, visible)
+        called = (self._operations or {}).get(operation)
+        schema = decoded(called.input_schema) if called else ANYTHING
+        check_argument(node, template, schema, self._known, self._findings)
+        return template
 
     def _compensation(
         self, step: Fields, visible: Visible, timeout_ms: int
@@ -123,14 +148,11 @@ class _Compiler:
         if step.get("compensate", str, ""):
             return None
         fields = step.fields("compensate")
-        undo_input: Template | None = None
-        if node := fields.tree("input"):
-            undo_input = self._expressions.template(
-                node, self._with_itself(visible, step)
-            )
+        operation = fields.get("call", str, step.get("call", str, ""))
+        itself = self._with_itself(visible, step)
         return Compensation(
-            operation=fields.get("call", str, step.get("call", str, "")),
-            input=undo_input,
+            operation=operation,
+            input=self._argument(fields, operation, itself),
             retry=self._policy(fields.fields("retry"), self._undo_retry),
             timeout_ms=fields.get("timeout", int, timeout_ms),
             attention_after=self._attention_after,
@@ -141,7 +163,7 @@ class _Compiler:
         position = visible.positions.get(step.get("id", str, ""))
         itself = 0 if position is None else 1 << position
         reader = f"the compensation of {visible.reader}"
-        return Visible(reader, visible.positions, visible.allowed | itself)
+        return replace(visible, reader=reader, allowed=visible.allowed | itself)
 
     def _policy(self, fields: Fields, base: RetryPolicy) -> RetryPolicy:
         """What is written, over what holds otherwise, key by key."""

@@ -34,6 +34,7 @@ from coordinator.saga_yaml.cel import (
 )
 from coordinator.saga_yaml.findings import Code, Findings, shown
 from coordinator.saga_yaml.flow import UNQUOTED_COLON
+from coordinator.saga_yaml.known_types import NOTHING_KNOWN, Known, Missing, find
 from coordinator.saga_yaml.places import Places
 from coordinator.saga_yaml.tree import Broken, ListNode, MapNode, Node, Scalar, to_json
 
@@ -59,12 +60,14 @@ class Visible:
         positions: every step of the saga, with its bit.
         allowed: the bits of the steps that may be read; -1 = all.
         has_item: ``item`` and ``index`` are there.
+        known: what schemas tell about the values.
     """
 
     reader: str
     positions: Mapping[str, int]
     allowed: int
     has_item: bool = False
+    known: Known = NOTHING_KNOWN
 
 
 class Expressions:
@@ -185,6 +188,14 @@ class Expressions:
                     "does not need, directly or through others; add it to 'needs'"
                 )
                 self._note(node, read.at, Code.NO_ANCESTOR, message)
+
+        for path in facts.paths:
+            found = find(visible.known, path.parts)
+            if isinstance(found, Missing):
+                part = str(path.parts[found.depth])
+                nearest = self._findings.nearest(part, found.fields)
+                at = path.places[found.depth]
+                self._note(node, at, Code.NO_SUCH_FIELD, found.message, nearest)
 
     def _note_mistake(
         self, node: Scalar, mistake: Mistake, suggestion: str = ""

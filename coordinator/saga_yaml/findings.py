@@ -44,6 +44,7 @@ class Code(StrEnum):
     NO_ANCESTOR = "SAGA042"
     COMPUTED_STEP = "SAGA044"
     TYPE_MISMATCH = "SAGA045"
+    NO_SUCH_FIELD = "SAGA046"
 
 
 @dataclass(frozen=True, slots=True)
