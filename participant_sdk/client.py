@@ -36,6 +36,7 @@ from protos.v1.coordinator_pb2 import (
     GetRequest,
     Hello,
     Request,
+    SignalSagaRequest,
     SubmitSagaRequest,
 )
 from protos.v1.types_pb2 import Error
@@ -222,6 +223,25 @@ class Client:
         """Decide against a transaction, unless it is decided already."""
         cancel = CancelRequest(gid=gid, reason=reason, wait=wait)
         return result_of(await self._requests.ask(Request(cancel=cancel), wait=wait))
+
+    async def signal(
+        self, gid: str, name: str, payload: Any = None
+    ) -> TransactionResult:
+        """Say that what a step of a saga waits for, or will wait for, has happened.
+
+        The same signal again changes nothing, so a lost answer may be asked again.
+
+        Args:
+            gid: of the saga.
+            name: of the signal, as the definition's ``await`` names it.
+            payload: JSON; it becomes the output of the step.
+
+        Raises:
+            InvalidRequest: no step of the saga awaits a signal of this name.
+            AlreadyExists: it came before, with another payload.
+        """
+        signal = SignalSagaRequest(gid=gid, name=name, payload=payload_of(payload))
+        return result_of(await self._requests.ask(Request(signal_saga=signal)))
 
     async def complete(
         self,

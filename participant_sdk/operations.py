@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar, cast, get_type_hints
 from participant_sdk.barrier.rules import Phase, is_identifier
 from participant_sdk.context import Context
 from participant_sdk.errors import InvalidRequest
-from participant_sdk.payload import Codec
+from participant_sdk.payload import Codec, result_schema
 
 In = TypeVar("In")
 In_contra = TypeVar("In_contra", contravariant=True)
@@ -54,6 +54,7 @@ class Handler:
     """One function, and the types that its annotations declare."""
 
     __slots__ = (
+        "description",
         "function",
         "input",
         "is_async",
@@ -72,20 +73,35 @@ class Handler:
         self.is_async = inspect.iscoroutinefunction(function)
         self.input = Codec(hints.get(names[1], Any))
         self.output = Codec(hints.get(names[2], Any)) if takes_output else None
-        self.result_schema = Codec(hints.get("return", Any)).schema
+        self.result_schema = result_schema(hints.get("return", Any))
+        self.description = _first_line(function)
 
 
 class Operation:
     """An entry of the catalogue, with a handler for each phase."""
 
-    __slots__ = ("_async_only", "handlers", "kind", "name", "transactional")
+    __slots__ = (
+        "_async_only",
+        "compensation",
+        "handlers",
+        "kind",
+        "name",
+        "transactional",
+    )
 
     def __init__(
-        self, name: str, kind: Kind, *, transactional: bool, async_only: bool
+        self,
+        name: str,
+        kind: Kind,
+        *,
+        transactional: bool,
+        async_only: bool,
+        compensation: str = "",
     ) -> None:
         self.name = name
         self.kind = kind
         self.transactional = transactional
+        self.compensation = compensation
         self._async_only = async_only
         self.handlers: dict[Phase, Handler] = {}
 
@@ -172,7 +188,13 @@ class Registry:
         return self._operations.get(name)
 
     def declare(
-        self, name: str, kind: Kind, function: Anything, *, transactional: bool
+        self,
+        name: str,
+        kind: Kind,
+        function: Anything,
+        *,
+        transactional: bool,
+        compensation: str = "",
     ) -> Operation:
         """A new operation whose try or action is ``function``."""
         full_name = f"{self.participant}.{name}"
@@ -196,6 +218,7 @@ class Registry:
             kind,
             transactional=transactional,
             async_only=self._async_only,
+            compensation=f"{self.participant}.{compensation}" if compensation else "",
         )
         operation.add(Phase.TRY if kind is Kind.TCC else Phase.ACTION, function)
         self._operations[full_name] = operation
@@ -210,6 +233,25 @@ class Registry:
                     f"@{operation.first.function.__name__}.{missing}",
                     field=operation.name,
                 )
+            self._check_compensation(operation)
+
+    def _check_compensation(self, operation: Operation) -> None:
+        """Raise unless what undoes the operation, if that is another one, can."""
+        if not operation.compensation:
+            return
+        if operation.compensable:
+            raise InvalidRequest(
+                f"{operation.name} has a compensate of its own and names "
+                f"{operation.compensation} as its compensation: keep one of them",
+                field=operation.name,
+            )
+        undo = self._operations.get(operation.compensation)
+        if undo is None or undo is operation or undo.kind is not Kind.ACTION:
+            raise InvalidRequest(
+                f"{operation.name} names {operation.compensation} as its "
+                "compensation: expected another action of this participant",
+                field=operation.name,
+            )
 
 
 class TccDecorator:
@@ -235,17 +277,29 @@ class TccDecorator:
 class ActionDecorator:
     """What ``@participant.action(name)`` is."""
 
-    def __init__(self, registry: Registry, name: str, *, transactional: bool) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        name: str,
+        *,
+        transactional: bool,
+        compensation: str = "",
+    ) -> None:
         self._registry = registry
         self._name = name
         self._transactional = transactional
+        self._compensation = compensation
 
     def __call__(
         self, function: Callable[[Context[Any, Any], In], Out]
     ) -> ActionOperation[In, Out]:
         """Declare ``function``, and give it back with its own decorator."""
         operation = self._registry.declare(
-            self._name, Kind.ACTION, function, transactional=self._transactional
+            self._name,
+            Kind.ACTION,
+            function,
+            transactional=self._transactional,
+            compensation=self._compensation,
         )
         _attach(function, "compensate", operation, Phase.COMPENSATION)
         return cast("ActionOperation[In, Out]", function)
@@ -292,6 +346,12 @@ def _hints(function: Anything) -> dict[str, Any]:
             "module does not have: define or import it at the module's top level",
             field=_name(function),
         ) from error
+
+
+def _first_line(function: Anything) -> str:
+    """Of its docstring, on one line; empty when there is none."""
+    lines = (inspect.getdoc(function) or "").strip().splitlines()
+    return "".join(filter(str.isprintable, " ".join(lines[0].split()))) if lines else ""
 
 
 def _name(function: Anything) -> str:

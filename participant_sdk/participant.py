@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 CALL_CREDITS = 512
 """Calls that the coordinator may have outstanding here: some batches' worth, so that
 one fills while another commits, and a bound on the memory of both."""
+OWNER_CHARS_MAX = 128
+"""As the coordinator has it."""
+
+DESCRIPTION_CHARS_MAX = 1_000
+"""As the coordinator has it; a longer first line of a docstring is cut."""
+
 GRACE_SECONDS = 10.0
 """How long ``stop`` waits for handlers that run."""
 
@@ -44,6 +50,7 @@ class Participant:
             ``async def``. Without a database there is *no barrier*: a handler may be
             called more than once, late, or to cancel what never ran, and has to bear
             it by itself (``ctx.idempotency_key``).
+        owner: the team that answers for its operations, for the catalogue.
         debug: log tracebacks of handlers; they may hold payloads.
 
     Raises:
@@ -55,8 +62,16 @@ class Participant:
         name: str,
         *,
         database: "Engine | AsyncEngine | None" = None,
+        owner: str = "",
         debug: bool = False,
     ) -> None:
+        if len(owner) > OWNER_CHARS_MAX or not owner.isprintable():
+            raise InvalidRequest(
+                f"owner: expected at most {OWNER_CHARS_MAX} printable characters, the "
+                "name of a team",
+                field="owner",
+            )
+        self._owner = owner
         self._engine = database
         self._debug = debug
         self._stopped: asyncio.Event | None = None
@@ -88,15 +103,25 @@ class Participant:
         """
         return TccDecorator(self._registry, name, transactional=transactional)
 
-    def action(self, name: str, *, transactional: bool = True) -> ActionDecorator:
+    def action(
+        self, name: str, *, transactional: bool = True, compensation: str = ""
+    ) -> ActionDecorator:
         """Declare ``<participant>.<name>`` with the decorated function as a saga
         step's action. ``.compensate`` is added to it.
 
         Args:
             name: second part of the operation's name.
             transactional: as for ``tcc``.
+            compensation: another action of this participant that undoes it, by the
+                second part of its name, where there is one; it is what the catalogue
+                tells the authors of sagas to write after ``compensate:``.
         """
-        return ActionDecorator(self._registry, name, transactional=transactional)
+        return ActionDecorator(
+            self._registry,
+            name,
+            transactional=transactional,
+            compensation=compensation,
+        )
 
     async def serve(self, target: str | Sequence[str]) -> None:
         """Attach to the coordinator and answer its calls until ``stop``.
@@ -150,7 +175,8 @@ class Participant:
             client=self.name,
             participant=self.name,
             operations=[
-                _describe(self.name, operation) for operation in self._registry
+                _describe(self.name, self._owner, operation)
+                for operation in self._registry
             ],
             call_credits=CALL_CREDITS,
             sdk_version=SDK_VERSION,
@@ -206,7 +232,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def _describe(participant: str, operation: Operation) -> types_pb2.Operation:
+def _describe(
+    participant: str, owner: str, operation: Operation
+) -> types_pb2.Operation:
     return types_pb2.Operation(
         name=operation.name,
         kind=(
@@ -218,4 +246,7 @@ def _describe(participant: str, operation: Operation) -> types_pb2.Operation:
         compensable=operation.compensable,
         input_schema=operation.first.input.schema,
         output_schema=operation.first.result_schema,
+        description=operation.first.description[:DESCRIPTION_CHARS_MAX],
+        owner=owner,
+        compensation=operation.compensation,
     )

@@ -145,12 +145,21 @@ def _without_values(text: str) -> str:
     return f"Invalid value - at {path}" if found else "Invalid value"
 
 
-def _schema_of(declared: Any) -> str:
+def result_schema(declared: Any) -> str:
+    """JSON Schema of what a handler that declares this result sends; empty when
+    that is not known.
+    """
+    # What a pydantic model takes and what it gives may differ.
+    return _schema_of(declared, mode="serialization")
+
+
+def _schema_of(declared: Any, **pydantic: str) -> str:
     if declared is Any or declared is bytes or declared is None:
         return ""
     try:
         if hasattr(declared, "model_json_schema"):
-            return msgspec.json.encode(declared.model_json_schema()).decode()
+            schema = declared.model_json_schema(**pydantic)
+            return msgspec.json.encode(schema).decode()
         return msgspec.json.encode(msgspec.json.schema(declared)).decode()
     except TypeError:
         # A type that can be decoded but not described: the catalogue goes without.

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -47,6 +48,7 @@ class PublishedSagas:
             _Cache()
         )
         self._operations_named: _Cache[tuple[str, str], frozenset[str]] = _Cache()
+        self._compiling: dict[tuple[str, str], asyncio.Future[SagaDefinition]] = {}
         self._publications = 0
 
     async def get(self, namespace: str, digest: str) -> SagaDefinition:
@@ -61,7 +63,7 @@ class PublishedSagas:
         stored = await self._queries.find_definition_by_digest(namespace, digest)
         if stored is None:
             raise NotFound(f"No saga with digest {digest} is stored.", field="digest")
-        return await self._compiled(stored)
+        return await self.compiled(stored)
 
     def cached(self, namespace: str, name: str, version: str) -> SagaDefinition | None:
         """What :meth:`resolve` would return, if that is known without asking."""
@@ -83,7 +85,7 @@ class PublishedSagas:
         publications = self._publications
         asked_at = self._clock.monotonic_ms()
         stored = await self.find(namespace, name, version)
-        definition = await self._compiled(stored)
+        definition = await self.compiled(stored)
         # A publication meanwhile may be newer than what was read: then do not keep it.
         if version == LATEST and publications == self._publications:
             self._latest.put(
@@ -103,6 +105,17 @@ class PublishedSagas:
             )
         return stored
 
+    async def normal_form(self, stored: StoredDefinition) -> str:
+        """The normal form of a published saga as JSON; empty, if its text is of a
+        release that this one cannot read.
+        """
+        try:
+            definition = await self.compiled(stored)
+        except NotFound:
+            return ""
+        form = saga_yaml.normal_form(definition)
+        return json.dumps(form, sort_keys=True, separators=(",", ":"))
+
     async def operations_of(self, stored: StoredDefinition) -> frozenset[str]:
         """The operations that a published saga names; none, if its text is of a
         release that this one cannot read.
@@ -110,11 +123,8 @@ class PublishedSagas:
         key = (stored.namespace, stored.digest)
         named = self._operations_named.get(key)
         if named is None:
-            definition = self._by_digest.get(key)
             try:
-                if definition is None:
-                    definition = await self._compiled(stored)
-                named = _operations_of(definition)
+                named = _operations_of(await self.compiled(stored))
             except NotFound:
                 named = frozenset()
             self._operations_named.put(key, named)
@@ -156,12 +166,7 @@ class PublishedSagas:
         self._publications += 1
         self._latest.drop((namespace, definition.name))
         if stored.digest != definition.digest:
-            raise AlreadyExists(
-                f"{definition.name} {definition.version} is published with another "
-                "text, and a published version never changes. Raise metadata.version.",
-                field="metadata.version",
-                reason=VERSION_EXISTS,
-            )
+            await self._check_same(stored, definition)
         return stored
 
     async def _children(
@@ -178,17 +183,52 @@ class PublishedSagas:
                 found[name, version] = await self.resolve(namespace, name, version)
         return found
 
-    async def _compiled(self, stored: StoredDefinition) -> SagaDefinition:
+    async def _compile(self, stored: StoredDefinition) -> SagaDefinition:
+        sagas = await self._children(stored.namespace, stored.text)
+        return await asyncio.to_thread(_compile, stored, sagas)
+
+    async def compiled(self, stored: StoredDefinition) -> SagaDefinition:
+        """What a stored text says; compiled once, and shared by name and by digest.
+
+        Raises ``NotFound`` when the text is of a release that this one cannot read.
+        """
         key = (stored.namespace, stored.digest)
         definition = self._by_digest.get(key)
         if definition is None:
-            sagas = await self._children(stored.namespace, stored.text)
-            definition = await asyncio.to_thread(_compile, stored, sagas)
+            compiling = self._compiling.get(key)
+            if compiling is None:
+                compiling = asyncio.ensure_future(self._compile(stored))
+                self._compiling[key] = compiling
+                compiling.add_done_callback(partial(self._compiled, key))
+            # Who gives up waiting leaves it to the others.
+            definition = await asyncio.shield(compiling)
             self._by_digest.put(key, definition)
         self._by_version.put(
             (stored.namespace, stored.name, stored.version), definition
         )
         return definition
+
+    def _compiled(
+        self, key: tuple[str, str], done: asyncio.Future[SagaDefinition]
+    ) -> None:
+        del self._compiling[key]
+        if not done.cancelled():
+            done.exception()  # who waits for it is told; if nobody does, nobody asks
+
+    async def _check_same(
+        self, stored: StoredDefinition, definition: SagaDefinition
+    ) -> None:
+        """Raise unless the stored saga is this one, named by another release."""
+        published = saga_yaml.normal_form(await self.compiled(stored))
+        found = saga_yaml.difference(published, saga_yaml.normal_form(definition))
+        if found:
+            raise AlreadyExists(
+                f"{definition.name} {definition.version} is published with another "
+                f"text, and a published version never changes ({found}). "
+                "Raise metadata.version.",
+                field="metadata.version",
+                reason=VERSION_EXISTS,
+            )
 
 
 def _compile(

@@ -194,6 +194,9 @@ class Services:
         version = checks.identifier(request.version or LATEST, "version")
         stored = await self._sagas.find(DEFAULT_NAMESPACE, name, version)
         fields = answers.definition_fields(stored, with_text=True)
+        normal_form = await self._sagas.normal_form(stored)
+        if len(normal_form) <= self._reader.limits.message_bytes_max:
+            fields["normal_form"] = normal_form
         return admin_pb2.SagaDefinition(**fields)
 
     async def _list_sagas(self, request: admin_pb2.ListSagasRequest) -> Message:

@@ -1,6 +1,5 @@
 """Who needs an operation: published sagas that name it, and what is unfinished."""
 
-import asyncio
 from collections.abc import AsyncIterator, Collection
 from typing import NamedTuple
 
@@ -70,8 +69,6 @@ class Usage:
             )
             for stored in page:
                 yield stored, await self._sagas.operations_of(stored)
-                # What is compiled anew takes its time; others have their turn.
-                await asyncio.sleep(0)
             if len(page) < _PAGE:
                 return
             after = (page[-1].name, page[-1].version)

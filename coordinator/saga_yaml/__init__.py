@@ -1,6 +1,7 @@
 """Saga definitions as text: read safely, checked whole, compiled for the core."""
 
 from coordinator.saga_yaml.children import Sagas
+from coordinator.saga_yaml.difference import difference
 from coordinator.saga_yaml.findings import Code, Finding, SagaRefused
 from coordinator.saga_yaml.input_schema import find_input_problems
 from coordinator.saga_yaml.load import check, parse, read_data
@@ -15,6 +16,7 @@ __all__ = [
     "check",
     "check_files",
     "children_first",
+    "difference",
     "find_children",
     "find_input_problems",
     "normal_form",

@@ -1,12 +1,16 @@
 """Builds what a step calls: operations, their retries and how they are undone."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from coordinator.core.backoff import FORWARD, PHASE_TWO, RetryPolicy
 from coordinator.core.definition import Call, Compensation, Constant, Template
 from coordinator.core.durations import format_duration
+from coordinator.core.model import Operation
+from coordinator.saga_yaml.arguments import check_argument
 from coordinator.saga_yaml.expressions import Expressions, Visible
 from coordinator.saga_yaml.findings import Code, Findings
+from coordinator.saga_yaml.known_types import ANYTHING, decoded
 from coordinator.saga_yaml.language import (
     ATTENTION_AFTER,
     FALLBACKS_MAX,
@@ -21,9 +25,14 @@ class Calls:
     """Fills in what a step does not say from the saga's ``defaults``."""
 
     def __init__(
-        self, defaults: Fields, expressions: Expressions, findings: Findings
+        self,
+        defaults: Fields,
+        expressions: Expressions,
+        operations: Mapping[str, Operation] | None,
+        findings: Findings,
     ) -> None:
         self._expressions = expressions
+        self._operations = operations or {}
         self._findings = findings
         self._retry = self._policy(defaults.fields("retry"), FORWARD)
         self._timeout_ms = defaults.get("timeout", int, STEP_TIMEOUT_MS)
@@ -47,7 +56,8 @@ class Calls:
                 self._findings.add(fields.at, Code.OVER_LIMIT, message)
                 break
             inherited = calls[0].input if calls else Constant({})
-            node = fields.tree("input")
+            operation = fields.get(fields.kind, str, "")
+            written = self._argument(fields, operation, visible)
             retry = self._policy(fields.fields("retry"), self._retry)
             if is_endless:
                 retry = replace(retry, attempt_max=0, non_retryable=frozenset())
@@ -57,10 +67,8 @@ class Calls:
                 undo = self._compensation(fields, timeout_ms, visible, step)
             calls.append(
                 Call(
-                    operation=fields.get(fields.kind, str, ""),
-                    input=self._expressions.template(node, visible)
-                    if node
-                    else inherited,
+                    operation=operation,
+                    input=inherited if written is None else written,
                     retry=retry,
                     timeout_ms=timeout_ms,
                     kind=KINDS.get(fields.kind, KINDS["call"]),
@@ -77,16 +85,27 @@ class Calls:
         if call.get("compensate", str, ""):
             return None
         fields = call.fields("compensate")
-        undo_input: Template | None = None
-        if node := fields.tree("input"):
-            undo_input = self._expressions.template(node, _with_itself(visible, step))
+        operation = fields.get("call", str, call.get("call", str, ""))
         return Compensation(
-            operation=fields.get("call", str, call.get("call", str, "")),
-            input=undo_input,
+            operation=operation,
+            input=self._argument(fields, operation, _with_itself(visible, step)),
             retry=self._policy(fields.fields("retry"), self._undo_retry),
             timeout_ms=fields.get("timeout", int, timeout_ms),
             attention_after=self._attention_after,
         )
+
+    def _argument(
+        self, fields: Fields, operation: str, visible: Visible
+    ) -> Template | None:
+        """What is written as ``input``, checked against the operation's schema."""
+        node = fields.tree("input")
+        if node is None:
+            return None
+        template = self._expressions.template(node, visible)
+        called = self._operations.get(operation)
+        schema = decoded(called.input_schema) if called else ANYTHING
+        check_argument(node, template, schema, visible.known, self._findings)
+        return template
 
     def _policy(self, fields: Fields, base: RetryPolicy) -> RetryPolicy:
         """What is written, over what holds otherwise, key by key."""

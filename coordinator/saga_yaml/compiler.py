@@ -16,6 +16,7 @@ from coordinator.core.definition import (
 )
 from coordinator.core.durations import format_duration
 from coordinator.core.model import Operation
+from coordinator.saga_yaml.arguments import known_of
 from coordinator.saga_yaml.calls import Calls
 from coordinator.saga_yaml.children import Children, Sagas
 from coordinator.saga_yaml.expressions import Expressions, Visible
@@ -66,7 +67,9 @@ class _Compiler:
         self._operations = operations
         self._findings = findings
         self._expressions = Expressions(text, findings)
-        self._calls = Calls(saga.fields("defaults"), self._expressions, findings)
+        self._calls = Calls(
+            saga.fields("defaults"), self._expressions, operations, findings
+        )
         name = saga.fields("metadata").get("name", str, "")
         self._children = Children(sagas, name, findings)
         all_fields: list[Fields] = saga.get("steps", list, [])
@@ -77,6 +80,9 @@ class _Compiler:
         ]
         self._absent = frozenset(s.step_id for s in self._written if s.may_be_absent)
         self._pivot = find_pivot(self._written, graph)
+        called = {s.step_id: s.operation for s in self._written if s.operation}
+        schema = saga.fields("input").tree("schema")
+        self._known = known_of(schema, called, operations)
 
     def compile(self) -> SagaDefinition | None:
         saga, findings = self._saga, self._findings
@@ -89,7 +95,9 @@ class _Compiler:
         output: Template | None = None
         if node := saga.tree("output"):
             positions = self._graph.positions
-            everything = Visible("the saga's output", positions, ALL, self._absent)
+            everything = Visible(
+                "the saga's output", positions, ALL, self._absent, known=self._known
+            )
             output = self._expressions.template(node, everything)
         if findings:
             return None
@@ -113,7 +121,9 @@ class _Compiler:
         fields = step.fields
         ancestors = self._graph.ancestors.get(step.step_id, ALL)
         reader = f"step {step.step_id!r}"
-        visible = Visible(reader, self._graph.positions, ancestors, self._absent)
+        visible = Visible(
+            reader, self._graph.positions, ancestors, self._absent, known=self._known
+        )
         inside = replace(visible, has_item=step.is_list)
         kind = KINDS.get(step.kind, BranchKind.CALL)
         is_called = kind in (BranchKind.CALL, BranchKind.TCC)

@@ -34,6 +34,7 @@ from coordinator.saga_yaml.cel import (
 )
 from coordinator.saga_yaml.findings import Code, Findings, shown
 from coordinator.saga_yaml.flow import UNQUOTED_COLON
+from coordinator.saga_yaml.known_types import NOTHING_KNOWN, Known, Missing, find
 from coordinator.saga_yaml.places import Places
 from coordinator.saga_yaml.tree import Broken, ListNode, MapNode, Node, Scalar, to_json
 
@@ -61,6 +62,7 @@ class Visible:
         may_be_absent: steps that can end without an output: skipped by their
             condition, or optional and failed.
         has_item: ``item`` and ``index`` are there.
+        known: what schemas tell about the values.
     """
 
     reader: str
@@ -68,6 +70,7 @@ class Visible:
     allowed: int
     may_be_absent: frozenset[str] = frozenset()
     has_item: bool = False
+    known: Known = NOTHING_KNOWN
 
 
 class Expressions:
@@ -188,6 +191,14 @@ class Expressions:
                     "does not need, directly or through others; add it to 'needs'"
                 )
                 self._note(node, read.at, Code.NO_ANCESTOR, message)
+
+        for path in facts.paths:
+            found = find(visible.known, path.parts)
+            if isinstance(found, Missing):
+                part = str(path.parts[found.depth])
+                nearest = self._findings.nearest(part, found.fields)
+                at = path.places[found.depth]
+                self._note(node, at, Code.NO_SUCH_FIELD, found.message, nearest)
 
     def _note_mistake(
         self, node: Scalar, mistake: Mistake, suggestion: str = ""

@@ -28,6 +28,13 @@ class Written:
         return self.fields.kind
 
     @property
+    def operation(self) -> str:
+        """The one operation whose output the step has; empty when it is not one."""
+        if self.is_list or "fallback" in self.fields.node.entries:
+            return ""
+        return self.fields.get("call", str, self.fields.get("tcc", str, ""))
+
+    @property
     def is_pivot(self) -> bool:
         """It is the pivot of this saga, or runs the saga that has it."""
         return self.fields.get("pivot", bool, default=False) or (

@@ -1,6 +1,8 @@
 """Published sagas: pinned, cached, and never changed."""
 
+import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -59,6 +61,7 @@ async def test_another_text_under_the_same_version_is_refused(sagas):
         await sagas.publish("default", text(timeout="1m"), "loan.yaml")
 
     assert caught.value.detail_reason == "VERSION_EXISTS"
+    assert "(timeout: 900000 is published, not 60000)" in str(caught.value)
     kept = await sagas.resolve("default", "loan", "1.0.0")
     assert kept.timeout_ms == 900_000
 
@@ -101,6 +104,43 @@ async def test_compiled_sagas_are_asked_for_once(sagas, world):
 
     assert first is second
     assert world.queries.finds == finds
+
+
+async def test_a_saga_is_compiled_once_for_all_who_wait(sagas, world, monkeypatch):
+    """However many ask at a time, by name or by digest; who gives up harms nobody."""
+    stored = await sagas.publish("default", text(), "loan.yaml")
+    restarted = definitions.PublishedSagas(world.queries, {}, world.clock)
+    compiled = []
+    monkeypatch.setattr(
+        definitions,
+        "_compile",
+        lambda stored, sagas, compile_=definitions._compile: (
+            compiled.append(stored.version) or compile_(stored, sagas)
+        ),
+    )
+    gives_up = asyncio.ensure_future(restarted.get("default", stored.digest))
+    asking = [
+        asyncio.ensure_future(restarted.get("default", stored.digest)),
+        asyncio.ensure_future(restarted.resolve("default", "loan", "1.0.0")),
+        asyncio.ensure_future(restarted.resolve("default", "loan", "latest")),
+    ]
+    await asyncio.sleep(0)
+    gives_up.cancel()
+    one, two, three = await asyncio.gather(*asking)
+
+    assert one is two is three
+    assert compiled == ["1.0.0"]
+
+
+async def test_a_digest_of_another_release_is_no_other_text(sagas, world):
+    """The same saga is a no-op even if releases compute digests in other ways."""
+    await sagas.publish("default", text(), "loan.yaml")
+    key = ("default", "loan", "1.0.0")
+    world.queries.definitions[key] = replace(
+        world.queries.definitions[key], digest="older:1"
+    )
+
+    assert (await sagas.publish("default", text(), "loan.yaml")).digest == "older:1"
 
 
 async def test_latest_moves_at_once_by_a_publication_here(sagas):
@@ -173,6 +213,9 @@ async def test_publish_get_list_and_submit(world, serve):
     for _ in range(2):
         reply = await coordinator.SubmitSaga(submit)
 
+    form = json.loads(found.normal_form)
+    assert (form["timeout"], form["steps"][0]["call"]) == (900_000, "ledger.post")
+    found.normal_form = ""
     assert found == published
     assert found.text == text()
     assert [(d.name, d.text) for d in listed.definitions] == [("loan", "")]

@@ -31,14 +31,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
             _SAME_INSTANT
         ),
     },
-    "coordinator/core/saga.py": {
-        "_compensate_what_is_clear: branch = draft.tx.branches[step_id]  ->  pass": (
-            _NOT_DONE
-        ),
-        "_compensation_failed: branch = draft.tx.branches[what.branch_id]  ->  pass": (
-            _NOT_READ
-        ),
-    },
     "coordinator/core/tcc.py": {
         "_look_at_the_clock: return  ->  pass": _DECIDED,
         "pending: now + 1  ->  now - 1": _NOT_YET_OVERDUE,

@@ -92,8 +92,6 @@ RULES = {
 NOT_COVERED: dict[str, str] = {
     "B10": "a participant trusts the connection that it opened itself; calls carry no"
     " token of their own yet",
-    "S5": "the saga language has no pivot yet",
-    "S8": "the saga language has no sub-saga yet",
     "V3": "the order of what is due is by key; shares among namespaces are not kept"
     " yet",
     "V4": "there is no budget of retries for each participant yet",

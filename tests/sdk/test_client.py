@@ -370,6 +370,20 @@ async def test_a_pending_branch_is_completed_from_outside(client, coordinator):
     assert (refused.refused.code, refused.refused.message) == ("NO", "never")
 
 
+async def test_a_saga_is_signalled(client, coordinator):
+    """With a payload or without; what nobody awaits comes back as our error."""
+    coordinator.answer = lambda _: [transaction("g", types_pb2.RUNNING)]
+    assert (await client.signal("g", "approved", Hold(7))).status == "RUNNING"
+    await client.signal("g", "seen")
+    one, two = [request.signal_saga for request in coordinator.requests]
+    assert (one.gid, one.name) == ("g", "approved")
+    assert (one.payload.data, one.payload.content_type) == (
+        b'{"id":7}',
+        "application/json",
+    )
+    assert (two.name, two.payload.data) == ("seen", b"")
+
+
 async def test_a_saga_is_published(client, coordinator):
     """What is wrong with it comes back as one of our errors."""
     assert (await client.publish_saga("text", "a.yaml")).text == "text"

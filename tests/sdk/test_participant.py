@@ -12,6 +12,7 @@ from sqlalchemy.pool import StaticPool
 
 import participant_sdk
 from participant_sdk import (
+    Context,
     InvalidRequest,
     Participant,
     PreconditionFailed,
@@ -178,6 +179,81 @@ async def test_hello_says_what_is_offered(serving, coordinator):
     assert operations["bank.post"].kind == types_pb2.OPERATION_ACTION
     assert operations["bank.post"].compensable
     assert not operations["bank.reverse"].compensable
+
+
+async def test_hello_says_what_people_ask(coordinator):
+    """The first line of the docstring, the team, and what undoes an action."""
+    shop = Participant("shop", owner="shop team")
+
+    @shop.action("pack", compensation="unpack")
+    async def pack(ctx: Context, request: dict) -> dict:
+        """Put  a parcel together.
+
+        With care.
+        """
+        return request
+
+    @shop.action("unpack")
+    async def unpack(ctx: Context, request):
+        return None
+
+    task = asyncio.create_task(shop.serve(coordinator.target))
+    hello = (await coordinator.attached.get()).hello
+    shop.stop()
+    await task
+
+    packed, unpacked = hello.operations
+    assert (packed.description, packed.owner, packed.compensation) == (
+        "Put a parcel together.",
+        "shop team",
+        "shop.unpack",
+    )
+    assert (unpacked.description, unpacked.compensation) == ("", "")
+    assert packed.output_schema == '{"type":"object"}'
+    assert (unpacked.input_schema, unpacked.output_schema) == ("", "")
+
+
+@pytest.mark.parametrize("named", ["nothing", "pack", "reserve"])
+async def test_a_compensation_that_cannot_be_called_is_not_served(coordinator, named):
+    """It has to be another action of this participant."""
+    shop = Participant("shop")
+
+    @shop.action("pack", compensation=named)
+    async def pack(ctx: Context, request: dict) -> None: ...
+
+    @shop.tcc("reserve")
+    async def reserve(ctx: Context, request: dict) -> None: ...
+
+    @reserve.confirm
+    @reserve.cancel
+    async def end(ctx: Context, request: dict, output: None) -> None: ...
+
+    with pytest.raises(InvalidRequest, match=f"names shop.{named}"):
+        await shop.serve(coordinator.target)
+
+
+async def test_an_action_is_not_undone_in_two_ways(coordinator):
+    """Its own compensation, or another action."""
+    shop = Participant("shop")
+
+    @shop.action("unpack")
+    async def unpack(ctx: Context, request: dict) -> None: ...
+
+    @shop.action("pack", compensation="unpack")
+    async def pack(ctx: Context, request: dict) -> None: ...
+
+    @pack.compensate
+    async def undo(ctx: Context, request: dict, output: None) -> None: ...
+
+    with pytest.raises(InvalidRequest, match="keep one of them"):
+        await shop.serve(coordinator.target)
+
+
+@pytest.mark.parametrize("owner", ["x" * 129, "two\nlines"])
+def test_an_owner_is_a_name(owner):
+    """What the coordinator would refuse is refused before."""
+    with pytest.raises(InvalidRequest, match="owner"):
+        Participant("shop", owner=owner)
 
 
 async def test_calls_are_answered_over_the_stream(serving, bank, coordinator):

@@ -15,6 +15,7 @@ from participant_sdk.payload import (
     InvalidPayload,
     UnsuitableOutput,
     encode,
+    result_schema,
 )
 from tests.sdk.bank import ACTION, OK, TRY, ask, call, told
 
@@ -218,3 +219,17 @@ async def test_handlers_take_and_give_plain_types_too():
     assert {"k": 1} in seen
     assert b"\xff" in seen
     assert [r.succeeded.output.data for r in replies] == [b'{"n":1}', b"\x01"]
+
+
+def test_the_catalogue_gets_the_schema_of_what_is_sent():
+    """A model may take more than it gives; an unannotated result is unknown."""
+
+    class Taking(Model):
+        @classmethod
+        def model_json_schema(cls, mode: str = "validation") -> dict[str, Any]:
+            return {"title": mode}
+
+    assert Codec(Taking).schema == '{"title":"validation"}'
+    assert result_schema(Taking) == '{"title":"serialization"}'
+    assert b"amount" in result_schema(Order).encode()
+    assert result_schema(Any) == ""

@@ -8,7 +8,7 @@ that no expression on no input takes more than some tens of milliseconds.
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from coordinator.saga_yaml.cel.facts import ROOTS, Facts, StepRead, facts_of
+from coordinator.saga_yaml.cel.facts import ROOTS, Facts, PathRead, StepRead, facts_of
 from coordinator.saga_yaml.cel.nodes import (
     LENGTH_MAX,
     DynamicStep,
@@ -33,6 +33,7 @@ __all__ = [
     "Mistake",
     "NotReadable",
     "OverLimit",
+    "PathRead",
     "Program",
     "StepRead",
     "Tree",

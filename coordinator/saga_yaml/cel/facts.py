@@ -51,6 +51,19 @@ class StepRead:
 
 
 @dataclass(frozen=True, slots=True)
+class PathRead:
+    """One place that reads along a plain path, as far as its parts are written out.
+
+    Attributes:
+        parts: the root first.
+        places: the offset of each part.
+    """
+
+    parts: tuple[str | int, ...]
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What an expression reads.
 
@@ -58,11 +71,13 @@ class Facts:
         roots: every root with the offset of its first use.
         steps: every place that reads a step's output, in the order of the source.
         proves: the steps that have an output whenever the expression is true.
+        paths: every path that is read.
     """
 
     roots: tuple[tuple[str, int], ...]
     steps: tuple[StepRead, ...]
     proves: frozenset[str]
+    paths: tuple[PathRead, ...] = ()
 
 
 def facts_of(node: Node, roots: Collection[str] = ROOTS) -> Facts:
@@ -71,7 +86,7 @@ def facts_of(node: Node, roots: Collection[str] = ROOTS) -> Facts:
     reader.read(node, _NOTHING, _NOTHING, 0)
     used = tuple(sorted(reader.roots.items(), key=lambda root: root[1]))
     steps = tuple(sorted(reader.steps, key=lambda step: step.at))
-    return Facts(used, steps, _when(node, True))
+    return Facts(used, steps, _when(node, True), tuple(reader.paths))
 
 
 class _Reader:
@@ -79,6 +94,7 @@ class _Reader:
         self._known = roots
         self.roots: dict[str, int] = {}
         self.steps: list[StepRead] = []
+        self.paths: list[PathRead] = []
 
     def read(self, node: Node, there: _Known, variables: _Known, depth: int) -> None:
         """Note what a node reads.
@@ -152,6 +168,7 @@ class _Reader:
             message = f"there is no {name[:60]!r}; an expression reads input, steps"
             raise UnknownName(root.at, f"{message} or saga", _near(name, self._known))
         self.roots.setdefault(name, root.at)
+        self.paths.append(_path_read(root, parts))
         if name == "saga":
             _check_saga(root, parts)
         elif name == "steps":
@@ -161,6 +178,19 @@ class _Reader:
                 raise UnknownName(root.at, message)
             step_id = path[1]
             self.steps.append(StepRead(step_id, root.at, step_id in there))
+
+
+def _path_read(root: Name, parts: list[Select | Index]) -> PathRead:
+    written: list[tuple[str | int, int]] = [(root.name, root.at)]
+    for part in parts:
+        match part:
+            case Select(at=at, field=field):
+                written.append((field, at))
+            case Index(at=at, index=Literal(value=str() | int() as value)):
+                written.append((value, at))
+            case _:
+                break
+    return PathRead(tuple(p for p, _ in written), tuple(at for _, at in written))
 
 
 def _check_saga(root: Name, parts: list[Select | Index]) -> None:
