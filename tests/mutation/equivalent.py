@@ -5,11 +5,6 @@ Keys are what the run prints: function, and the text before and after the change
 
 _TINY = "the jitter changes by a part in four billion, far below one millisecond"
 _SAME_INSTANT = "what is due at that very instant is made due at the same instant"
-_NOT_DONE = (
-    "a compensation that has just started is not done, and neither was the step that"
-    " it undoes"
-)
-_NOT_READ = "learning an output changes nothing that counting an attempt reads"
 _DECIDED = "what was just decided or asked back has no branch that could be overdue"
 _NOT_YET_OVERDUE = (
     "what is overdue was decided before its answer was looked at, so the branch's own"
