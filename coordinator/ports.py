@@ -81,12 +81,17 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class SweepRow:
-    """What the sweeper sees of an unfinished transaction."""
+    """What the sweeper sees of an unfinished transaction.
+
+    Attributes:
+        takeovers: claims from dead nodes since anything was committed of it.
+    """
 
     key: Key
     revision: int
     owner: str
     due_at: Instant | None
+    takeovers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,8 @@ class Store(Protocol):
     async def claim(self, rows: Sequence[SweepRow], *, owner: str) -> list[Key]:
         """Make ``owner`` the owner of each row whose revision still holds.
 
-        One compare-and-set a row, which also raises the revision (L3).
+        One compare-and-set a row, which also raises the revision (L3) and stores the
+        row's ``takeovers`` as given. Every commit sets them back to 0 (V6).
 
         Returns:
             The keys that were claimed; having listed a row gives no right to it.

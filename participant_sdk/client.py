@@ -18,7 +18,7 @@ from participant_sdk.nested import (
     check_can_join,
 )
 from participant_sdk.requests import Requests, error_of
-from participant_sdk.session import CHANNEL_OPTIONS, SDK_VERSION, Session
+from participant_sdk.session import CHANNEL_OPTIONS, SDK_VERSION, Session, told_error
 from participant_sdk.transaction import (
     Call,
     SagaHandle,
@@ -39,9 +39,6 @@ from protos.v1.coordinator_pb2 import (
     SignalSagaRequest,
     SubmitSagaRequest,
 )
-from protos.v1.types_pb2 import Error
-
-ERROR_METADATA_KEY = "tercet-error-bin"
 
 
 def connect(
@@ -303,9 +300,9 @@ class Client:
 
 
 def _unary_error(error: grpc.aio.AioRpcError) -> Exception:
-    for key, value in error.trailing_metadata() or ():
-        if key == ERROR_METADATA_KEY and isinstance(value, bytes):
-            return error_of(Error.FromString(value))
+    told = told_error(error)
+    if told is not None:
+        return error_of(told)
     if error.code() in (
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -29,6 +29,7 @@ from protos.v1.coordinator_pb2 import (
     Welcome,
 )
 from protos.v1.participant_pb2 import BranchCall, BranchReply
+from protos.v1.types_pb2 import Error
 
 SDK_VERSION = version("tercet")
 
@@ -55,6 +56,8 @@ CHANNEL_OPTIONS = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
 )
+
+ERROR_METADATA_KEY = "tercet-error-bin"
 
 _Call: TypeAlias = "grpc.aio.StreamStreamCall[Message, ServerFrame]"
 OnCalls = Callable[[Iterable[BranchCall], Callable[[list[BranchReply]], None]], None]
@@ -112,6 +115,7 @@ class Session:
         self._draining = False
         self._finishing = False
         self._closed = False
+        self._refusal = ""
         self._runner: asyncio.Task[None] | None = None
 
     def request(self, request: Request) -> "asyncio.Future[Response]":
@@ -191,7 +195,7 @@ class Session:
             try:
                 await self._read(call, stream)
             except grpc.aio.AioRpcError as error:
-                log().info("session_ended", target=target, status=error.code().name)
+                self._tell(target, error)
             finally:
                 self._stream = None
                 writer.cancel()
@@ -199,6 +203,21 @@ class Session:
                 call.cancel()
                 self._take_back()
         return stream.welcomed
+
+    def _tell(self, target: str, error: grpc.aio.AioRpcError) -> None:
+        """Log why a connection ended; a refusal, as a warning, until it is another."""
+        told = told_error(error)
+        if told is None:
+            log().info("session_ended", target=target, status=error.code().name)
+        elif told.message != self._refusal:
+            self._refusal = told.message
+            log().warning(
+                "session_refused",
+                target=target,
+                reason=told.reason,
+                field=told.field,
+                text=told.message,
+            )
 
     def _take_back(self) -> None:
         """What was not answered goes out again on the next connection, in order."""
@@ -284,3 +303,11 @@ class Session:
             frame.draining = stream.drain_told = True
             items += 1
         return frame if items else None
+
+
+def told_error(error: grpc.aio.AioRpcError) -> Error | None:
+    """What the coordinator itself says about a failure, if it says anything."""
+    for key, value in error.trailing_metadata() or ():
+        if key == ERROR_METADATA_KEY and isinstance(value, bytes):
+            return Error.FromString(value)
+    return None

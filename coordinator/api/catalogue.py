@@ -14,12 +14,12 @@ administrator. Who has the say:
 """
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
 from coordinator import telemetry
 from coordinator.api.limits import Limits
+from coordinator.api.schemas import same_schema
 from coordinator.core.errors import (
     InvalidRequest,
     NotFound,
@@ -226,7 +226,7 @@ def _broken(registered: Operation, announced: Operation) -> Iterable[str]:
         yield "compensation"
     for field in ("input_schema", "output_schema"):
         mine, theirs = getattr(registered, field), getattr(announced, field)
-        if _differ(mine, theirs) and json.loads(mine) != json.loads(theirs):
+        if _differ(mine, theirs) and not same_schema(mine, theirs):
             yield field
 
 

@@ -49,6 +49,7 @@ from coordinator.core.model import (
     Status,
     is_open,
 )
+from coordinator.core.sweep import is_quarantined
 
 _S = Status
 _B = BranchStatus
@@ -135,7 +136,8 @@ def evolve(tx: GlobalTransaction | None, event: Event) -> GlobalTransaction:
             return _finished(tx, event)
         case AttentionRaised():
             since = tx.attention_since or event.at
-            return changed(tx, attention_since=since, attention_reason=event.reason)
+            reason = tx.attention_reason if is_quarantined(tx) else event.reason
+            return changed(tx, attention_since=since, attention_reason=reason)
         case RetryRequested():
             return _due_at_once(tx, event)
         case Paused() | Resumed():
@@ -433,4 +435,11 @@ def _due_at_once(tx: GlobalTransaction, event: RetryRequested) -> GlobalTransact
         else branch
         for branch_id, branch in tx.branches.items()
     }
-    return changed(tx, branches=branches, open=_open_of(branches), updated_at=event.at)
+    since = None if is_quarantined(tx) else tx.attention_since
+    return changed(
+        tx,
+        branches=branches,
+        open=_open_of(branches),
+        updated_at=event.at,
+        attention_since=since,
+    )

@@ -50,6 +50,7 @@ from coordinator.core.model import (
     TransactionRequest,
 )
 from coordinator.core.recovery import NOBODY, Recovery
+from coordinator.core.sweep import is_quarantined
 
 __all__ = [
     "answerable",
@@ -130,9 +131,9 @@ def due(
 ) -> tuple[CallBranch, ...]:
     """The calls that should be outstanding now; those in flight are among them.
 
-    A paused transaction makes none.
+    A paused or quarantined transaction makes none.
     """
-    if tx.paused_at is not None:
+    if tx.paused_at is not None or is_quarantined(tx):
         return ()
     return tuple(
         _call(tx, branch, phase)
@@ -184,7 +185,7 @@ def due_at(
         in_flight: branches whose call is out; their answer will come by itself.
         known: of participants that came back to the node that asks.
     """
-    if tx.status.is_final:
+    if tx.status.is_final or is_quarantined(tx):
         return None
     times: list[Instant] = []
     if tx.paused_at is None:

@@ -61,6 +61,10 @@ class Leases:
             | {n for n, (_, since) in self._seen.items() if now - since < TTL_MS}
         )
 
+    def known(self) -> frozenset[str]:
+        """The nodes whose rows are there, alive or not: those that left have none."""
+        return frozenset({self._node_id, *self._seen})
+
     async def leave(self) -> None:
         """Tell the others not to wait for this node."""
         await self._store.forget_node(self._node_id)

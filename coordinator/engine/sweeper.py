@@ -7,17 +7,19 @@ state. Nothing is loaded at start; a million unfinished rows are taken up page b
 """
 
 import asyncio
+from dataclasses import replace
 
 import structlog
 
 from coordinator import telemetry
-from coordinator.core import sweep
+from coordinator.core import machine, sweep
+from coordinator.core.changed import changed
 from coordinator.core.errors import StoreUnavailable
 from coordinator.core.model import Key
 from coordinator.core.sweep import Reason
 from coordinator.engine.engine import Engine
 from coordinator.engine.leases import BEAT_EVERY_MS, Leases
-from coordinator.ports import Clock, Store, SweepRow
+from coordinator.ports import Change, Clock, Store, SweepRow
 
 _log = structlog.get_logger(__name__)
 
@@ -26,6 +28,13 @@ PAGE = 500
 
 PAGES_PER_SWEEP = 8
 """After so many pages the node's own work gets its turn."""
+
+SUSPECT_MS = 100
+"""After which a suspect that has not moved no longer holds up the next one: what kills
+a node that drives it does so at once."""
+
+SUSPECTS_MS_MAX = 1_000
+"""For suspects in one sweep; the heartbeat waits for it, and may miss two beats."""
 
 
 class Sweeper:
@@ -79,25 +88,85 @@ class Sweeper:
             me=self._node_id,
             driven=self._engine.driven_keys,
             living=self._leases.living(),
+            known=self._leases.known(),
             now=self._clock.now(),
         )
-        own = [
-            r.key
-            for r, v in zip(rows, verdicts, strict=True)
-            if v.reason is Reason.FORGOTTEN_HERE
-        ]
+        judged = list(zip(rows, verdicts, strict=True))
+        own = [r.key for r, v in judged if v.reason is Reason.FORGOTTEN_HERE]
         orphans = [
-            r
-            for r, v in zip(rows, verdicts, strict=True)
-            if v.reason is Reason.OWNER_DEAD
+            replace(r, takeovers=v.takeovers)
+            for r, v in judged
+            if v.reason in (Reason.OWNER_DEAD, Reason.OWNER_GONE) and not v.is_suspect
         ]
-        claimed = (
-            await self._store.claim(orphans, owner=self._node_id) if orphans else []
-        )
+        await self._quarantine([r for r, v in judged if v.reason is Reason.QUARANTINED])
+        self._engine.take_over(own)
+        taken = len(own) + len(await self._claim(orphans))
+        suspects = [
+            replace(r, takeovers=v.takeovers) for r, v in judged if v.is_suspect
+        ]
+        return taken + await self._try_one_by_one(suspects)
+
+    async def _claim(self, rows: list[SweepRow]) -> list[Key]:
+        if not rows:
+            return []
+        claimed = await self._store.claim(rows, owner=self._node_id)
         if claimed:
             _log.info(telemetry.TRANSACTION_TAKEN_OVER, count=len(claimed))
-        self._engine.take_over([*own, *claimed])
-        return len(own) + len(claimed)
+        self._engine.take_over(claimed)
+        return claimed
+
+    async def _try_one_by_one(self, suspects: list[SweepRow]) -> int:
+        """If this node dies meanwhile, the next one knows of which transaction (V6)."""
+        taken = 0
+        until = self._clock.monotonic_ms() + SUSPECTS_MS_MAX
+        for row in suspects:
+            if self._clock.monotonic_ms() >= until:
+                break
+            for key in await self._claim([row]):
+                taken += 1
+                await self._until_it_moves(key)
+        return taken
+
+    async def _until_it_moves(self, key: Key) -> None:
+        """Until something of it is committed, or it had time enough to do harm."""
+        moved = asyncio.Event()
+        watch = self._engine.watch(key, lambda _: moved.set())
+        timer = self._clock.call_at(self._clock.now() + SUSPECT_MS, moved.set)
+        try:
+            await moved.wait()
+        finally:
+            timer.cancel()
+            watch.cancel()
+
+    async def _quarantine(self, rows: list[SweepRow]) -> None:
+        """Hold what its owners died with, and call a person; who wins does not matter.
+
+        It keeps its dead owner, so nobody drives it who only looks at it.
+        """
+        if not rows:
+            return
+        listed = {row.key: row.revision for row in rows}
+        event = sweep.quarantine(self._clock.now())
+        changes = [
+            Change(
+                tx,
+                changed(
+                    machine.evolve(tx, event),
+                    revision=tx.revision + 1,
+                    journal_seq=tx.journal_seq + 1,
+                ),
+                (event,),
+                due_at=None,
+            )
+            for tx in await self._store.load(list(listed))
+            if tx.revision == listed[tx.key]
+        ]
+        lost = await self._store.commit(changes)
+        for change in changes:
+            if change.key not in lost:
+                _log.warning(
+                    telemetry.ATTENTION_RAISED, gid=change.key.gid, reason=event.reason
+                )
 
     async def _pause(self) -> None:
         pause = asyncio.Event()

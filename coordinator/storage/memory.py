@@ -37,6 +37,7 @@ class _Data:
 
     transactions: dict[Key, GlobalTransaction] = field(default_factory=dict)
     due_at: dict[Key, Instant | None] = field(default_factory=dict)
+    takeovers: dict[Key, int] = field(default_factory=dict)
     journal: dict[Key, list[tuple[int, Instant, str]]] = field(default_factory=dict)
     audit: list[AuditRecord] = field(default_factory=list)
     definitions: dict[tuple[str, str, str], StoredDefinition] = field(
@@ -136,7 +137,7 @@ class MemoryStore(Store, Queries):
         """Unfinished rows that are due, by key."""
         data = self._open()
         found = [
-            SweepRow(key, tx.revision, tx.owner, due_at)
+            SweepRow(key, tx.revision, tx.owner, due_at, data.takeovers.get(key, 0))
             for key, tx in data.transactions.items()
             if tx.finished_at is None
             and (due_at := data.due_at[key]) is not None
@@ -147,13 +148,15 @@ class MemoryStore(Store, Queries):
 
     async def claim(self, rows: Sequence[SweepRow], *, owner: str) -> list[Key]:
         """Become the owner of each row whose revision still holds."""
-        stored = self._open().transactions
+        data = self._open()
+        stored = data.transactions
         claimed = []
         # Of two rows of one transaction the later listed one counts.
-        for key, revision in {row.key: row.revision for row in rows}.items():
+        for key, row in {row.key: row for row in rows}.items():
             tx = stored.get(key)
-            if tx is not None and tx.revision == revision:
-                stored[key] = replace(tx, owner=owner, revision=revision + 1)
+            if tx is not None and tx.revision == row.revision:
+                stored[key] = replace(tx, owner=owner, revision=row.revision + 1)
+                data.takeovers[key] = row.takeovers
                 claimed.append(key)
         return claimed
 
@@ -340,6 +343,7 @@ def _apply(data: _Data, changes: Sequence[Change]) -> list[Key]:
             continue
         data.transactions[key] = replace(after, definition=None)
         data.due_at[key] = change.due_at
+        data.takeovers.pop(key, None)
         if (text := entries[key]) is not None:
             entry = (after.journal_seq, after.updated_at, text)
             data.journal.setdefault(key, []).append(entry)

@@ -46,6 +46,7 @@ from coordinator.core.model import (
     Phase,
     Status,
 )
+from coordinator.core.sweep import is_quarantined, quarantine
 from tests.core.world import definition, saga_request, spec, step, tcc_request
 
 TCC = Began(tcc_request(), None)
@@ -566,3 +567,19 @@ def test_hastening_leaves_time_alone() -> None:
     tx = after(SAGA, timer, RetryRequested("alice", "hurry", 9))
 
     assert tx.branches["w"].due_at == 500
+
+
+def test_quarantine_stands_until_an_operator_retries() -> None:
+    """V6: another reason for attention does not end it, and a retry does."""
+    held = after(TCC, JOINED, quarantine(5))
+    assert is_quarantined(held)
+    assert is_quarantined(evolve(held, AttentionRaised("a failed 10 times", 6)))
+    released = evolve(held, RetryRequested("ann", "fixed", 7))
+    assert released.attention_since is None
+    assert not is_quarantined(released)
+
+
+def test_a_retry_keeps_every_other_attention() -> None:
+    """It is for people until the transaction ends."""
+    tx = after(TCC, JOINED, AttentionRaised("a failed 10 times", 6))
+    assert evolve(tx, RetryRequested("ann", "again", 7)).attention_since == 6

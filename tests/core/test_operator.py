@@ -22,6 +22,7 @@ from coordinator.core.inputs import (
     Woken,
 )
 from coordinator.core.model import Status
+from coordinator.core.sweep import quarantine
 from tests.core.world import (
     DEADLINE,
     Play,
@@ -209,3 +210,27 @@ def test_group_is_not_settled_by_hand() -> None:
 
     with pytest.raises(PreconditionFailed, match="settle each of its members"):
         play.happen(Resolve("c", "alice", "by cheque"))
+
+
+# ---- Quarantine (V6) --------------------------------------------------------------
+
+
+def test_quarantine_holds_calls_and_deadlines(play: Play) -> None:
+    """V6: nothing is asked and no timer rings, whatever time it is."""
+    play.happen(Confirm())
+    play.tx = machine.evolve(play.tx, quarantine(5))
+    play.now = 10 * DEADLINE
+    assert play.due() == {}
+    assert machine.due_at(play.tx) is None
+
+
+def test_quarantine_ends_by_a_retry_alone(play: Play) -> None:
+    """V6: pausing and resuming do not let it go on; then all that was due is."""
+    play.happen(Confirm())
+    play.tx = machine.evolve(play.tx, quarantine(5))
+    play.happen(Pause("ann", "odd"))
+    play.happen(Resume("ann", "no more"))
+    assert play.due() == {}
+    play.happen(RetryNow("ann", "the node has more memory now"))
+    assert play.asked() == {("a", "CONFIRM"), ("b", "CONFIRM")}
+    assert machine.due_at(play.tx) is not None

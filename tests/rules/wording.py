@@ -96,5 +96,4 @@ NOT_COVERED: dict[str, str] = {
     " yet",
     "V4": "there is no budget of retries for each participant yet",
     "V5": "recovery after overload is not measured yet; that takes minutes of load",
-    "V6": "a node does not count what took it down yet",
 }

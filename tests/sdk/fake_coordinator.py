@@ -66,6 +66,8 @@ class FakeCoordinator(CoordinatorServicer, DefinitionsServicer):
         self.asked: asyncio.Queue[Request] = asyncio.Queue()
         self.published: list[PublishSagaRequest] = []
         self.publish_error: Error | None = None
+        self.hello_error: Error | None = None
+        self.refused: asyncio.Queue[Hello] = asyncio.Queue()
         self._server: grpc.aio.Server | None = None
         self.port = 0
 
@@ -92,6 +94,13 @@ class FakeCoordinator(CoordinatorServicer, DefinitionsServicer):
         self, request_iterator: AsyncIterator[ClientFrame], context: Any
     ) -> AsyncIterator[ServerFrame]:
         first = await anext(request_iterator)
+        if self.hello_error is not None:
+            self.refused.put_nowait(first.hello)
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "details",
+                (("tercet-error-bin", self.hello_error.SerializeToString()),),
+            )
         attachment = Attachment(first.hello)
         reader = asyncio.create_task(self._read(request_iterator, attachment))
         attachment.out.put_nowait(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import StaticPool
+from structlog.testing import capture_logs
 
 import participant_sdk
 from participant_sdk import (
@@ -247,6 +248,30 @@ async def test_an_action_is_not_undone_in_two_ways(coordinator):
 
     with pytest.raises(InvalidRequest, match="keep one of them"):
         await shop.serve(coordinator.target)
+
+
+async def test_a_refused_hello_is_logged_with_its_field(coordinator):
+    """Once, however often it is tried again; and it serves when it may."""
+    shop = Participant("shop")
+    coordinator.hello_error = types_pb2.Error(
+        reason="OPERATION_CONFLICT",
+        field="hello.operations[0].input_schema",
+        message="not the same",
+    )
+    with capture_logs() as logs:
+        task = asyncio.create_task(shop.serve(coordinator.target))
+        for _ in range(3):
+            await coordinator.refused.get()
+        coordinator.hello_error = None
+        await coordinator.attached.get()
+        shop.stop()
+        await task
+
+    (refused,) = [entry for entry in logs if entry["event"] == "session_refused"]
+    assert refused["log_level"] == "warning"
+    assert refused["reason"] == "OPERATION_CONFLICT"
+    assert refused["field"] == "hello.operations[0].input_schema"
+    assert refused["text"] == "not the same"
 
 
 @pytest.mark.parametrize("owner", ["x" * 129, "two\nlines"])

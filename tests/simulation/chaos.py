@@ -11,6 +11,7 @@ from coordinator.core.inputs import (
     RetryNow,
 )
 from coordinator.core.model import Decision, GlobalTransaction, Key
+from coordinator.core.sweep import is_quarantined
 from coordinator.ports import AuditEntry
 from tests.simulation.disk import now
 from tests.simulation.node import Node
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 def plan(world: "World") -> None:
     """Spread the seed's strikes over the time until it heals."""
+    if "poison" in world.faults:
+        world.poison = f"g{world.scenario.seed % world.scenario.transactions}"
     strikes = {
         "crash": _crash,
         "pause": _pause,
@@ -146,12 +149,20 @@ def _take_in_hand(world: "World") -> None:
 
 
 def release_all(world: "World") -> None:
-    """After healing the operators let go of what they held, until they are heard."""
+    """After healing the operators let go of what is held, until they are heard.
+
+    What was poisoned comes last, when the others have ended without it (V2).
+    """
     if world.over:
         return
-    for key, tx in world.checks.durable.items():
+    durable, ended = world.checks.durable, world.checks.ended
+    if all(gid in ended or gid == world.poison for _, gid in durable):
+        world.poison = ""
+    for key, tx in durable.items():
         if tx.paused_at is not None and not tx.status.is_final:
             command(world, key, Resume("ann", "all is well"))
+        if is_quarantined(tx) and key.gid != world.poison:
+            command(world, key, RetryNow("ann", f"r{world.next_number()}"))
     world.loop.later(500_000, None, release_all, world)
 
 

@@ -40,6 +40,7 @@ from coordinator.core.model import (
     Phase,
     Status,
 )
+from coordinator.core.sweep import OWNERS_LOST_MAX, is_quarantined
 from coordinator.core.tcc import CHECK_BACK_ID
 from coordinator.ports import Change, NodeRow, SweepRow
 from participant_sdk.barrier import rules
@@ -66,6 +67,7 @@ class Checks:
         effects: how often each (gid, branch, phase) took effect.
         succeeded: (gid, branch) whose try or action is done for good.
         by_hand: (gid, branch) that an operator settled; anything may become of it.
+        lost: owners that died with a transaction since anything was committed of it.
         buried: (gid, branch) that no try or action may touch any more.
     """
 
@@ -81,6 +83,7 @@ class Checks:
         self.by_hand: set[tuple[str, str]] = set()
         self.callers: dict[tuple[str, str, Phase], str] = {}
         self.heartbeats: dict[str, int] = {}
+        self.lost: Counter[Key] = Counter()
         self.probing = False
         self.recoveries = Recoveries(world)
 
@@ -131,16 +134,33 @@ class Checks:
             tx,
             revision=revision + 1,
             journal_seq=seq + any(map(is_journaled, change.events)),
-            owner=node.name,
+            owner=self._owner_after(node, change),
         )
-        if expected != change.after:
+        # Who quarantines reads no definition, and needs none.
+        if expected != changed(change.after, definition=expected.definition):
             raise Violation("T11", gid, "the row is not the fold of its log")
-        is_held = expected.status.is_final or expected.paused_at is not None
+        is_held = (
+            expected.status.is_final
+            or expected.paused_at is not None
+            or is_quarantined(expected)
+        )
         if change.due_at is None and not is_held:
             raise Violation("L7", gid, f"{expected.status}, and never due again")
         self.durable[change.key] = expected
         if expected.status.is_final:
             self._finished(expected)
+
+    def _owner_after(self, node: "Node", change: Change) -> str:
+        """V6: who writes has survived it; who quarantines does not become its owner."""
+        before, lost = change.before, self.lost.pop(change.key, 0)
+        if before is None or not is_quarantined(change.after) or is_quarantined(before):
+            return node.name
+        self._hit("quarantined")
+        if change.key.gid == self._world.poison:
+            self._hit("poison_quarantined")
+        if lost + 1 < OWNERS_LOST_MAX:
+            raise Violation("V6", change.key.gid, f"quarantined after {lost} claims")
+        return before.owner
 
     def _fact(self, node: "Node", tx: GlobalTransaction | None, event: Event) -> None:
         gid = tx.key.gid if tx else ""
@@ -288,6 +308,12 @@ class Checks:
             self._hit("claim_lost_to_somebody")
         for key in claimed:
             tx = self.durable[key]
+            # Who left in good order took its row along.
+            self.lost[key] += tx.owner in self._world.data._data.nodes
+            if self.lost[key] >= OWNERS_LOST_MAX:
+                raise Violation("V6", key.gid, "taken over, and three died with it")
+            if self.lost[key] > 1 and len(claimed) > 1:
+                raise Violation("V6", key.gid, "a suspect was claimed beside others")
             if tx.revision != revisions[key]:
                 raise Violation("L3", key.gid, "claimed a row that had moved on")
             if tx.status.is_final:

@@ -8,9 +8,11 @@ from coordinator.core.definition import SagaDefinition
 from coordinator.core.errors import StoreUnavailable
 from coordinator.core.inputs import BranchReplied, Outcome
 from coordinator.core.model import Decision, GlobalTransaction, Key
+from coordinator.core.sweep import is_quarantined
 from coordinator.engine.dispatcher import Dispatcher
 from coordinator.engine.engine import Engine, EngineLimits
 from coordinator.engine.leases import Leases
+from coordinator.engine.resident import Reply, Ticket
 from coordinator.engine.sweeper import Sweeper
 from tests.simulation.disk import SimStore
 from tests.simulation.loop import Alarm, Process
@@ -99,7 +101,7 @@ class Node(Process):
 
     Attributes:
         aborted: transactions that this node knows to be decided against.
-        paused: transactions that this node knows to be held by an operator.
+        paused: transactions that this node knows to be held by an operator, or for one.
         claimed: what its sweeper has just claimed.
         owners: who drives each transaction, as far as this node was told.
     """
@@ -148,6 +150,9 @@ class Node(Process):
     # ---- Ports that the engine uses -----------------------------------------------
 
     def send(self, calls: Sequence[CallBranch]) -> None:
+        if any(call.key.gid == self._world.poison for call in calls):
+            self.crash_at = self.steps + 1
+            return
         for call in calls:
             self._world.checks.sent(self, call)
         self.dispatcher.send(calls)
@@ -178,6 +183,9 @@ class Node(Process):
     def has_room(self) -> bool:
         return self.engine.has_room
 
+    def watch(self, key: Key, changed: Reply) -> Ticket:
+        return self.engine.watch(key, changed)
+
     def take_over(self, keys: Sequence[Key]) -> None:
         if any(key not in self.claimed for key in keys):
             self._world.rare.hit("transaction_forgotten_and_taken_up")
@@ -189,7 +197,7 @@ class Node(Process):
     def learns(self, tx: GlobalTransaction) -> None:
         """From here on it cannot claim not to know this."""
         self.owners[tx.key] = tx.owner
-        if tx.paused_at is None:
+        if tx.paused_at is None and not is_quarantined(tx):
             self.paused.discard(tx.key)
         else:
             self.paused.add(tx.key)

@@ -24,6 +24,8 @@ STATES = (
     "foreign_resident_waits",
     "begin_refused_overloaded",
     "clock_jumped",
+    "quarantined",
+    "poison_quarantined",
     # Participants and the barrier
     "participant_crashed",
     "participant_commit_lost",

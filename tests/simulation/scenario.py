@@ -4,14 +4,14 @@ Each seed switches off a random half of the fault kinds: a world in which everyt
 goes wrong at once hides the bugs that need one thing to go wrong often.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from coordinator.core import backoff, recovery, tcc
 from coordinator.core.backoff import RetryPolicy
 from coordinator.engine import committer, engine, leases, resident, sweeper, timers
 
-FAULTS = (
+_SWARM = (
     "drop",
     "duplicate",
     "delay",
@@ -40,7 +40,14 @@ FAULTS = (
     "nested",
     "odd_client",
 )
-"""Every kind of fault; a seed allows about half of them."""
+"""A seed allows about half of these."""
+
+POISON_SHARE = 0.15
+"""Of the seeds have a transaction that kills whoever drives it; drawn last, so that it
+changes nothing else of a seed."""
+
+FAULTS = (*_SWARM, "poison")
+"""Every kind of fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +115,8 @@ def draw(seed: int, limits: Limits) -> Scenario:
     transactions = rng.choice((1, 1, 1, 2, 2, 3))
     if rng.random() < 0.02:
         transactions = rng.randint(4, 8)
-    faults = frozenset(name for name in FAULTS if rng.random() < 0.5)
-    return Scenario(
+    faults = frozenset(name for name in _SWARM if rng.random() < 0.5)
+    scenario = Scenario(
         seed=seed,
         nodes=min(nodes, limits.nodes),
         participants=rng.choice((1, 2, 2, 3, 3, 4, 8)),
@@ -141,6 +148,8 @@ def draw(seed: int, limits: Limits) -> Scenario:
         ),
         haste_ms=rng.choice((20, 200, 4_000)),
     )
+    poison = {"poison"} if rng.random() < POISON_SHARE else frozenset()
+    return replace(scenario, faults=(faults | poison) - limits.without)
 
 
 def turn_knobs(scenario: Scenario) -> None:

@@ -45,6 +45,9 @@ SKEW_MS = 2_000
 DEADLINE_MAX_MS = 4_000
 """No generator asks for more."""
 
+CRASHES_MAX = 6
+"""Of one poisoned transaction: three, and three more after its initiator moved it."""
+
 CHAIN_MAX = 20
 """Waits that may follow one another in one transaction: two a step of a saga."""
 
@@ -56,6 +59,8 @@ class World:
         digest: of the trace; the same seed gives the same, anywhere.
         commits_in_flight: by node, for crashes that are aimed.
         was_paused: names of nodes that were zombies once.
+        poison: the gid that kills whoever drives it, also after everything else has
+            healed; empty = none.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class World:
         self.cuts: set[tuple[str, str]] = set()
         self.commits_in_flight: Counter[Node] = Counter()
         self.was_paused: set[str] = set()
+        self.poison = ""
         self.clients: list[Client] = []
         self.open_clients = 0
         self._write = write
@@ -253,6 +259,8 @@ class World:
         cap = max(s.forward.interval_max_ms, s.phase_two.interval_max_ms)
         wait = cap + s.timeout_ms + s.pending_poll_ms + 10
         once = DEADLINE_MAX_MS + 3 * SKEW_MS + s.ttl_ms + 4 * s.beat_ms
+        if "poison" in s.faults:
+            once += CRASHES_MAX * (s.ttl_ms + 4 * s.beat_ms)
         return s.heal_us + 1_000 * (once + CHAIN_MAX * wait) * (1 + s.transactions)
 
     def _heal(self) -> None:
@@ -260,8 +268,7 @@ class World:
         self.trace("heal")
         self.faulty = False
         self.cuts.clear()
-        if "operator_hand" in self.faults:
-            chaos.release_all(self)
+        chaos.release_all(self)
         for node in self.nodes:
             node.crash_at = 0
             if node.stash is not None:

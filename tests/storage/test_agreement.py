@@ -68,7 +68,10 @@ class Twins:
         self.past += [change.after for change in changes if change.key not in expected]
 
     async def claim(self) -> None:
-        rows = self.random.sample(self.listed, min(3, len(self.listed)))
+        rows = [
+            replace(row, takeovers=row.takeovers + 1)
+            for row in self.random.sample(self.listed, min(3, len(self.listed)))
+        ]
         expected = await self.memory.claim(rows, owner="node-2")
         assert sorted(expected) == sorted(await self.sql.claim(rows, owner="node-2"))
 

@@ -127,10 +127,10 @@ class StoresSideBySide(RuleBasedStateMachine):
 
     @rule(node=NODES, how_many=st.integers(1, 4), data=st.data())
     def claim(self, node: int, how_many: int, data: st.DataObject) -> None:
-        """L2, L3: a row that was listed is claimed once, and its revision rises."""
+        """L2, L3, V6: a listed row is claimed once; revision and count rise."""
         if not self.listed:
             return
-        rows = data.draw(
+        drawn = data.draw(
             st.lists(
                 st.sampled_from(self.listed),
                 min_size=1,
@@ -138,6 +138,7 @@ class StoresSideBySide(RuleBasedStateMachine):
                 unique_by=lambda row: row.key,
             )
         )
+        rows = [replace(row, takeovers=row.takeovers + 1) for row in drawn]
         owner = f"node-{node}"
         won = sorted(self.wait(self.memory[node].claim(rows, owner=owner)))
         assert sorted(self.wait(self.sql[node].claim(rows, owner=owner))) == won

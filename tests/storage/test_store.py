@@ -220,6 +220,22 @@ async def test_claim_is_a_compare_and_set(store: AnyStore) -> None:
     assert moved.after == await stored(store, key(1))
 
 
+async def test_a_claim_counts_until_something_is_committed(store: AnyStore) -> None:
+    """V6: durable with the claim, before any work; whoever commits has survived it."""
+    await commit(store, began(1, "debit"))
+    for takeovers in (1, 2):
+        (row,) = await store.unfinished(due_before=NOW + 500, after=None, limit=9)
+        assert row.takeovers == takeovers - 1
+        counted = replace(row, takeovers=takeovers)
+        assert await store.claim([counted], owner=f"node-{takeovers}") == [key(1)]
+    (row,) = await store.unfinished(due_before=NOW + 500, after=None, limit=9)
+    assert (row.takeovers, row.owner) == (2, "node-2")
+    retry = RetryRequested("ann", "the cause is gone", NOW)
+    await commit(store, move(await stored(store, key(1)), retry))
+    (row,) = await store.unfinished(due_before=NOW + 500, after=None, limit=9)
+    assert row.takeovers == 0
+
+
 async def test_a_claim_repeated_by_its_winner_is_lost(store: AnyStore) -> None:
     """L3: the same stale listing does not claim twice, even for the same owner."""
     await commit(store, began(1, "debit"))

@@ -38,9 +38,10 @@ KINDS: Final[Mapping[type, str]] = {
 _PRICE_OF_TIME: Final = 20
 _NUMBERS: Final = (int, float)
 _ORDERED: Final = (bool, int, float, str, Moment, Span)
-_INTEGER = re.compile(r"[-+]?[0-9]{1,40}")
+_INTEGER = re.compile(r"[-+]?+[0-9]{1,40}+")
 _DOUBLE = re.compile(
-    r"[-+]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][-+]?[0-9]{1,4})?"
+    r"[-+]?+(?:[0-9]{1,40}+(?:\.[0-9]{0,40}+)?+|\.[0-9]{1,40}+)"
+    r"(?:[eE][-+]?+[0-9]{1,4}+)?+"
 )
 _TRUTHS: Final = {
     **dict.fromkeys(("true", "True", "TRUE", "t", "1"), True),
@@ -270,9 +271,11 @@ def is_same(run: Run, left: Value, right: Value) -> bool:
             run.pay(len(one))
             todo.extend(zip(one, other, strict=True))
         elif isinstance(one, dict) and isinstance(other, dict):
-            if one.keys() != other.keys():
+            if len(one) != len(other):
                 return False
             run.pay(3 * len(one))
+            if one.keys() != other.keys():
+                return False
             todo.extend((item, other[name]) for name, item in one.items())
         else:
             if isinstance(one, str):

@@ -85,6 +85,7 @@ def unfinished(
             _HEADERS.revision,
             _HEADERS.owner,
             _HEADERS.due_at,
+            _HEADERS.takeovers,
         )
         .where(_HEADERS.finished_at.is_(None), _HEADERS.due_at <= due_before)
         .order_by(namespace, gid)
@@ -98,8 +99,8 @@ def unfinished(
             )
         )
     return [
-        SweepRow(Key(row.namespace, row.gid), row.revision, row.owner, row.due_at)
-        for row in connection.execute(statement)
+        SweepRow(Key(namespace, gid), *others)
+        for namespace, gid, *others in connection.execute(statement)
     ]
 
 

@@ -71,6 +71,7 @@ HEADER_MOVING = (
     "attention_reason",
     "updated_at",
     "finished_at",
+    "takeovers",
 )
 BRANCH_FIXED = (
     "namespace",
@@ -124,7 +125,7 @@ def header_fixed(request: TransactionRequest) -> Row:
 
 
 def header_moving(tx: GlobalTransaction, due_at: Instant | None) -> Row:
-    """What every write renews."""
+    """What every write renews; who writes has survived driving it (V6)."""
     return (
         tx.status.value,
         tx.decision.value,
@@ -140,6 +141,7 @@ def header_moving(tx: GlobalTransaction, due_at: Instant | None) -> Row:
         tx.attention_reason,
         tx.updated_at,
         tx.finished_at,
+        0,
     )
 
 
@@ -268,6 +270,7 @@ def read_header(row: Sequence[Any], branches: dict[str, Branch]) -> GlobalTransa
         attention_reason,
         updated_at,
         finished_at,
+        _takeovers,
     ) = row
     request = TransactionRequest(
         key=Key(namespace, gid),

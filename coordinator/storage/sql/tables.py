@@ -98,6 +98,8 @@ global_transactions = Table(
     _text("attention_reason"),
     _instant("updated_at"),
     _instant("finished_at", nullable=True),
+    # With a default, because nodes of before do not name it.
+    Column("takeovers", BigInteger, nullable=False, server_default="0"),
 )
 
 # The sweeper's: finished rows leave it, so it stays as small as what is under way.

@@ -64,7 +64,7 @@ class Statements:
         self.claim = _update(
             dialect,
             tables.global_transactions,
-            ("revision", "owner"),
+            ("revision", "owner", "takeovers"),
             (*header_key, "revision"),
         )
 
@@ -92,10 +92,14 @@ def claim(
 ) -> list[Key]:
     """Make ``owner`` the owner where the revision holds; return the keys it got."""
     # Of two rows of one transaction the later listed one counts.
-    guards = {row.key: row.revision for row in listed}
+    listed_by_key = {row.key: row for row in listed}
+    guards = {key: row.revision for key, row in listed_by_key.items()}
 
     def take(keys: Sequence[Key]) -> bool:
-        parameters = [(guards[k] + 1, owner, *k, guards[k]) for k in keys]
+        parameters = [
+            (guards[k] + 1, owner, listed_by_key[k].takeovers, *k, guards[k])
+            for k in keys
+        ]
         return _run(connection, statements.claim, parameters) == len(keys)
 
     lost = set(_settle(connection, guards, take))
