@@ -5,6 +5,7 @@ from dataclasses import replace
 from coordinator.core.backoff import FORWARD, PHASE_TWO, RetryPolicy
 from coordinator.core.definition import Call, Compensation, Constant, Template
 from coordinator.core.durations import format_duration
+from coordinator.saga_yaml.cel import kinds
 from coordinator.saga_yaml.expressions import Expressions, Visible
 from coordinator.saga_yaml.findings import Code, Findings
 from coordinator.saga_yaml.language import (
@@ -48,7 +49,9 @@ class Calls:
                 break
             inherited = calls[0].input if calls else Constant({})
             node = fields.tree("input")
-            retry = self._policy(fields.fields("retry"), self._retry)
+            retry = self._retry
+            if "retry" in fields.values:
+                retry = self._policy(fields.fields("retry"), retry)
             if is_endless:
                 retry = replace(retry, attempt_max=0, non_retryable=frozenset())
             timeout_ms = fields.get("timeout", int, self._timeout_ms)
@@ -58,7 +61,7 @@ class Calls:
             calls.append(
                 Call(
                     operation=fields.get(fields.kind, str, ""),
-                    input=self._expressions.template(node, visible)
+                    input=self._expressions.template(node, visible, kinds.MAP)
                     if node
                     else inherited,
                     retry=retry,
@@ -74,14 +77,21 @@ class Calls:
     def _compensation(
         self, call: Fields, timeout_ms: int, visible: Visible, step: Written
     ) -> Compensation | None:
+        operation = call.get("call", str, "")
+        if "compensate" not in call.values:
+            return Compensation(
+                operation, None, self._undo_retry, timeout_ms, self._attention_after
+            )
         if call.get("compensate", str, ""):
             return None
         fields = call.fields("compensate")
         undo_input: Template | None = None
         if node := fields.tree("input"):
-            undo_input = self._expressions.template(node, _with_itself(visible, step))
+            undo_input = self._expressions.template(
+                node, _with_itself(visible, step), kinds.MAP
+            )
         return Compensation(
-            operation=fields.get("call", str, call.get("call", str, "")),
+            operation=fields.get("call", str, operation),
             input=undo_input,
             retry=self._policy(fields.fields("retry"), self._undo_retry),
             timeout_ms=fields.get("timeout", int, timeout_ms),
@@ -122,4 +132,9 @@ def _with_itself(visible: Visible, step: Written) -> Visible:
     position = visible.positions.get(step.step_id)
     itself = 0 if position is None else 1 << position
     reader = f"the compensation of {visible.reader}"
-    return replace(visible, reader=reader, allowed=visible.allowed | itself)
+    return replace(
+        visible,
+        reader=reader,
+        allowed=visible.allowed | itself,
+        may_be_absent=visible.may_be_absent - {step.step_id},
+    )

@@ -115,9 +115,10 @@ def check_shape(node: Node, shape: Shape, findings: Findings) -> Fields:
             accepted = _check_key(name, key, fields.kind, value, findings)
             if accepted is not None:
                 fields.values[name] = accepted
-    for name, key in shape.keys.items():
-        if key.required and name not in node.entries and name not in meant:
-            message = f"{shape.name} has no {name!r}: {_lowered(key.about)}"
+    for name in shape.required:
+        if name not in node.entries and name not in meant:
+            about = _lowered(shape.keys[name].about)
+            message = f"{shape.name} has no {name!r}: {about}"
             findings.add(node.at, Code.MISSING_KEY, message)
     if shape.kinds and not kinds and not meant.intersection(shape.kinds):
         message = f"{shape.name} does nothing; give it one of {', '.join(shape.kinds)}"
