@@ -14,7 +14,6 @@ from coordinator.core.definition import (
     Step,
     Template,
 )
-from coordinator.core.durations import format_duration
 from coordinator.core.model import Operation
 from coordinator.saga_yaml.calls import Calls
 from coordinator.saga_yaml.cel import kinds
@@ -35,7 +34,7 @@ from coordinator.saga_yaml.operations import check_operations
 from coordinator.saga_yaml.pivot import check_pivot, find_pivot
 from coordinator.saga_yaml.shape import Fields, check_shape
 from coordinator.saga_yaml.steps import Written
-from coordinator.saga_yaml.times import Held, Times
+from coordinator.saga_yaml.times import Held, Times, spoken
 from coordinator.saga_yaml.tree import Node, to_json
 
 ALL = -1
@@ -217,9 +216,9 @@ class _Compiler:
         times = Times(self._graph.order, by_id, self._children.times)
         if times.longest_ms > timeout_ms:
             message = (
-                f"the saga's timeout {format_duration(timeout_ms)} is shorter than "
+                f"the saga's timeout {spoken(timeout_ms)} is shorter than "
                 "one attempt of each step on the longest path, which ends at "
-                f"{times.last!r} after {format_duration(times.longest_ms)}; raise it, "
+                f"{times.last!r} after {spoken(times.longest_ms)}; raise it, "
                 "or lower the timeouts"
             )
             at = self._saga.place("timeout")
@@ -237,9 +236,9 @@ class _Compiler:
         longest_ms = self._children.times(child).longest_ms
         if 0 < timeout_ms < longest_ms:
             message = (
-                f"the timeout {format_duration(timeout_ms)} is shorter than one attempt"
+                f"the timeout {spoken(timeout_ms)} is shorter than one attempt"
                 f" of each step on the longest path of {child.name}, which takes "
-                f"{format_duration(longest_ms)}; raise it"
+                f"{spoken(longest_ms)}; raise it"
             )
             at = step.fields.place("timeout")
             self._findings.add(at, Code.TIMEOUT_TOO_SHORT, message)
@@ -247,8 +246,8 @@ class _Compiler:
     def _note_held(self, step: Written, held: Held) -> None:
         message = (
             f"the reservation of {held.branch_id!r} expires after "
-            f"{format_duration(held.expires_ms)}, but the saga may need "
-            f"{format_duration(held.needed_ms)} from there until it is decided; raise "
+            f"{spoken(held.expires_ms)}, but the saga may need "
+            f"{spoken(held.needed_ms)} from there until it is decided; raise "
             "expiresIn, or lower the timeouts"
         )
         at = step.fields.place("saga")

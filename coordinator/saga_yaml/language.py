@@ -398,9 +398,9 @@ STEP: Final = Shape(
             "Once the step has succeeded, the saga only goes forward.",
             default="false",
             misfits={
-                "tcc": "a reservation is confirmed when the saga is decided, so it "
-                "cannot decide; mark an action",
-                "saga": "a child saga decides by a pivot of its own; mark it there",
+                "tcc": "a reservation is confirmed when the saga is decided, so only "
+                "a call can decide it",
+                "saga": "a child saga decides by a step of its own that is marked",
                 "wait": _TIMER,
                 "await": _SIGNAL,
             },

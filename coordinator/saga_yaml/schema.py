@@ -91,6 +91,11 @@ def _shape(shape: Shape) -> dict[str, JsonValue]:
     }
     if shape.required:
         schema["required"] = list[JsonValue](shape.required)
+    beside: dict[str, JsonValue] = {
+        name: [key.beside] for name, key in shape.keys.items() if key.beside
+    }
+    if beside:
+        schema["dependentRequired"] = beside
     if shape.kinds:
         schema["oneOf"] = [{"required": [kind]} for kind in shape.kinds]
         schema["allOf"] = [_without_misfits(shape, kind) for kind in shape.kinds]
