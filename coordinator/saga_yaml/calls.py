@@ -8,6 +8,7 @@ from coordinator.core.definition import Call, Compensation, Constant, Template
 from coordinator.core.durations import format_duration
 from coordinator.core.model import Operation
 from coordinator.saga_yaml.arguments import check_argument
+from coordinator.saga_yaml.cel import kinds
 from coordinator.saga_yaml.expressions import Expressions, Visible
 from coordinator.saga_yaml.findings import Code, Findings
 from coordinator.saga_yaml.known_types import ANYTHING, decoded
@@ -58,7 +59,9 @@ class Calls:
             inherited = calls[0].input if calls else Constant({})
             operation = fields.get(fields.kind, str, "")
             written = self._argument(fields, operation, visible)
-            retry = self._policy(fields.fields("retry"), self._retry)
+            retry = self._retry
+            if "retry" in fields.values:
+                retry = self._policy(fields.fields("retry"), retry)
             if is_endless:
                 retry = replace(retry, attempt_max=0, non_retryable=frozenset())
             timeout_ms = fields.get("timeout", int, self._timeout_ms)
@@ -82,6 +85,11 @@ class Calls:
     def _compensation(
         self, call: Fields, timeout_ms: int, visible: Visible, step: Written
     ) -> Compensation | None:
+        operation = call.get("call", str, "")
+        if "compensate" not in call.values:
+            return Compensation(
+                operation, None, self._undo_retry, timeout_ms, self._attention_after
+            )
         if call.get("compensate", str, ""):
             return None
         fields = call.fields("compensate")
@@ -101,7 +109,7 @@ class Calls:
         node = fields.tree("input")
         if node is None:
             return None
-        template = self._expressions.template(node, visible)
+        template = self._expressions.template(node, visible, kinds.MAP)
         called = self._operations.get(operation)
         schema = decoded(called.input_schema) if called else ANYTHING
         check_argument(node, template, schema, visible.known, self._findings)
@@ -141,4 +149,9 @@ def _with_itself(visible: Visible, step: Written) -> Visible:
     position = visible.positions.get(step.step_id)
     itself = 0 if position is None else 1 << position
     reader = f"the compensation of {visible.reader}"
-    return replace(visible, reader=reader, allowed=visible.allowed | itself)
+    return replace(
+        visible,
+        reader=reader,
+        allowed=visible.allowed | itself,
+        may_be_absent=visible.may_be_absent - {step.step_id},
+    )

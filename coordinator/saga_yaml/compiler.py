@@ -14,10 +14,10 @@ from coordinator.core.definition import (
     Step,
     Template,
 )
-from coordinator.core.durations import format_duration
 from coordinator.core.model import Operation
 from coordinator.saga_yaml.arguments import known_of
 from coordinator.saga_yaml.calls import Calls
+from coordinator.saga_yaml.cel import kinds
 from coordinator.saga_yaml.children import Children, Sagas
 from coordinator.saga_yaml.expressions import Expressions, Visible
 from coordinator.saga_yaml.findings import Code, Findings
@@ -35,7 +35,7 @@ from coordinator.saga_yaml.operations import check_operations
 from coordinator.saga_yaml.pivot import check_pivot, find_pivot
 from coordinator.saga_yaml.shape import Fields, check_shape
 from coordinator.saga_yaml.steps import Written
-from coordinator.saga_yaml.times import Held, Times
+from coordinator.saga_yaml.times import Held, Times, spoken
 from coordinator.saga_yaml.tree import Node, to_json
 
 ALL = -1
@@ -78,11 +78,17 @@ class _Compiler:
             Written(fields, step_id, self._children.find(fields))
             for fields, step_id in zip(all_fields, graph.ids, strict=True)
         ]
-        self._absent = frozenset(s.step_id for s in self._written if s.may_be_absent)
-        self._pivot = find_pivot(self._written, graph)
         called = {s.step_id: s.operation for s in self._written if s.operation}
         schema = saga.fields("input").tree("schema")
-        self._known = known_of(schema, called, operations)
+        self._everything = Visible(
+            "the saga's output",
+            graph.positions,
+            ALL,
+            frozenset(s.step_id for s in self._written if s.may_be_absent),
+            {s.step_id: s.silence for s in self._written if s.silence},
+            known=known_of(schema, called, operations),
+        )
+        self._pivot = find_pivot(self._written, graph)
 
     def compile(self) -> SagaDefinition | None:
         saga, findings = self._saga, self._findings
@@ -94,11 +100,7 @@ class _Compiler:
             self._check_times(steps, timeout_ms)
         output: Template | None = None
         if node := saga.tree("output"):
-            positions = self._graph.positions
-            everything = Visible(
-                "the saga's output", positions, ALL, self._absent, known=self._known
-            )
-            output = self._expressions.template(node, everything)
+            output = self._expressions.template(node, self._everything)
         if findings:
             return None
         metadata = saga.fields("metadata")
@@ -121,16 +123,16 @@ class _Compiler:
         fields = step.fields
         ancestors = self._graph.ancestors.get(step.step_id, ALL)
         reader = f"step {step.step_id!r}"
-        visible = Visible(
-            reader, self._graph.positions, ancestors, self._absent, known=self._known
-        )
+        before = replace(self._everything, reader=reader, allowed=ancestors)
+        condition, proved = self._condition(fields, before)
+        visible = replace(before, may_be_absent=before.may_be_absent - proved)
         inside = replace(visible, has_item=step.is_list)
         kind = KINDS.get(step.kind, BranchKind.CALL)
         is_called = kind in (BranchKind.CALL, BranchKind.TCC)
         node = fields.tree("input")
         child_input: Template = Constant({})
         if node and not is_called:
-            child_input = self._expressions.template(node, inside)
+            child_input = self._expressions.template(node, inside, kinds.MAP)
         if step.child is not None:
             self._check_child_input(step, step.child, child_input)
         return Step(
@@ -143,7 +145,7 @@ class _Compiler:
             wait=self._wait(fields, visible),
             signal=fields.get("await", str, ""),
             timeout_ms=0 if is_called else fields.get("timeout", int, 0),
-            condition=self._condition(fields, visible),
+            condition=condition,
             for_each=self._for_each(fields, visible),
             optional=step.is_optional,
             pivot=fields.get("pivot", bool, default=False),
@@ -168,23 +170,32 @@ class _Compiler:
 
     def _wait(self, fields: Fields, visible: Visible) -> Template | None:
         if node := fields.tree("wait"):
-            return self._expressions.template(node, visible)
+            return self._expressions.template(node, visible, kinds.TEXT)
         duration_ms = fields.get("wait", int, 0)
         return Constant(duration_ms) if duration_ms else None
 
-    def _condition(self, fields: Fields, visible: Visible) -> Template | None:
-        condition = self._one_expression(fields, "if", "true or false", visible)
+    def _condition(
+        self, fields: Fields, visible: Visible
+    ) -> tuple[Template | None, frozenset[str]]:
+        """When the step runs, and which steps have an output whenever it does."""
+        node = fields.tree("if")
+        if node is None:
+            return None, frozenset()
+        condition = self._one_expression(node, "if", kinds.BOOL, visible)
         if condition == Constant(value=False):
             message = "this step never runs; drop it, or write a condition"
-            self._findings.add(fields.place("if"), Code.UNREACHABLE, message)
-        return None if condition == Constant(value=True) else condition
+            self._findings.add(node.at, Code.UNREACHABLE, message)
+        if condition == Constant(value=True):
+            return None, frozenset()
+        return condition, self._expressions.proves(node)
 
     def _for_each(self, fields: Fields, visible: Visible) -> ForEach | None:
-        items = self._one_expression(fields, "forEach", "a list", visible)
-        if items is None:
+        node = fields.tree("forEach")
+        if node is None:
             return None
+        items = self._one_expression(node, "forEach", kinds.LIST, visible)
         if isinstance(items, Constant) and isinstance(items.value, list):
-            at, count = fields.place("forEach"), len(items.value)
+            at, count = node.at, len(items.value)
             if not count:
                 message = "this step never runs, because its list is empty; drop it"
                 self._findings.add(at, Code.UNREACHABLE, message)
@@ -194,15 +205,12 @@ class _Compiler:
         return ForEach(items, fields.get("maxParallel", int, PARALLEL))
 
     def _one_expression(
-        self, fields: Fields, key: str, expected: str, visible: Visible
-    ) -> Template | None:
-        node = fields.tree(key)
-        if node is None:
-            return None
-        template = self._expressions.template(node, visible)
+        self, node: Node, key: str, wanted: str, visible: Visible
+    ) -> Template:
+        template = self._expressions.template(node, visible, wanted)
         if isinstance(template, Interpolation):
             message = (
-                f"{key!r} must be {expected}, but text around an expression makes it "
+                f"{key!r} must be {wanted}, but text around an expression makes it "
                 "text; write one expression and nothing else"
             )
             self._findings.add(node.at, Code.WRONG_TYPE, message)
@@ -214,9 +222,9 @@ class _Compiler:
         times = Times(self._graph.order, by_id, self._children.times)
         if times.longest_ms > timeout_ms:
             message = (
-                f"the saga's timeout {format_duration(timeout_ms)} is shorter than "
+                f"the saga's timeout {spoken(timeout_ms)} is shorter than "
                 "one attempt of each step on the longest path, which ends at "
-                f"{times.last!r} after {format_duration(times.longest_ms)}; raise it, "
+                f"{times.last!r} after {spoken(times.longest_ms)}; raise it, "
                 "or lower the timeouts"
             )
             at = self._saga.place("timeout")
@@ -234,9 +242,9 @@ class _Compiler:
         longest_ms = self._children.times(child).longest_ms
         if 0 < timeout_ms < longest_ms:
             message = (
-                f"the timeout {format_duration(timeout_ms)} is shorter than one attempt"
+                f"the timeout {spoken(timeout_ms)} is shorter than one attempt"
                 f" of each step on the longest path of {child.name}, which takes "
-                f"{format_duration(longest_ms)}; raise it"
+                f"{spoken(longest_ms)}; raise it"
             )
             at = step.fields.place("timeout")
             self._findings.add(at, Code.TIMEOUT_TOO_SHORT, message)
@@ -244,8 +252,8 @@ class _Compiler:
     def _note_held(self, step: Written, held: Held) -> None:
         message = (
             f"the reservation of {held.branch_id!r} expires after "
-            f"{format_duration(held.expires_ms)}, but the saga may need "
-            f"{format_duration(held.needed_ms)} from there until it is decided; raise "
+            f"{spoken(held.expires_ms)}, but the saga may need "
+            f"{spoken(held.needed_ms)} from there until it is decided; raise "
             "expiresIn, or lower the timeouts"
         )
         at = step.fields.place("saga")

@@ -6,7 +6,7 @@ plain path becomes a reference, which the core looks up; all else is compiled fr
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 from coordinator.core.definition import (
@@ -35,6 +35,7 @@ from coordinator.saga_yaml.cel import (
 from coordinator.saga_yaml.findings import Code, Findings, shown
 from coordinator.saga_yaml.flow import UNQUOTED_COLON
 from coordinator.saga_yaml.known_types import NOTHING_KNOWN, Known, Missing, find
+from coordinator.saga_yaml.paths import plain_path
 from coordinator.saga_yaml.places import Places
 from coordinator.saga_yaml.tree import Broken, ListNode, MapNode, Node, Scalar, to_json
 
@@ -59,8 +60,8 @@ class Visible:
         reader: who reads, for messages.
         positions: every step of the saga, with its bit.
         allowed: the bits of the steps that may be read; -1 = all.
-        may_be_absent: steps that can end without an output: skipped by their
-            condition, or optional and failed.
+        may_be_absent: the steps that can end without an output.
+        silent: the steps that never have one, each with the reason.
         has_item: ``item`` and ``index`` are there.
         known: what schemas tell about the values.
     """
@@ -69,6 +70,7 @@ class Visible:
     positions: Mapping[str, int]
     allowed: int
     may_be_absent: frozenset[str] = frozenset()
+    silent: Mapping[str, str] = field(default_factory=dict)
     has_item: bool = False
     known: Known = NOTHING_KNOWN
 
@@ -126,16 +128,22 @@ class Expressions:
             if self._count > EXPRESSIONS_MAX:
                 message = f"more than {EXPRESSIONS_MAX:,} expressions; split the saga"
                 self._findings.halt(node.at, Code.OVER_LIMIT, message)
-            try:
-                tree, done = parse(text, start + 2, "}")
-            except Mistake as mistake:
-                self._note_mistake(node, mistake)
-                return Constant(None)
-            source = text[start + 2 : done - 1].strip(" \t\n")
-            is_whole = not parts and done == len(text)
-            expression = self._expression(
-                node, source, tree, visible, wanted if is_whole else ""
-            )
+            if plain := plain_path(text, start):
+                self._check(node, plain.facts, visible)
+                expression: Reference | Computed = Reference(plain.path, plain.source)
+                is_whole = not parts and plain.end == len(text)
+                done = plain.end
+            else:
+                try:
+                    tree, done = parse(text, start + 2, "}")
+                except Mistake as mistake:
+                    self._note_mistake(node, mistake)
+                    return Constant(None)
+                source = text[start + 2 : done - 1].strip(" \t\n")
+                is_whole = not parts and done == len(text)
+                expression = self._expression(
+                    node, source, tree, visible, wanted if is_whole else ""
+                )
             if is_whole:
                 return expression
             parts.append(expression)
@@ -191,7 +199,16 @@ class Expressions:
                     "does not need, directly or through others; add it to 'needs'"
                 )
                 self._note(node, read.at, Code.NO_ANCESTOR, message)
-
+            elif step_id in visible.silent:
+                message = f"step {step_id!r} has no output: {visible.silent[step_id]}"
+                self._note(node, read.at, Code.UNKNOWN_NAME, message)
+            elif step_id in visible.may_be_absent and not read.is_guarded:
+                output = f"{_step(step_id)}.output"
+                message = (
+                    f"step {step_id!r} may be skipped or fail, and then it has no "
+                    f"output; say what holds then: has({output}) ? {output} : null"
+                )
+                self._note(node, read.at, Code.MAY_BE_ABSENT, message)
         for path in facts.paths:
             found = find(visible.known, path.parts)
             if isinstance(found, Missing):
@@ -199,6 +216,17 @@ class Expressions:
                 nearest = self._findings.nearest(part, found.fields)
                 at = path.places[found.depth]
                 self._note(node, at, Code.NO_SUCH_FIELD, found.message, nearest)
+
+    def proves(self, node: Node) -> frozenset[str]:
+        """The steps that have an output whenever this condition is true."""
+        text = node.value if isinstance(node, Scalar) else None
+        if not isinstance(text, str) or "has" not in text:
+            return frozenset()
+        try:
+            tree, end = parse(text, 2, "}")
+            return facts_of(tree).proves if end == len(text) else frozenset()
+        except Mistake:
+            return frozenset()
 
     def _note_mistake(
         self, node: Scalar, mistake: Mistake, suggestion: str = ""
@@ -212,6 +240,10 @@ class Expressions:
     ) -> None:
         """Note a finding where its cause stands in the text, not in the value."""
         self._findings.add(self._places.of(node, at), code, message, suggestion)
+
+
+def _step(step_id: str) -> str:
+    return f"steps['{step_id}']" if "-" in step_id else f"steps.{step_id}"
 
 
 def _is_path(source: str) -> bool:

@@ -154,6 +154,7 @@ class Shape:
 
     Attributes:
         kinds: keys of which exactly one is there.
+        required: keys without which the map is wrong; derived.
         refused: keys that are often expected here, with the reason why they are not.
     """
 
@@ -161,6 +162,11 @@ class Shape:
     keys: Mapping[str, Key]
     kinds: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
+    required: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        required = (name for name, key in self.keys.items() if key.required)
+        object.__setattr__(self, "required", tuple(required))
 
 
 Type: TypeAlias = (
@@ -392,9 +398,9 @@ STEP: Final = Shape(
             "Once the step has succeeded, the saga only goes forward.",
             default="false",
             misfits={
-                "tcc": "a reservation is confirmed when the saga is decided, so it "
-                "cannot decide; mark an action",
-                "saga": "a child saga decides by a pivot of its own; mark it there",
+                "tcc": "a reservation is confirmed when the saga is decided, so only "
+                "a call can decide it",
+                "saga": "a child saga decides by a step of its own that is marked",
                 "wait": _TIMER,
                 "await": _SIGNAL,
             },

@@ -8,6 +8,7 @@ definition that exists: a new element enters the normal form only where it is us
 import hashlib
 import json
 from copy import copy
+from functools import lru_cache
 from typing import assert_never
 
 from coordinator.core.backoff import RetryPolicy
@@ -127,6 +128,7 @@ def _compensation(compensation: Compensation) -> JsonValue:
     return form
 
 
+@lru_cache(maxsize=256)
 def _retry(retry: RetryPolicy) -> JsonValue:
     return {
         "maxAttempts": retry.attempt_max,

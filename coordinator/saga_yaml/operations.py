@@ -32,7 +32,7 @@ def check_operations(
     if written and not isinstance(step.values.get("compensate"), Fields):
         return
     compensate = step.fields("compensate")
-    if "call" in compensate.node.entries:
+    if written and "call" in compensate.node.entries:
         undo = compensate.get("call", str, "")
         if undo and undo != operation:
             _check_undo(compensate, undo, operation, operations, findings)

@@ -84,14 +84,18 @@ def schema_text() -> str:
 
 
 def _shape(shape: Shape) -> dict[str, JsonValue]:
-    required: list[JsonValue] = [n for n, key in shape.keys.items() if key.required]
     schema: dict[str, JsonValue] = {
         "type": "object",
         "properties": {name: _key(key) for name, key in shape.keys.items()},
         "additionalProperties": False,
     }
-    if required:
-        schema["required"] = required
+    if shape.required:
+        schema["required"] = list[JsonValue](shape.required)
+    beside: dict[str, JsonValue] = {
+        name: [key.beside] for name, key in shape.keys.items() if key.beside
+    }
+    if beside:
+        schema["dependentRequired"] = beside
     if shape.kinds:
         schema["oneOf"] = [{"required": [kind]} for kind in shape.kinds]
         schema["allOf"] = [_without_misfits(shape, kind) for kind in shape.kinds]

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Final, TypeVar, assert_never
 
 from coordinator.core.durations import format_duration, parse_duration
+from coordinator.saga_yaml import cel
 from coordinator.saga_yaml.findings import Code, Findings, shown
 from coordinator.saga_yaml.input_schema import check_schema
 from coordinator.saga_yaml.language import (
@@ -115,9 +116,10 @@ def check_shape(node: Node, shape: Shape, findings: Findings) -> Fields:
             accepted = _check_key(name, key, fields.kind, value, findings)
             if accepted is not None:
                 fields.values[name] = accepted
-    for name, key in shape.keys.items():
-        if key.required and name not in node.entries and name not in meant:
-            message = f"{shape.name} has no {name!r}: {_lowered(key.about)}"
+    for name in shape.required:
+        if name not in node.entries and name not in meant:
+            about = _lowered(shape.keys[name].about)
+            message = f"{shape.name} has no {name!r}: {about}"
             findings.add(node.at, Code.MISSING_KEY, message)
     if shape.kinds and not kinds and not meant.intersection(shape.kinds):
         message = f"{shape.name} does nothing; give it one of {', '.join(shape.kinds)}"
@@ -386,5 +388,18 @@ def _templated(
     if isinstance(value, str) and value.startswith("${"):
         return node
     expected = f"{form}, or one expression that yields it"
-    _wrong_type(name, expected, node, findings)
+    if not isinstance(value, str) or "${" in value:
+        _wrong_type(name, expected, node, findings)
+        return None
+    message = f"{name!r} must be {expected}, not text; an expression stands in ${{ }}"
+    suggestion = f"${{{value}}}" if _could_be_expression(value) else ""
+    findings.add(node.at, Code.WRONG_TYPE, message, suggestion)
     return None
+
+
+def _could_be_expression(text: str) -> bool:
+    """Whether it reads what there is, and has only lost its ``${ }``."""
+    try:
+        return bool(cel.facts_of(cel.parse(text)[0]).roots)
+    except cel.Mistake:
+        return False

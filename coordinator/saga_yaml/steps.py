@@ -61,6 +61,15 @@ class Written:
             return True
         return self.is_optional and not self.is_list
 
+    @property
+    def silence(self) -> str:
+        """Why the step never has an output; empty when it may have one."""
+        if self.kind == "wait":
+            return "it is a timer"
+        if self.child is not None and self.child.output is None:
+            return f"the saga {self.child.name} has no 'output'"
+        return ""
+
     def calls(self) -> Iterator[Fields]:
         """What it calls first, then its fallbacks, each inside the one before."""
         fields: Fields | None = self.fields

@@ -6,12 +6,21 @@ else until all steps have. After that no timeout and no reservation ends anythin
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from coordinator.core.definition import (
     BranchKind,
     Constant,
     SagaDefinition,
     Step,
+)
+
+_UNITS: Final = (
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1000),
+    ("ms", 1),
 )
 
 
@@ -35,6 +44,16 @@ class Held:
     def spare_ms(self) -> int:
         """How much longer it holds than it must; less than 0 = it does not."""
         return self.expires_ms - self.needed_ms
+
+
+def spoken(milliseconds: int) -> str:
+    """A span as people say it, such as ``7d 30s``: each unit with its part."""
+    parts = []
+    for unit, size in _UNITS:
+        count, milliseconds = divmod(milliseconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts) or "0ms"
 
 
 class Times:

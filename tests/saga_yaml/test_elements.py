@@ -358,6 +358,25 @@ def test_wrong_steps_are_findings(step, expected):
     assert codes(text, CHILD) == [expected], found(text, CHILD)
 
 
+@pytest.mark.parametrize(
+    ("step", "suggestion"),
+    [
+        ("if: input.amount > 10", "${input.amount > 10}"),
+        ("forEach: input.items", "${input.items}"),
+        ("input: steps.a.output", "${steps.a.output}"),
+        ("if: yes", ""),
+        ("if: x + 1", ""),
+        ("if: 'true'", ""),
+        ("if: ')'", ""),
+    ],
+)
+def test_an_expression_without_its_braces_is_recognized(step, suggestion):
+    """When it reads something that there is."""
+    (finding,) = found(saga(f"{CALL}, {step}"))
+
+    assert (finding.code, finding.suggestion) == ("SAGA011", suggestion)
+
+
 def test_the_sixth_fallback_is_a_finding():
     """Five alternatives are enough for anybody."""
     inner = "{call: bank.debit}"

@@ -3,6 +3,7 @@
 import pytest
 
 from coordinator.saga_yaml import check, parse
+from coordinator.saga_yaml.times import spoken
 from tests.saga_yaml.sagas import Published, codes, found, header, saga
 
 PIVOT = "id: pay, pivot: true, call: bank.debit"
@@ -190,6 +191,20 @@ def test_a_reservation_in_a_child_holds_over_the_steps_of_its_parent():
     assert "'a:in:h'" in finding.message
     step = "id: a, saga: decides@1.0.0"
     assert codes(saga(step, "id: w, wait: 10s"), *children) == []
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "expected"),
+    [
+        (0, "0ms"),
+        (250, "250ms"),
+        (604_830_000, "7d 30s"),
+        (90_061_001, "1d 1h 1m 1s 1ms"),
+    ],
+)
+def test_messages_tell_spans_as_people_say_them(milliseconds, expected):
+    """Nobody divides 604830 seconds in the head."""
+    assert spoken(milliseconds) == expected
 
 
 # ---- Child sagas -------------------------------------------------------------------
