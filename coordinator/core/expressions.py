@@ -91,8 +91,66 @@ def evaluate(template: Template, scope: Scope) -> JsonValue:
 
 def to_payload(value: JsonValue) -> Payload:
     """A value as it is stored and sent: compact JSON."""
+    return Payload(_encoded(value), JSON_CONTENT_TYPE)
+
+
+def render(template: Template, scope: Scope, bytes_max: int) -> Payload:
+    """A template's value as it is stored, written piece by piece.
+
+    Raises ``ExpressionFailed`` as soon as it is larger than ``bytes_max``: a text of
+    5,000 expressions that each read a large input would come to a gigabyte.
+    """
+    pieces = _Pieces(bytes_max)
+    _write(template, scope, pieces)
+    return Payload(pieces.joined(), JSON_CONTENT_TYPE)
+
+
+class _Pieces:
+    """Parts of a JSON text, as many as fit."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._parts: list[bytes] = []
+        self._left = self._bytes_max = bytes_max
+
+    def add(self, part: bytes) -> None:
+        self._left -= len(part)
+        if self._left < 0:
+            raise ExpressionFailed(f"more than {self._bytes_max} bytes")
+        self._parts.append(part)
+
+    def joined(self) -> bytes:
+        return b"".join(self._parts)
+
+
+def _write(template: Template, scope: Scope, pieces: _Pieces) -> None:
+    match template:
+        case TemplateList(items):
+            before = b"["
+            for item in items:
+                pieces.add(before)
+                _write(item, scope, pieces)
+                before = b","
+            pieces.add(b"]" if items else b"[]")
+        case TemplateMap(entries):
+            before = b"{"
+            for name, item in entries:
+                pieces.add(before + _encoded(name) + b":")
+                _write(item, scope, pieces)
+                before = b","
+            pieces.add(b"}" if entries else b"{}")
+        case Interpolation(parts):
+            pieces.add(b'"')
+            for part in parts:
+                text = part if isinstance(part, str) else _as_text(part, scope)
+                pieces.add(_encoded(text)[1:-1])
+            pieces.add(b'"')
+        case _:
+            pieces.add(_encoded(evaluate(template, scope)))
+
+
+def _encoded(value: JsonValue) -> bytes:
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return Payload(text.encode(errors="surrogatepass"), JSON_CONTENT_TYPE)
+    return text.encode(errors="surrogatepass")
 
 
 def from_payload(payload: Payload, what: str) -> JsonValue:

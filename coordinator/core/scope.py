@@ -74,7 +74,7 @@ def items_of(tx: GlobalTransaction, place: Place) -> list[JsonValue]:
 
 def evaluated(template: Template, scope: Scope) -> Payload:
     """A template's value as it is stored. Raises ``ExpressionFailed``."""
-    return bounded(expressions.to_payload(expressions.evaluate(template, scope)))
+    return expressions.render(template, scope, OUTPUT_BYTES_MAX)
 
 
 def bounded(payload: Payload) -> Payload:

@@ -23,6 +23,7 @@ from coordinator.core.expressions import (
     Scope,
     evaluate,
     from_payload,
+    render,
     to_payload,
 )
 from coordinator.core.model import JSON_CONTENT_TYPE, NO_PAYLOAD, Payload
@@ -246,3 +247,43 @@ def test_lenient_reader_gets_null_for_what_fails() -> None:
 
     assert evaluate(template, lenient) == {"a": None, "b": 3}
     assert evaluate(computed(fails), lenient) is None
+
+
+NESTED = TemplateMap(
+    (
+        ("a", TemplateList((ref("input.count"), Constant({"x": None})))),
+        ('q"', Interpolation(("\u00fc\n", ref("input.name"), " "))),
+        ("none", TemplateList(())),
+        ("empty", TemplateMap(())),
+    )
+)
+
+
+def test_rendering_is_evaluating_and_encoding() -> None:
+    """Piece by piece, to the same bytes."""
+    for template in (NESTED, Constant([1]), ref("input"), computed(len, "a")):
+        whole = to_payload(evaluate(template, scope()))
+
+        assert render(template, scope(), 10_000) == whole
+        assert render(template, scope(), len(whole.data)) == whole
+        with pytest.raises(ExpressionFailed, match="more than"):
+            render(template, scope(), len(whole.data) - 1)
+
+
+def test_rendering_stops_when_it_is_too_large() -> None:
+    """What would not fit any more is not even read (S9)."""
+    reads: list[int] = []
+
+    def big(values: Mapping[str, JsonValue]) -> JsonValue:
+        reads.append(1)
+        return "x" * 1_000
+
+    for template in (
+        TemplateList((computed(big),) * 1_000),
+        TemplateMap(tuple((f"k{n}", computed(big)) for n in range(1_000))),
+        Interpolation((computed(big),) * 1_000),
+    ):
+        reads.clear()
+        with pytest.raises(ExpressionFailed, match="more than 5000 bytes"):
+            render(template, scope(), 5_000)
+        assert len(reads) <= 5

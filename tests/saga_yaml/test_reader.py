@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 import tracemalloc
 
 import pytest
@@ -15,6 +14,7 @@ from coordinator.saga_yaml import check
 from coordinator.saga_yaml.findings import Code, Findings, Halt
 from coordinator.saga_yaml.reader import read
 from coordinator.saga_yaml.tree import Broken, ListNode, MapNode, to_json
+from tests.saga_yaml.pace import seconds_here
 
 KIB_256 = 256 * 1024
 
@@ -337,20 +337,15 @@ BOMBS = {
     "long key": "k" * 200_000 + ": v",
 }
 CPU_SECONDS_MAX = 0.2
-"""Promised are 100 ms; a machine for tests may be half as fast."""
+"""Promised are 100 ms; what runs beside a test may double it."""
 
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_no_text_takes_long(name):
     """A hostile text of any size is answered within its time."""
     text = BOMBS[name]
-    spent = []
-    for _ in range(3):
-        start = time.process_time()
-        check(text)
-        spent.append(time.process_time() - start)
 
-    assert min(spent) < CPU_SECONDS_MAX
+    assert seconds_here(lambda: check(text)) < CPU_SECONDS_MAX
 
 
 @pytest.mark.parametrize("name", BOMBS)
