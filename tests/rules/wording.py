@@ -94,8 +94,8 @@ NOT_COVERED: dict[str, str] = {
     " token of their own yet",
     "S5": "the saga language has no pivot yet",
     "S8": "the saga language has no sub-saga yet",
-    "V3": "the order of what is due is by key; shares among namespaces are not kept"
-    " yet",
+    "V3": "a sweep walks all that is due by key, page by page, so the oldest may wait"
+    " for one walk; shares among namespaces are not kept yet",
     "V4": "there is no budget of retries for each participant yet",
     "V5": "recovery after overload is not measured yet; that takes minutes of load",
 }
