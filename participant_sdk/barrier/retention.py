@@ -108,7 +108,11 @@ class Purge:
 
 
 def _newest_ms(row: Any) -> int:
-    return int(max(row.created_at_ms, row.second_created_at_ms or 0))
+    second_ms = row.second_created_at_ms
+    newest = (
+        row.created_at_ms if second_ms is None else max(row.created_at_ms, second_ms)
+    )
+    return int(newest)
 
 
 def _raise_horizon(connection: Connection, horizon_ms: int) -> None:

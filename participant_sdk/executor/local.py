@@ -59,8 +59,14 @@ class Poisoned(Exception):
 
 
 def database_error(error: Exception) -> Failed:
-    """The outcome of a database error; its text may hold values and stays here."""
-    return Failed("DATABASE_ERROR", clean(type(error).__name__))
+    """The outcome of a database error; its text may hold values and stays here.
+
+    SQLite's name of the error holds none, and tells a full disk from a busy file.
+    """
+    cause = getattr(error, "orig", None) or error
+    name = getattr(cause, "sqlite_errorname", "")
+    kind = type(error).__name__
+    return Failed("DATABASE_ERROR", clean(f"{kind} {name}" if name else kind))
 
 
 def _note_error(context: ExceptionContext) -> None:

@@ -16,6 +16,8 @@ _SAME_PACE = (
     " many they have"
 )
 
+_SAME_HORIZON = "a horizon that is written again as it is stays the same"
+
 EQUIVALENT: dict[str, dict[str, str]] = {
     "coordinator/core/backoff.py": {
         "4294967296  ->  4294967297": _TINY,
@@ -34,5 +36,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
             _NEVER_SO_DEEP
         ),
         "_failed: forward  ->  not forward": _SAME_PACE,
+    },
+    "participant_sdk/barrier/retention.py": {
+        "_raise_horizon: TABLE.c.created_at_ms < horizon_ms  ->"
+        "  TABLE.c.created_at_ms <= horizon_ms": _SAME_HORIZON,
     },
 }

@@ -245,4 +245,12 @@ def told(reply: BranchReply) -> tuple[str, str]:
     return kind, getattr(getattr(reply, kind), "code", "")
 
 
+def tell(phases: list[types_pb2.Phase], results: list[list[BranchReply]]) -> str:
+    """What every racer was told, round by round, for whoever reads a failure."""
+    return "\n".join(
+        f"{types_pb2.Phase.Name(phase)}: {[str(reply).split() for reply in replies]}"
+        for phase, replies in zip(phases, results, strict=True)
+    )
+
+
 OK = ("succeeded", "")

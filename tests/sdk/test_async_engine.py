@@ -23,6 +23,7 @@ from tests.sdk.bank import (
     TRY,
     ask,
     call,
+    tell,
     told,
 )
 
@@ -228,7 +229,9 @@ async def test_a_crash_between_row_and_business_leaves_neither(bank, tmp_path):
         ([TRY], [CONFIRM, CANCEL, CONFIRM]),
     ],
 )
-async def test_racing_duplicates_take_effect_once(bank, tmp_path, history, phases):
+async def test_racing_duplicates_take_effect_once(
+    bank, tmp_path, history, phases, patient_sqlite
+):
     """F-6, F-14, B6, T5: several processes' engines, started together."""
     rounds = range(5)
     first = bank.executor()
@@ -258,10 +261,12 @@ async def test_racing_duplicates_take_effect_once(bank, tmp_path, history, phase
             *(loop.run_in_executor(pool, race, phase) for phase in phases)
         )
     codes = {told(reply)[1] for replies in results for reply in replies}
-    assert codes <= {"", "BRANCH_CANCELLED", "WRONG_ORDER"}, "no error of the database"
+    told_all = tell(phases, results)
+    assert codes <= {"", "BRANCH_CANCELLED", "WRONG_ORDER"}, told_all
     effects = [await bank.effects(f"g{number}") for number in rounds]
-    for each in effects:
-        assert each in ([], ["TRY"], ["TRY", "CONFIRM"], ["TRY", "CANCEL"])
+    for number, each in zip(rounds, effects, strict=True):
+        seen = f"{each}, rows {await bank.rows(f'g{number}')}\n{told_all}"
+        assert each in ([], ["TRY"], ["TRY", "CONFIRM"], ["TRY", "CANCEL"]), seen
     tried = sum(each == ["TRY"] for each in effects)
     confirmed = sum("CONFIRM" in each for each in effects)
     assert await bank.money() == (OPENING - 10 * (tried + confirmed), 10 * tried)

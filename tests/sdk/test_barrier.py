@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
+from participant_sdk import sqlite
 from tests.sdk.bank import (
     ACTION,
     CANCEL,
@@ -19,6 +20,7 @@ from tests.sdk.bank import (
     ask,
     call,
     open_bank,
+    tell,
     told,
 )
 
@@ -168,7 +170,9 @@ async def test_a_crash_between_row_and_business_leaves_neither(bank):
         ([], [TRY, CONFIRM, CANCEL, CANCEL]),
     ],
 )
-async def test_racing_duplicates_take_effect_once(bank, tmp_path, history, phases):
+async def test_racing_duplicates_take_effect_once(
+    bank, tmp_path, history, phases, patient_sqlite
+):
     """F-6, F-14, B6, T5: from several processes' connections, started together."""
     first = bank.executor()
     rounds = range(8)
@@ -199,18 +203,38 @@ async def test_racing_duplicates_take_effect_once(bank, tmp_path, history, phase
                 for phase, mine in zip(phases, banks, strict=True)
             )
         )
+    told_all = tell(phases, results)
     codes = {told(reply)[1] for replies in results for reply in replies}
-    assert codes <= {"", "BRANCH_CANCELLED", "WRONG_ORDER"}, "no error of the database"
+    assert codes <= {"", "BRANCH_CANCELLED", "WRONG_ORDER"}, told_all
     for number in rounds:
         effects = bank.effects(f"g{number}")
-        assert len(effects) == len(set(effects)), "one effect a phase"
-        assert not {"CONFIRM", "CANCEL"} <= set(effects), "never both"
-        assert effects in ([], ["TRY"], ["TRY", "CONFIRM"], ["TRY", "CANCEL"])
+        seen = f"g{number}: {effects}, rows {bank.rows(f'g{number}')}\n{told_all}"
+        assert len(effects) == len(set(effects)), f"one effect a phase: {seen}"
+        assert not {"CONFIRM", "CANCEL"} <= set(effects), f"never both: {seen}"
+        assert effects in ([], ["TRY"], ["TRY", "CONFIRM"], ["TRY", "CANCEL"]), seen
     available, frozen = bank.money()
     effects = [bank.effects(f"g{number}") for number in rounds]
     confirmed = sum("CONFIRM" in e for e in effects)
     assert 10 * sum(e == ["TRY"] for e in effects) == frozen
     assert OPENING - frozen - 10 * confirmed == available
+
+
+async def test_a_file_that_stays_locked_is_told_by_its_name(bank, monkeypatch):
+    """B6, B8: nothing is changed, and the next attempt finds it free."""
+    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 1)
+    bank.engine.dispose()
+    executor = bank.executor()
+    holder = bank.engine.raw_connection()
+    holder.cursor().execute("BEGIN IMMEDIATE")
+    with capture_logs():
+        (reply,) = await ask(executor, call(TRY))
+    holder.rollback()
+    holder.close()
+    assert told(reply) == ("failed", "DATABASE_ERROR")
+    assert reply.failed.message == "OperationalError SQLITE_BUSY"
+    assert [told(r) for r in await ask(executor, call(TRY))] == [OK]
+    await executor.close()
+    assert bank.effects("g1") == ["TRY"]
 
 
 async def test_a_compensation_gets_the_recorded_output(bank, executor):

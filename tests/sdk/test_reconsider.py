@@ -207,7 +207,7 @@ ANEW, PLAIN, BACK = (ACTION, True), (ACTION, False), (COMPENSATION, False)
         [ANEW, ANEW, BACK, BACK],
     ],
 )
-async def test_racing_calls_take_effect_once(bank, tmp_path, calls):
+async def test_racing_calls_take_effect_once(bank, tmp_path, calls, patient_sqlite):
     """B3, B6: from several processes' connections, with delayed duplicates between."""
     rounds = [f"g{number}" for number in range(6)]
     bank.before = refuse

@@ -10,7 +10,12 @@ from sqlalchemy import event, insert, text
 
 from participant_sdk import InvalidRequest
 from participant_sdk.barrier import purge_barrier
-from participant_sdk.barrier.retention import Purge
+from participant_sdk.barrier.retention import (
+    _REMOVE,
+    BATCH_DEFAULT,
+    KEEP_DEFAULT,
+    Purge,
+)
 from participant_sdk.barrier.rules import Outcome, Phase, Record, Slot, is_removable
 from participant_sdk.barrier.table import TABLE
 from tests.sdk.bank import (
@@ -249,3 +254,101 @@ def test_a_purge_that_could_remove_too_much_is_not_begun(arguments, field):
     with pytest.raises(InvalidRequest) as refused:
         Purge(*arguments)
     assert field == refused.value.field
+
+
+# ---- To the millisecond -------------------------------------------------------------
+
+
+@pytest.fixture
+def fixed_now(monkeypatch):
+    """The clock of whoever removes rows stands still."""
+    monkeypatch.setattr(time, "time_ns", lambda: NOW_MS * 1_000_000 + 999_999)
+
+
+def test_rows_are_kept_for_35_days_unless_somebody_says_otherwise():
+    """F-13, B3: longer than anybody may wait, and a thousand branches at a time."""
+    assert timedelta(days=35) == KEEP_DEFAULT
+    assert BATCH_DEFAULT == 1_000
+
+
+@pytest.mark.usefixtures("fixed_now")
+def test_the_horizon_is_exact_and_moves_with_the_clock(bank):
+    """F-13, B3: a later purge, or one that keeps less, moves it; never back."""
+    for days in (365, 31, 100):
+        purge_barrier(bank.engine, older_than=timedelta(days=days))
+        assert horizon(bank) == NOW_MS - {365: 365, 31: 31, 100: 31}[days] * DAY_MS
+
+
+@pytest.mark.usefixtures("fixed_now")
+@pytest.mark.parametrize("slot", Slot)
+def test_what_is_as_old_as_the_horizon_stays(bank, slot):
+    """F-13, B3: the newer of a branch's rows counts, to the millisecond."""
+    limit = NOW_MS - 31 * DAY_MS
+    done = Record(Phase.ACTION, Outcome.SUCCEEDED)
+    undone = Record(Phase.COMPENSATION, Outcome.SUCCEEDED)
+
+    def at(instant):
+        rows = [row("g1", Slot.FORWARD, done, limit - 9)]
+        if slot is Slot.SECOND:
+            rows.append(row("g1", Slot.SECOND, undone, instant))
+        else:
+            rows[0]["created_at_ms"] = instant
+        with bank.engine.begin() as connection:
+            connection.execute(text("DELETE FROM tercet_barrier"))
+            connection.execute(insert(TABLE), rows)
+        return purge_barrier(bank.engine, older_than=timedelta(days=31))
+
+    assert at(limit) == 0
+    assert bank.rows("g1")
+    assert at(limit - 1) == 1
+    assert bank.rows("g1") == []
+
+
+def test_a_row_that_came_in_since_its_page_was_read_stays(bank):
+    """F-13, B3, B6: on stores where others write meanwhile, its age is asked again."""
+    done = Record(Phase.ACTION, Outcome.SUCCEEDED)
+    with bank.engine.begin() as connection:
+        connection.execute(insert(TABLE), [row("g1", Slot.FORWARD, done, 7)])
+        for at_ms, left in ((7, 1), (8, 0)):
+            key = {"b_gid": "g1", "b_branch_id": "1", "b_at": at_ms}
+            connection.execute(_REMOVE, key)
+            count = connection.execute(text("SELECT COUNT(*) FROM tercet_barrier"))
+            assert count.scalar() == left
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_every_branch_is_looked_at_once(bank, batch):
+    """F-13: also those that stay, and those of one transaction that fill pages."""
+    waits = Record(Phase.TRY, Outcome.SUCCEEDED)
+    with bank.engine.begin() as connection:
+        connection.execute(
+            insert(TABLE),
+            [
+                row(gid, Slot.FORWARD, waits, LONG_AGO, branch_id=f"b{n}")
+                for gid in ("a", "b", "c")
+                for n in range(4)
+            ],
+        )
+    purge = Purge(KEEP_DEFAULT, batch)
+    for _ in range(12 // batch):
+        assert not purge.is_over
+        with bank.engine.begin() as connection:
+            purge.step(connection)
+    with bank.engine.begin() as connection:
+        purge.step(connection)
+    assert purge.is_over
+    assert purge.removed == 0
+
+
+def test_a_purge_takes_the_write_lock_at_once(bank):
+    """F-13, B6: so that SQLite cannot refuse it between its look and its removal."""
+    begun = []
+
+    def listen(_connection, _cursor, statement, *_):
+        if statement.startswith("BEGIN"):
+            begun.append(statement)
+
+    event.listen(bank.engine, "before_cursor_execute", listen)
+    purge_barrier(bank.engine)
+    event.remove(bank.engine, "before_cursor_execute", listen)
+    assert begun == ["BEGIN IMMEDIATE"]

@@ -266,6 +266,31 @@ async def test_the_sweeper_reads_unfinished_rows_alone(
         assert "ix_global_transactions_unfinished (due_at<?)" in plan
 
 
+async def test_who_needs_an_operation_is_found_among_the_unfinished_alone(
+    store: SqlStore, path: Path
+) -> None:
+    """Every finished row there is would else be walked past, newest first."""
+    for number in range(200):
+        await commit(store, move(None, *history(number), due_at=None))
+    await commit(store, began(900, "debit"))
+    calls: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        calls.append((statement, parameters))
+
+    event.listen(store._database._reading, "before_cursor_execute", note)
+    for analyzed in (False, True):
+        if analyzed:
+            with neighbour(path) as other:
+                other.execute("ANALYZE")
+        calls.clear()
+        found = await store.unfinished_with(
+            "default", operations=["accounts.debit"], digests=["d"], limit=9
+        )
+        assert [tx.key for tx in found] == [key(900)]
+        assert "_unfinished" in plan_of(path, *calls[-1])
+
+
 def history(number: int) -> tuple[Any, ...]:
     """All facts of a transaction that ended."""
     first = began(number, "debit")

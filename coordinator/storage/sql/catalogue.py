@@ -115,14 +115,17 @@ def unfinished_with(
         branch.gid == header.gid,
         branch.operation.in_(operations),
     )
+    # As expressions these columns cannot lead the planner to the index of the newest,
+    # where it would walk past every finished row there is. What is unfinished is few.
+    at_namespace, newest = header.namespace.concat(""), (header.created_at + 0).desc()
     statement = (
         select(*HEADER_COLUMNS)
         .where(
-            header.namespace == namespace,
+            at_namespace == namespace,
             header.finished_at.is_(None),
             or_(header.definition_digest.in_(digests), names_one),
         )
-        .order_by(header.created_at.desc(), header.gid.desc())
+        .order_by(newest, header.gid.desc())
         .limit(limit)
     )
     return [rows.read_header(row, {}) for row in connection.execute(statement)]

@@ -105,7 +105,7 @@ STEPS: Mapping[str, Step] = {
 coordinator and leaves one that serves."""
 
 
-@pytest.mark.timeout(SECONDS_MAX)
+@pytest.mark.timeout(len(STEPS) * SECONDS_MAX)
 @pytest.mark.parametrize("moment", Moment)
 async def test_death_at_any_other_write_loses_nothing(
     moment: Moment, tmp_path: Path
