@@ -169,13 +169,19 @@ class CompensationStarted:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """The turn of the transaction. For TCC all branches turn with it; in a saga, a
-    commit turns the reservations.
-    """
+    """The turn of the transaction. For TCC all branches turn with it."""
 
     decision: Decision
     code: str
     text: str
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmStarted:
+    """A saga has committed: this reservation is made real from here on (T4)."""
+
+    branch_id: str
     at: Instant
 
 
@@ -255,6 +261,7 @@ Event: TypeAlias = (
     | StepSkipped
     | StepRefused
     | SignalReceived
+    | ConfirmStarted
     | AllStepsDone
     | BranchSucceeded
     | BranchRefused

@@ -24,6 +24,7 @@ from coordinator.core.events import (
     BranchSucceeded,
     CheckBackStarted,
     CompensationStarted,
+    ConfirmStarted,
     Decided,
     Event,
     Finished,
@@ -270,6 +271,7 @@ def _branch_changed(
     | BranchPending
     | OutputLearned
     | CompensationStarted
+    | ConfirmStarted
     | BranchResolved,
 ) -> GlobalTransaction:
     branch = tx.branches.get(event.branch_id)
@@ -277,7 +279,7 @@ def _branch_changed(
         raise IllegalTransition(f"no branch {event.branch_id}")
     match event:
         case BranchSucceeded():
-            return _with_branch(tx, _succeeded(tx, branch, event), event.at)
+            return _with_branch(tx, _succeeded(branch, event), event.at)
         case BranchRefused():
             after = changed(
                 _moved(branch, BranchStatus.REFUSED, event.at),
@@ -290,6 +292,11 @@ def _branch_changed(
             if isinstance(event, BranchAbandoned) and event.code:
                 after = changed(after, error_code=event.code, error_text=event.text)
             return _with_branch(tx, after, event.at)
+        case ConfirmStarted():
+            if tx.decision is not Decision.COMMIT:
+                raise IllegalTransition("a confirm before the commit")
+            after = _moved(branch, BranchStatus.CONFIRMING, event.at)
+            return _with_branch(tx, after, event.at)
         case CompensationStarted():
             return _with_branch(tx, _undone(tx, branch, event), event.at)
         case OutputLearned():
@@ -300,7 +307,7 @@ def _branch_changed(
             assert_never(event)
 
 
-def _succeeded(tx: GlobalTransaction, branch: Branch, event: BranchSucceeded) -> Branch:
+def _succeeded(branch: Branch, event: BranchSucceeded) -> Branch:
     waited = branch.status is BranchStatus.WAITING and event.phase is Phase.ACTION
     if UNDER_WAY.get(branch.status) is not event.phase and not waited:
         raise IllegalTransition(f"{event.phase} while {branch.status}")
@@ -308,8 +315,6 @@ def _succeeded(tx: GlobalTransaction, branch: Branch, event: BranchSucceeded) ->
     after = _moved(branch, done, event.at)
     if event.phase in (Phase.TRY, Phase.ACTION):
         after = changed(after, output=event.output)
-    if done is BranchStatus.TRIED and tx.decision is Decision.COMMIT:
-        return _moved(after, BranchStatus.CONFIRMING, event.at)
     if done is BranchStatus.TRIED and branch.spec.expires_ms:
         after = changed(after, due_at=branch.started_at + branch.spec.expires_ms)
     return after
@@ -353,9 +358,7 @@ def _postponed(branch: Branch, event: AttemptFailed | BranchPending) -> Branch:
 
 
 def _decided(tx: GlobalTransaction, event: Decided) -> GlobalTransaction:
-    """T1: once. All open branches of a TCC transaction turn in the same fact (T3), and
-    so do the reservations of a saga that commits.
-    """
+    """T1: once. For TCC all open branches turn in the same fact (T3)."""
     if tx.decision is not Decision.NONE or tx.status.is_final:
         raise IllegalTransition(f"{tx.key.gid} is decided already")
     if event.decision is Decision.NONE:
@@ -363,8 +366,6 @@ def _decided(tx: GlobalTransaction, event: Decided) -> GlobalTransaction:
     branches = tx.branches
     if tx.request.mode is Mode.TCC:
         branches = {i: _turned(branch, event) for i, branch in branches.items()}
-    elif event.decision is Decision.COMMIT:
-        branches = {i: _kept(branch, event) for i, branch in branches.items()}
     return changed(
         tx,
         status=_TURN.get((tx.request.mode, event.decision), tx.status),
@@ -379,13 +380,6 @@ def _decided(tx: GlobalTransaction, event: Decided) -> GlobalTransaction:
 
 def _open_of(branches: Mapping[str, Branch]) -> dict[str, None]:
     return {i: None for i, branch in branches.items() if is_open(branch)}
-
-
-def _kept(branch: Branch, event: Decided) -> Branch:
-    """A branch of a saga that commits: what is reserved is made real."""
-    if branch.status is BranchStatus.TRIED:
-        return _moved(branch, BranchStatus.CONFIRMING, event.at)
-    return branch
 
 
 def _confirming(tx: GlobalTransaction, event: AllStepsDone) -> GlobalTransaction:

@@ -31,6 +31,7 @@ from coordinator.core.events import (
     AllStepsDone,
     AttentionRaised,
     BranchSucceeded,
+    ConfirmStarted,
     Decided,
     Finished,
     StepRefused,
@@ -120,7 +121,7 @@ def complete_if_done(draft: Draft, now: Instant) -> None:
         ):
             return
         if tx.decision is Decision.NONE and (tx.open or _has_reserved(tx)):
-            draft.add(Decided(Decision.COMMIT, "", "", now))
+            commit(draft, now)
         if draft.tx.open:
             draft.add(AllStepsDone(now))
             return
@@ -131,6 +132,34 @@ def complete_if_done(draft: Draft, now: Instant) -> None:
     by_hand = any(branch.status is BranchStatus.RESOLVED for branch in branches)
     end = Status.RESOLVED if by_hand else Status.COMPLETED
     draft.add(Finished(end, output, now))
+
+
+def commit(draft: Draft, now: Instant) -> None:
+    """Decide for the saga; what it has reserved is confirmed from here on."""
+    draft.add(Decided(Decision.COMMIT, "", "", now))
+    confirm_what_is_reserved(draft, now)
+
+
+def confirm_what_is_reserved(draft: Draft, now: Instant) -> None:
+    """After the commit, confirm every reservation that can no longer be given up:
+    not those of an optional child saga that goes on and may still fail.
+    """
+    tx = draft.tx
+    if tx.decision is not Decision.COMMIT:
+        return
+    for branch_id, branch in tx.branches.items():
+        if branch.status is BranchStatus.TRIED and not _may_be_given_up(tx, branch_id):
+            draft.add(ConfirmStarted(branch_id, now))
+
+
+def _may_be_given_up(tx: GlobalTransaction, branch_id: str) -> bool:
+    group = group_of(tx, place_of(tx, branch_id))
+    while group is not None:
+        goes_on = tx.branches[group.branch_id].status is BranchStatus.WAITING
+        if goes_on and group.step.optional and not group.is_list:
+            return True
+        group = group_of(tx, group)
+    return False
 
 
 def is_complete(tx: GlobalTransaction) -> bool:
@@ -431,6 +460,7 @@ class Forward:
     def _end_group(self, group: Place, output: Payload) -> None:
         done = BranchSucceeded(group.branch_id, Phase.ACTION, output, self._now)
         self._draft.add(done)
+        confirm_what_is_reserved(self._draft, self._now)
         self._satisfied.append(group)
 
     # ---- Failing ------------------------------------------------------------------

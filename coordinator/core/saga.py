@@ -62,14 +62,15 @@ from coordinator.core.events import (
     BranchRefused,
     BranchSucceeded,
     CompensationStarted,
-    Decided,
     OutputLearned,
     SignalReceived,
 )
 from coordinator.core.evolution import SIGNAL_PREFIX
 from coordinator.core.forward import (
     Forward,
+    commit,
     complete_if_done,
+    confirm_what_is_reserved,
     is_bound,
     optional_around,
 )
@@ -367,7 +368,9 @@ def _succeeded(
         output = NO_PAYLOAD
     draft.add(BranchSucceeded(place.branch_id, phase, output, now))
     if is_pivot:
-        draft.add(Decided(Decision.COMMIT, "", "", now))
+        commit(draft, now)
+    elif phase is Phase.TRY:
+        confirm_what_is_reserved(draft, now)
     Forward(draft, now).satisfied([place])
 
 

@@ -21,6 +21,7 @@ from coordinator.core.events import (
     BranchSucceeded,
     CheckBackStarted,
     CompensationStarted,
+    ConfirmStarted,
     Decided,
     Event,
     Finished,
@@ -505,20 +506,19 @@ def test_signal_is_a_branch_that_is_done() -> None:
         after(SAGA, came, came)
 
 
-def test_commit_of_a_saga_turns_its_reservations() -> None:
-    """Nothing else; one that is made later is confirmed at once (T4)."""
+def test_confirm_of_a_reservation_is_a_fact_after_the_commit() -> None:
+    """Each by its own; the decision alone turns none of a saga (T4)."""
     reserved = (SAGA, StepStarted(of(BranchKind.TCC), 1))
-    tx = after(*reserved, TRIED, COMMIT)
-    late = after(*reserved, COMMIT, TRIED)
+    decided = after(*reserved, TRIED, COMMIT)
+    tx = evolve(decided, ConfirmStarted("a", 4))
 
-    assert (tx.status, tx.decision) == (Status.RUNNING, Decision.COMMIT)
-    for each in (tx, late):
-        assert each.branches["a"].status is BranchStatus.CONFIRMING
-        assert each.branches["a"].due_at is not None
-        assert list(each.open) == ["a"]
-    assert after(*reserved, COMMIT).branches["a"].status is BranchStatus.TRYING
-    done = after(*reserved, TRIED, COMMIT, AllStepsDone(4))
-    assert done.status is Status.CONFIRMING
+    assert (decided.status, decided.decision) == (Status.RUNNING, Decision.COMMIT)
+    assert decided.branches["a"].status is BranchStatus.TRIED
+    assert tx.branches["a"].status is BranchStatus.CONFIRMING
+    assert (tx.branches["a"].due_at, list(tx.open)) == (4, ["a"])
+    with pytest.raises(IllegalTransition, match="a confirm before the commit"):
+        after(*reserved, TRIED, ConfirmStarted("a", 4))
+    assert evolve(tx, AllStepsDone(5)).status is Status.CONFIRMING
 
 
 def test_reservation_has_its_time_until_it_is_decided_upon() -> None:

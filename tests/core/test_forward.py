@@ -537,3 +537,19 @@ def test_two_ends_of_a_join_in_one_move_start_it_once() -> None:
     play.happen(Signal("go"))
 
     assert play.asked() == {("b", "ACTION"), ("c", "ACTION")}
+
+
+def test_reservation_of_an_optional_child_is_confirmed_when_the_child_has_ended() -> (
+    None
+):
+    """Until then it may still be given up (T4, S5)."""
+    child = definition(tcc_step("hold"), step("x", "hold", undo=False))
+    wrapped = definition(child_step("in", child=child), step("y", "in", undo=False))
+    play = submit(pivot("pay"), child_step("c", child=wrapped, optional=True))
+    play.answer("c:in:hold")
+    play.answer("pay")
+    play.answer("c:in:x")
+    assert play.asked() == {("c:y", "ACTION")}
+    play.answer("c:y")
+
+    assert play.asked() == {("c:in:hold", "CONFIRM")}

@@ -7,7 +7,7 @@ import pytest
 
 from coordinator.core.backoff import RetryPolicy
 from coordinator.core.definition import Constant
-from coordinator.core.errors import IllegalTransition, InvariantViolated
+from coordinator.core.errors import InvariantViolated
 from coordinator.core.inputs import Cancel, Refused, Resolve, Unknown
 from coordinator.core.model import BranchStatus, Status
 from coordinator.core.place import Place, place_of
@@ -234,15 +234,51 @@ def test_optional_reservation_of_unknown_outcome_is_cancelled() -> None:
     assert play.tx.status is Status.COMPLETED
 
 
-def test_confirmed_reservation_of_a_lost_child_is_an_alarm() -> None:
-    """No checked definition has one: what is confirmed cannot be cancelled (T5)."""
+def test_reservation_of_an_optional_child_waits_for_its_end() -> None:
+    """The child may still fail after the commit, and what is confirmed could not be
+    cancelled (T5).
+    """
     child = definition(tcc_step("hold"), step("x", "hold", undo=False))
-    play = submit(pivot("pay"), child_step("c", child=child, optional=True))
-    play.answer("c:hold")
-    play.answer("pay")
+    for refused in (True, False):
+        play = submit(pivot("pay"), child_step("c", child=child, optional=True))
+        play.answer("c:hold")
+        play.answer("pay")
+        assert play.asked() == {("c:x", "ACTION")}
+        play.answer("c:x", Refused("NO") if refused else None)
+        assert play.asked() == {("c:hold", "CANCEL" if refused else "CONFIRM")}
+        play.answer("c:hold")
+        assert play.tx.status is Status.COMPLETED
 
-    with pytest.raises(IllegalTransition, match="from CONFIRMING to CANCELLING"):
-        play.answer("c:x", Refused("NO"))
+
+def test_reservation_that_is_made_after_the_commit_is_confirmed_at_once() -> None:
+    """Nothing can take it back any more (T4)."""
+    play = submit(pivot("pay"), tcc_step("hold", optional=True))
+    play.answer("pay")
+    play.answer("hold")
+
+    assert play.asked() == {("hold", "CONFIRM")}
+    play.answer("hold")
+    assert play.tx.status is Status.COMPLETED
+
+
+def test_reservation_of_a_list_of_optional_children_waits_for_its_own() -> None:
+    """And for every optional child around it."""
+    inner = definition(tcc_step("hold"), step("x", "hold", undo=False))
+    outer = definition(
+        child_step("in", child=inner, optional=True, for_each=for_each("input.items")),
+        step("z", "in", undo=False),
+    )
+    play = submit(
+        pivot("pay"),
+        child_step("out", child=outer, optional=True, input=reference("input")),
+        data=items(1),
+    )
+    play.answer("pay")
+    play.answer("out:in:0:hold")
+    play.answer("out:in:0:x")
+    assert play.asked() == {("out:z", "ACTION")}
+    play.answer("out:z")
+    assert play.asked() == {("out:in:0:hold", "CONFIRM")}
 
 
 def test_undone_is_what_left_nothing() -> None:

@@ -135,6 +135,7 @@ FACTS: Mapping[str, Row] = {
     "StepSkipped": _always("saga.step-skipped"),
     "StepRefused": _always("saga.step-refused"),
     "SignalReceived": _always("saga.signal-received"),
+    "ConfirmStarted": _always("saga.confirm-started"),
     "AllStepsDone": _always("saga.all-steps-done"),
     "BranchSucceeded": _by_phase("succeeded", "saga.wait"),
     "BranchRefused": Row(

@@ -270,6 +270,7 @@ SAGA_FLOWS = (
             "saga.step-skipped",
             "saga.wait-succeeded",
             "saga.decided-commit",
+            "saga.confirm-started",
             "saga.all-steps-done",
             "saga.confirm-succeeded",
         ),
