@@ -9,6 +9,7 @@ from coordinator.core.definition import SagaDefinition
 from coordinator.core.model import Operation
 from coordinator.saga_yaml.children import ChildRefused
 from coordinator.saga_yaml.findings import Code, Finding, Findings, Halt
+from coordinator.saga_yaml.language import STEPS_MAX
 from coordinator.saga_yaml.load import check, normalized
 from coordinator.saga_yaml.reader import TEXT_BYTES_MAX, read
 from coordinator.saga_yaml.tree import ListNode, MapNode, Node, Scalar
@@ -28,7 +29,7 @@ class _Head:
 
 
 def find_children(text: str) -> tuple[Name, ...]:
-    """Which sagas a text runs as steps, each once; nothing is checked."""
+    """Which sagas a text runs as steps, each once and at most 500; nothing is checked."""
     return _head(text).runs
 
 
@@ -97,10 +98,8 @@ def _head(text: str) -> _Head:
             root = read(text, Findings(text))
     metadata = _entry(root, "metadata")
     steps = _entry(root, "steps")
-    written = [
-        _text(_entry(step, "saga")).partition("@")
-        for step in (steps.items if isinstance(steps, ListNode) else ())
-    ]
+    items = steps.items[:STEPS_MAX] if isinstance(steps, ListNode) else []
+    written = [_text(_entry(step, "saga")).partition("@") for step in items]
     return _Head(
         (_text(_entry(metadata, "name")), _text(_entry(metadata, "version"))),
         tuple(dict.fromkeys((name, version) for name, at, version in written if at)),

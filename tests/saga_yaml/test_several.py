@@ -3,6 +3,7 @@
 import pytest
 
 from coordinator.saga_yaml import check_files, children_first, find_children
+from coordinator.saga_yaml.language import STEPS_MAX
 from tests.saga_yaml.sagas import header, saga
 
 LEAF = saga("id: a, call: bank.debit", name="leaf")
@@ -59,3 +60,10 @@ def test_a_child_with_findings_is_not_called_unknown():
 def test_the_children_of_a_text_are_found_without_a_check(text, expected):
     """So that whoever keeps the published ones can fetch them first."""
     assert find_children(text) == expected
+
+
+def test_no_text_makes_anybody_look_for_more_children_than_a_saga_may_have():
+    """Each may cost whoever looks a query."""
+    text = saga(*(f"id: s{n}, saga: c{n}@1" for n in range(2_000)))
+
+    assert len(find_children(text)) == STEPS_MAX
