@@ -15,6 +15,7 @@ from coordinator.saga_yaml.patterns import (
     SINGLE_QUOTED,
     SPACE,
     UNQUOTED,
+    WORD_FLOW,
     past,
 )
 from coordinator.saga_yaml.scalars import fold_breaks, resolve_plain, unquote_double
@@ -158,6 +159,9 @@ class FlowReader:
 
     def _flow_plain(self, pos: int) -> Node:
         text = self._text
+        if word := WORD_FLOW.match(text, pos):
+            self._pos = word.end()
+            return self._plain(pos, word[0])
         if not PLAIN_START_FLOW.match(text, pos):
             self._fail(pos, f"a value was expected here, not {self._here(pos)}")
         end = past(PLAIN_FLOW, text, pos)

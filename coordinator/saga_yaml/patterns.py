@@ -31,6 +31,8 @@ PLAIN_FLOW = re.compile(
     r"(?:[^\x00 \t\n:#,\[\]{}]++|:(?=[^ \t\n,\[\]{}])|(?<=[^ \t\n,\[\]{}])#"
     r"|[ \t]++(?=[^ \t\n#:,\[\]{}]|:[^ \t\n,\[\]{}]))*+"
 )
+WORD_FLOW = re.compile(r"[A-Za-z_][A-Za-z0-9_./@-]*+(?=[,\]}])")
+"""The usual: one word that ends there. What it reads, PLAIN_FLOW reads as well."""
 PLAIN_START_BLOCK = re.compile(_PLAIN_FIRST + r"|[-?:](?=[^ \t\n]))")
 PLAIN_START_FLOW = re.compile(_PLAIN_FIRST + r"|[-?:](?=[^ \t\n,\[\]{}]))")
 DOUBLE_QUOTED = re.compile(r'"((?:[^"\\\x00]++|\\.)*+)"', re.DOTALL)

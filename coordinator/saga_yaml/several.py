@@ -29,7 +29,7 @@ class _Head:
 
 
 def find_children(text: str) -> tuple[Name, ...]:
-    """Which sagas a text runs as steps, each once and at most 500; nothing is checked."""
+    """Which sagas a text runs as steps, each once, at most 500; nothing is checked."""
     return _head(text).runs
 
 

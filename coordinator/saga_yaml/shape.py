@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Final, TypeVar, assert_never
+from typing import Final, NamedTuple, TypeVar, assert_never
 
 from coordinator.core.durations import format_duration, parse_duration
 from coordinator.saga_yaml import cel
@@ -78,8 +78,7 @@ def _nothing(at: int) -> Fields:
     return Fields(at, MapNode(at))
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """An item of a list of texts, with its place."""
 
     text: str
@@ -333,11 +332,14 @@ def _list(name: str, form: ListOf, node: Node, findings: Findings) -> object:
     items = node.items[: form.item_max]
     if isinstance(form.item, Shape):
         return [check_shape(item, form.item, findings) for item in items]
+    pattern = _compiled(form.item.pattern)
     placed = []
     for item in items:
-        text = _text(name, form.item, item, findings)
-        if text is not None:
-            placed.append(Placed(text, item.at))
+        value = item.value if isinstance(item, Scalar) else None
+        if isinstance(value, str) and pattern.fullmatch(value):
+            placed.append(Placed(value, item.at))
+        else:
+            _text(name, form.item, item, findings)
     return placed
 
 
