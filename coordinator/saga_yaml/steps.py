@@ -54,12 +54,12 @@ class Written:
     @property
     def may_be_absent(self) -> bool:
         """It can end without an output, and the saga goes on: skipped by its condition,
-        or optional and failed. A list has an output all the same: one without it.
+        or optional and failed; of a list, when there is none to run it for.
         """
         condition = self.fields.tree("if")
         if isinstance(condition, Scalar) and isinstance(condition.value, str):
             return True
-        return self.is_optional and not self.is_list
+        return self.is_optional
 
     @property
     def silence(self) -> str:

@@ -6,6 +6,7 @@ from tests.saga_yaml.sagas import codes, found, saga
 
 SKIPPED = "id: a, if: '${input.x}', call: bank.debit"
 OPTIONAL = "id: a, optional: true, call: bank.debit"
+OPTIONAL_LIST = "id: a, optional: true, forEach: '${input.x}', call: bank.debit"
 READS = 'id: b, call: bank.debit, input: {x: "%s"}'
 QUIET = saga("id: q, call: bank.debit", name="quiet")
 LOUD = saga("id: q, call: bank.debit", name="loud", rest="output: {x: 1}\n")
@@ -15,7 +16,7 @@ GUARDED = "${has(steps.a.output) ? steps.a.output.y : 0}"
 
 
 @pytest.mark.parametrize(
-    "first", [SKIPPED, OPTIONAL, "id: a, optional: true, await: s"]
+    "first", [SKIPPED, OPTIONAL, OPTIONAL_LIST, "id: a, optional: true, await: s"]
 )
 @pytest.mark.parametrize(
     ("read", "expected"),
@@ -33,13 +34,13 @@ def test_an_output_that_may_be_absent_needs_a_word_for_that(first, read, expecte
         "id: a, call: bank.debit",
         "id: a, if: true, call: bank.debit",
         "id: a, optional: false, call: bank.debit",
-        "id: a, optional: true, forEach: [1], call: bank.debit",
+        "id: a, forEach: [1], call: bank.debit",
         "id: a, saga: loud@1.0.0",
         "id: a, await: it",
     ],
 )
 def test_what_always_has_an_output_may_be_read(first):
-    """A list has one also when some of its items failed."""
+    """Calls, lists, signals, and child sagas with an ``output``."""
     assert codes(saga(first, READS % "${steps.a.output}"), LOUD) == []
 
 
