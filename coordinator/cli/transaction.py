@@ -132,6 +132,16 @@ def in_one_line(payload: object) -> str:
     return ""
 
 
+_WITHOUT_OPERATION = {
+    "SAGA": "(child saga)",
+    "FOR_EACH": "(for each)",
+    "WAIT": "(timer)",
+    "AWAIT": "(awaits a signal)",
+    "SIGNAL": "(signal)",
+}
+"""What stands in the place of an operation where no participant is asked."""
+
+
 def _show_branches(branches: list[dict[str, object]]) -> None:
     if not branches:
         return
@@ -141,7 +151,7 @@ def _show_branches(branches: list[dict[str, object]]) -> None:
         [
             (
                 f"{'  ' * depth}{branch['branch_id']}",
-                branch["operation"],
+                branch["operation"] or _WITHOUT_OPERATION.get(str(branch["kind"]), ""),
                 f"{branch['status']} (pending since {branch['pending_since']})"
                 if branch["pending"]
                 else branch["status"],

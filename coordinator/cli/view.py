@@ -43,6 +43,7 @@ def branch(of: types_pb2.Branch) -> dict[str, object]:
     return {
         "branch_id": of.branch_id,
         "operation": of.operation,
+        "kind": word(types_pb2.BranchKind, of.kind, "KIND_"),
         "status": word(types_pb2.BranchStatus, of.status, "BRANCH_"),
         "attempts": of.attempts,
         "parent_branch_id": of.parent_branch_id,

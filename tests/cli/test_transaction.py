@@ -158,6 +158,35 @@ def test_show_tells_since_when_it_is_paused_or_pending(ask, server, transfer):
     ]
 
 
+def test_show_tells_what_stands_where_no_participant_is_asked(ask, server):
+    """A branch without an operation is a list, a child saga, a timer or a signal."""
+    kinds = ("CALL", "SAGA", "FOR_EACH", "WAIT", "AWAIT", "SIGNAL")
+    server.answers["Get"] = coordinator_pb2.TransactionReply(
+        transaction=types_pb2.Transaction(
+            gid="t-1",
+            branches=[
+                types_pb2.Branch(
+                    branch_id=kind,
+                    operation="bank.pay" if kind == "CALL" else "",
+                    kind=types_pb2.BranchKind.Value(f"KIND_{kind}"),
+                )
+                for kind in kinds
+            ],
+        )
+    )
+    lines = ask("tx", "show", "t-1").stdout.splitlines()
+    rows = [line.split("  ") for line in lines[lines.index("") + 2 :]]
+
+    assert [[cell.strip() for cell in row if cell.strip()][:2] for row in rows] == [
+        ["CALL", "bank.pay"],
+        ["SAGA", "(child saga)"],
+        ["FOR_EACH", "(for each)"],
+        ["WAIT", "(timer)"],
+        ["AWAIT", "(awaits a signal)"],
+        ["SIGNAL", "(signal)"],
+    ]
+
+
 def test_show_draws_nested_branches_as_a_tree(ask, server):
     """A branch stands, indented, behind the one inside whose try it was made."""
     nested = [("a", ""), ("b", ""), ("a1", "a"), ("a1x", "a1"), ("a2", "a"), ("?", "-")]
