@@ -94,6 +94,8 @@ def show(
         return
     output.record(_readable(shown))
     _show_branches(branches)
+    if omitted := tx.branches_omitted:
+        output.line(f"{omitted:,} more branches had no room in the answer")
     if entries is not None:
         _show_journal(entries)
 

@@ -171,7 +171,7 @@ class Branch(_message.Message):
     def __init__(self, branch_id: _Optional[str] = ..., operation: _Optional[str] = ..., status: _Optional[_Union[BranchStatus, str]] = ..., attempts: _Optional[int] = ..., due_at_ms: _Optional[int] = ..., pending: _Optional[bool] = ..., output: _Optional[_Union[Payload, _Mapping]] = ..., error_code: _Optional[str] = ..., error_text: _Optional[str] = ..., started_at_ms: _Optional[int] = ..., finished_at_ms: _Optional[int] = ..., pending_since_ms: _Optional[int] = ..., parent_branch_id: _Optional[str] = ..., kind: _Optional[_Union[BranchKind, str]] = ...) -> None: ...
 
 class Transaction(_message.Message):
-    __slots__ = ("gid", "mode", "name", "status", "decision", "reason_code", "reason_text", "branches", "output", "created_at_ms", "deadline_at_ms", "updated_at_ms", "finished_at_ms", "attention_since_ms", "attention_reason", "definition_version", "definition_digest", "labels", "paused_at_ms")
+    __slots__ = ("gid", "mode", "name", "status", "decision", "reason_code", "reason_text", "branches", "output", "created_at_ms", "deadline_at_ms", "updated_at_ms", "finished_at_ms", "attention_since_ms", "attention_reason", "definition_version", "definition_digest", "labels", "paused_at_ms", "branches_omitted")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -198,6 +198,7 @@ class Transaction(_message.Message):
     DEFINITION_DIGEST_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     PAUSED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    BRANCHES_OMITTED_FIELD_NUMBER: _ClassVar[int]
     gid: str
     mode: Mode
     name: str
@@ -217,7 +218,8 @@ class Transaction(_message.Message):
     definition_digest: str
     labels: _containers.ScalarMap[str, str]
     paused_at_ms: int
-    def __init__(self, gid: _Optional[str] = ..., mode: _Optional[_Union[Mode, str]] = ..., name: _Optional[str] = ..., status: _Optional[_Union[TransactionStatus, str]] = ..., decision: _Optional[_Union[Decision, str]] = ..., reason_code: _Optional[str] = ..., reason_text: _Optional[str] = ..., branches: _Optional[_Iterable[_Union[Branch, _Mapping]]] = ..., output: _Optional[_Union[Payload, _Mapping]] = ..., created_at_ms: _Optional[int] = ..., deadline_at_ms: _Optional[int] = ..., updated_at_ms: _Optional[int] = ..., finished_at_ms: _Optional[int] = ..., attention_since_ms: _Optional[int] = ..., attention_reason: _Optional[str] = ..., definition_version: _Optional[str] = ..., definition_digest: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., paused_at_ms: _Optional[int] = ...) -> None: ...
+    branches_omitted: int
+    def __init__(self, gid: _Optional[str] = ..., mode: _Optional[_Union[Mode, str]] = ..., name: _Optional[str] = ..., status: _Optional[_Union[TransactionStatus, str]] = ..., decision: _Optional[_Union[Decision, str]] = ..., reason_code: _Optional[str] = ..., reason_text: _Optional[str] = ..., branches: _Optional[_Iterable[_Union[Branch, _Mapping]]] = ..., output: _Optional[_Union[Payload, _Mapping]] = ..., created_at_ms: _Optional[int] = ..., deadline_at_ms: _Optional[int] = ..., updated_at_ms: _Optional[int] = ..., finished_at_ms: _Optional[int] = ..., attention_since_ms: _Optional[int] = ..., attention_reason: _Optional[str] = ..., definition_version: _Optional[str] = ..., definition_digest: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., paused_at_ms: _Optional[int] = ..., branches_omitted: _Optional[int] = ...) -> None: ...
 
 class Operation(_message.Message):
     __slots__ = ("name", "kind", "participant", "compensable", "input_schema", "output_schema", "attached", "description", "owner", "compensation", "registered", "attached_since_ms", "node_id", "sagas", "saga_count")

@@ -10,6 +10,7 @@ from coordinator.api.convert.participants import outcome_of
 from coordinator.api.limits import Limits
 from coordinator.core.backoff import RetryPolicy
 from coordinator.core.definition import BranchKind, Call, Constant, SagaDefinition, Step
+from coordinator.core.forward import SAGA_BRANCH_MAX
 from coordinator.core.inputs import (
     Pending,
     Refused,
@@ -177,7 +178,9 @@ def test_a_transaction_is_shown_with_all_that_is_known(world):
     shown = types_pb2.Transaction(**answers.transaction_fields(tx, [branch], LIMITS))
 
     assert [f.name for f, _ in shown.ListFields()] == [
-        f.name for f in types_pb2.Transaction.DESCRIPTOR.fields
+        f.name
+        for f in types_pb2.Transaction.DESCRIPTOR.fields
+        if f.name != "branches_omitted"
     ]
     assert [f.name for f, _ in shown.branches[0].ListFields()] == [
         f.name for f in types_pb2.Branch.DESCRIPTOR.fields
@@ -210,6 +213,25 @@ def test_the_largest_transaction_fits_into_a_message(world):
         if b.output.content_type == answers.OMITTED_CONTENT_TYPE
     ]
     assert omitted
+
+
+def test_branches_that_have_no_room_are_counted(world):
+    """The largest saga can be looked at, too (T14)."""
+    branches = [
+        Branch(
+            BranchSpec(f"{i:0128}", "o" * 128, Payload(), 1, 1, 0, "p" * 128),
+            BranchStatus.REFUSED,
+            error_code="C" * 128,
+        )
+        for i in range(SAGA_BRANCH_MAX)
+    ]
+    tx = world.make_tx()
+    shown = types_pb2.Transaction(**answers.transaction_fields(tx, branches, LIMITS))
+
+    assert shown.ByteSize() <= LIMITS.message_bytes_max
+    assert len(shown.branches) > 1_500
+    assert len(shown.branches) + shown.branches_omitted == SAGA_BRANCH_MAX
+    assert shown.branches[0].branch_id == f"{0:0128}"
 
 
 def test_outputs_that_fit_are_all_shown(world):

@@ -172,9 +172,11 @@ def test_show_tells_what_stands_where_no_participant_is_asked(ask, server):
                 )
                 for kind in kinds
             ],
+            branches_omitted=1_234,
         )
     )
     lines = ask("tx", "show", "t-1").stdout.splitlines()
+    assert lines.pop() == "1,234 more branches had no room in the answer"
     rows = [line.split("  ") for line in lines[lines.index("") + 2 :]]
 
     assert [[cell.strip() for cell in row if cell.strip()][:2] for row in rows] == [

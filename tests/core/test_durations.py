@@ -2,7 +2,11 @@
 
 import pytest
 
-from coordinator.core.durations import format_duration, parse_duration
+from coordinator.core.durations import (
+    DURATION_MAX_MS,
+    format_duration,
+    parse_duration,
+)
 
 
 @pytest.mark.parametrize(
@@ -46,3 +50,8 @@ def test_shortest_exact_spelling(milliseconds: int, text: str) -> None:
     """And it is read back to the same."""
     assert format_duration(milliseconds) == text
     assert parse_duration(text) == milliseconds
+
+
+def test_longest_duration_is_a_year() -> None:
+    """Nothing that waits is planned for longer."""
+    assert DURATION_MAX_MS == parse_duration("365d") == 31_536_000_000

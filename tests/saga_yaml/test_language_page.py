@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.core.backoff import FORWARD
+from coordinator.core.forward import SAGA_BRANCH_MAX
 from coordinator.saga_yaml import children_first, parse
 from coordinator.saga_yaml.children import NESTING_MAX
 from coordinator.saga_yaml.expressions import EXPRESSIONS_MAX
@@ -73,6 +74,8 @@ def test_the_limits_and_defaults_of_the_page_are_those_of_the_code():
     items = f"{ITEMS_MAX:,}; {PARALLEL_MAX:,}"
     assert f"| items of a list; at the same time | {items} |" in PAGE
     assert f"| expressions | {EXPRESSIONS_MAX:,} |" in PAGE
+    multiplied = "branches of one run, lists and child sagas multiplied"
+    assert f"| {multiplied} | {SAGA_BRANCH_MAX:,} |" in PAGE
     assert f"`maxParallel` ({PARALLEL})" in PAGE
     assert f"failed attempts ({ATTENTION_AFTER})" in PAGE
     attempts = "attempts in all; then the saga turns back"

@@ -42,6 +42,9 @@ SAGAS_SHOWN_MAX = 100
 OMITTED_CONTENT_TYPE = "application/vnd.tercet.omitted"
 """Of an output that did not fit into the reply beside the others."""
 
+_OMITTED_BYTES = 8
+"""What it takes to say how many branches were left out."""
+
 # Below this sum of outputs and error texts, no transaction can outgrow a message.
 _SURELY_FITS_BYTES = 128 * 1024
 
@@ -53,7 +56,8 @@ def transaction_fields(
 
     It fits into one message: when all outputs together do not, those that have no
     room are replaced by an empty payload of type :data:`OMITTED_CONTENT_TYPE`, and
-    error texts by nothing.
+    error texts by nothing. When even that is too much, the last branches are left
+    out, and counted.
     """
     shown = list(branches)
     fields = _transaction_head(tx)
@@ -77,6 +81,11 @@ def _make_room(fields: Fields, bytes_max: int) -> None:
             branch["output"] = {"content_type": OMITTED_CONTENT_TYPE}
         branch.pop("error_text", None)
         room += before - types_pb2.Branch(**branch).ByteSize()
+    shown = fields["branches"]
+    count = len(shown)
+    while room < _OMITTED_BYTES:
+        room += types_pb2.Branch(**shown.pop()).ByteSize()
+    fields["branches_omitted"] = count - len(shown)
 
 
 def _transaction_head(tx: GlobalTransaction) -> Fields:
