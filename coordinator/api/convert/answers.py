@@ -45,8 +45,9 @@ OMITTED_CONTENT_TYPE = "application/vnd.tercet.omitted"
 _OMITTED_BYTES = 8
 """What it takes to say how many branches were left out."""
 
-# Below this sum of outputs and error texts, no transaction can outgrow a message.
-_SURELY_FITS_BYTES = 128 * 1024
+_BRANCH_BYTES_MAX = 700
+"""Of one branch on the wire, with every text at its limit, without its output and
+error text: only then does anybody count exactly."""
 
 
 def transaction_fields(
@@ -66,7 +67,7 @@ def transaction_fields(
     if shown:
         fields["branches"] = [_branch_fields(branch) for branch in shown]
         size = sum(len(b.output.data) + 4 * len(b.error_text) for b in shown)
-        if size > _SURELY_FITS_BYTES:
+        if size + _BRANCH_BYTES_MAX * len(shown) > limits.message_bytes_max // 2:
             _make_room(fields, limits.message_bytes_max)
     return fields
 
