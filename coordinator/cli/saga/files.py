@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from coordinator.saga_yaml import Finding
 
 Files: TypeAlias = Annotated[
-    list[str], typer.Argument(metavar="FILE...", help="Sagas in YAML.")
+    list[str], typer.Argument(metavar="FILE", help="Sagas in YAML.")
 ]
 FileWithChildren: TypeAlias = Annotated[
     list[str],
     typer.Argument(
-        metavar="FILE [CHILD...]",
+        metavar="FILE",
         help="A saga in YAML, and the files of the child sagas that it runs.",
     ),
 ]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Files = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[FILE [CHILD...]]",
+        metavar="FILE",
         help="A saga in YAML, and the files of the child sagas that it runs.",
     ),
 ]
