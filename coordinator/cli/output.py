@@ -52,9 +52,19 @@ def instant(at_ms: int) -> str | None:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def line(text: str) -> None:
-    """One line of the result."""
+def line(text: str, *, style: str = "") -> None:
+    """One line of the result; ``style`` is how it looks on a terminal."""
+    if style and is_pretty(sys.stdout):
+        from rich.text import Text
+
+        console(sys.stdout).print(Text(visible(text), style=style), soft_wrap=True)
+        return
     _write(sys.stdout, f"{visible(text)}\n")
+
+
+def text(whole: str) -> None:
+    """A result of many lines that stands for itself, such as a file's content."""
+    _write(sys.stdout, whole)
 
 
 def note(text: str) -> None:

@@ -78,6 +78,29 @@ def test_core_is_pure(path: Path) -> None:
     assert foreign == set()
 
 
+KIT = sorted((ROOT / "coordinator" / "saga_kit").rglob("*.py"))
+KIT_MAY_IMPORT = PURE | {
+    "heapq",
+    "itertools",
+    "statistics",
+    "unicodedata",
+    "xml.sax.saxutils",
+}
+
+
+@pytest.mark.parametrize("path", KIT, ids=relative)
+def test_saga_kit_is_pure(path: Path) -> None:
+    """A rehearsal has no clock, random, I/O or event loop, so it never differs."""
+    foreign = {
+        name
+        for name in imported(ast.parse(path.read_text()))
+        if name not in KIT_MAY_IMPORT
+        and not name.startswith(("coordinator.core", "coordinator.saga_kit"))
+    }
+
+    assert foreign == set()
+
+
 def test_barrier_rules_are_pure() -> None:
     """The participant's admission rules import data types only."""
     path = ROOT / "participant_sdk" / "barrier" / "rules.py"

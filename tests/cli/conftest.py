@@ -31,7 +31,8 @@ class ScriptedCoordinator(
     """Answers each method with what the test said, and keeps what was asked.
 
     An answer is a reply, a list of replies (of a stream), an exception to raise, or
-    ``(code, Error)`` for a refusal; a list of such lists is one list a call.
+    ``(code, Error)`` for a refusal; a list of such lists is one list a call. A function
+    of the request says what the answer is.
     """
 
     def __init__(self) -> None:
@@ -47,6 +48,8 @@ class ScriptedCoordinator(
     def _answer(self, method: str, request: Any, context: grpc.ServicerContext) -> Any:
         self.asked.append((method, request))
         answer = self.answers[method]
+        if callable(answer):
+            answer = answer(request)
         if isinstance(answer, tuple):
             refuse(context, *answer)
         return answer
@@ -89,6 +92,8 @@ for _name in (
     "OperateMany",
     "GetJournal",
     "PublishSaga",
+    "GetSaga",
+    "SignalSaga",
     "ListSagas",
     "ListOperations",
     "GetOperation",

@@ -28,7 +28,7 @@ def checked(monkeypatch):
     from coordinator import saga_yaml
     from coordinator.saga_yaml.findings import Finding
 
-    def check_files(files):
+    def check_files(files, operations=None):
         return [
             (None, (Finding("SAGA010", text, source, 3, 5),))
             if text != "ok"
