@@ -391,7 +391,7 @@ class Forward:
             reason = f"{text}; the saga only goes forward: resolve the branch by hand"
             self._draft.add(AttentionRaised(reason, self._now))
         else:
-            self._fail(place, code, text, known=True)
+            self._end_in_vain(place, code, text, known=True)
 
     # ---- Groups -------------------------------------------------------------------
 
@@ -466,13 +466,18 @@ class Forward:
     # ---- Failing ------------------------------------------------------------------
 
     def _fail(self, place: Place, code: str, text: str, *, known: bool) -> None:
-        draft, step = self._draft, place.step
+        step = place.step
         has_fallback = not place.is_list and place.choice + 1 < len(step.calls)
         if has_fallback and (known or undo.is_undoable(place)):
             if not known:
-                undo.give_up(draft, place, code, text, self._now)
+                undo.give_up(self._draft, place, code, text, self._now)
             self._open_unit(_next_choice(place))
-            return
+        else:
+            self._end_in_vain(place, code, text, known=known)
+
+    def _end_in_vain(self, place: Place, code: str, text: str, *, known: bool) -> None:
+        """No other choice is left: whoever can do without goes on, or nobody."""
+        draft = self._draft
         given_up = optional_around(draft.tx, place)
         if given_up is None:
             undo.turn_back(draft, code, text, self._now)

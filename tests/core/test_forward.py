@@ -148,6 +148,23 @@ def test_fallback_is_called_when_the_first_choice_is_refused() -> None:
     assert play.branch("b").spec.input.data == b"5"
 
 
+def test_fallback_is_not_called_when_the_condition_fails() -> None:
+    """A condition that cannot be told is no refusal: nothing is called, and the saga
+    turns back.
+    """
+    play = submit(
+        step("z"),
+        replace(
+            with_fallback(step("a", "z"), step("x")),
+            condition=reference("input.amount"),
+        ),
+    )
+    play.answer("z")
+
+    assert play.tx.reason_code == "EXPRESSION"
+    assert play.statuses() == {"z": "COMPENSATING", "a": "REFUSED"}
+
+
 def test_last_fallback_refused_turns_back() -> None:
     """There is nothing left to try."""
     play = submit(step("z"), with_fallback(step("a", "z"), step("x")))
