@@ -10,7 +10,6 @@ the engine stores an audit entry in the same database transaction.
 from typing import assert_never
 
 from coordinator.core import saga
-from coordinator.core.definition import BranchKind
 from coordinator.core.draft import Draft
 from coordinator.core.errors import NotFound, PreconditionFailed
 from coordinator.core.events import BranchResolved, Paused, Resumed, RetryRequested
@@ -76,8 +75,7 @@ def _resolve(draft: Draft, what: Resolve, now: Instant) -> None:
         )
     if branch.status is BranchStatus.RESOLVED:
         return  # it is so already
-    is_group = branch.spec.kind in (BranchKind.SAGA, BranchKind.FOR_EACH)
-    if is_group:
+    if saga.has_members(branch):
         raise PreconditionFailed(
             f"branch {what.branch_id!r} stands for others; settle each of its members",
             field="branch_id",

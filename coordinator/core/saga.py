@@ -155,11 +155,19 @@ def may_be_settled(tx: GlobalTransaction, branch: Branch) -> bool:
     """Whether an operator may settle a branch that goes forward: only where nothing
     but going forward is left.
     """
-    return (
-        tx.decision is Decision.COMMIT
-        and branch.status in (BranchStatus.RUNNING, BranchStatus.WAITING)
-        and branch.spec.kind not in (BranchKind.SAGA, BranchKind.FOR_EACH)
+    return tx.decision is Decision.COMMIT and branch.status in (
+        BranchStatus.RUNNING,
+        BranchStatus.WAITING,
     )
+
+
+def has_members(branch: Branch) -> bool:
+    """Whether a branch stands for others: a list or a child saga, unless it could not
+    even begin because an expression of it failed.
+    """
+    is_group = branch.spec.kind in (BranchKind.SAGA, BranchKind.FOR_EACH)
+    is_stuck = branch.status is BranchStatus.WAITING and bool(branch.error_code)
+    return is_group and not is_stuck
 
 
 def instants(tx: GlobalTransaction) -> Iterator[Instant]:

@@ -36,6 +36,7 @@ from tests.core.world import (
     call_step,
     child_step,
     definition,
+    for_each,
     pivot,
     reference,
     step,
@@ -368,6 +369,19 @@ def test_group_is_not_settled_by_hand() -> None:
 
     with pytest.raises(PreconditionFailed, match="settle each of its members"):
         play.happen(Resolve("c", "alice", "by cheque"))
+
+
+def test_list_that_could_not_begin_is_settled_by_hand() -> None:
+    """After the commit nothing else is left to a list without members."""
+    play = submit(
+        pivot("pay"),
+        replace(step("c", "pay", undo=False), for_each=for_each("input.x")),
+    )
+    play.answer("pay")
+    assert play.branch("c").error_code == "EXPRESSION"
+    play.happen(Resolve("c", "alice", "by cheque"))
+
+    assert play.tx.status is Status.RESOLVED
 
 
 def test_compensation_settled_by_hand_lets_the_others_go_on() -> None:
