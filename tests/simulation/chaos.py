@@ -1,7 +1,9 @@
 """Faults that strike at an instant: crashes, pauses, cuts, clock jumps, operators."""
 
+import json
 from typing import TYPE_CHECKING
 
+from coordinator.core.definition import BranchKind
 from coordinator.core.inputs import (
     CancelByOperator,
     OperatorInput,
@@ -9,8 +11,17 @@ from coordinator.core.inputs import (
     Resolve,
     Resume,
     RetryNow,
+    Signal,
 )
-from coordinator.core.model import Decision, GlobalTransaction, Key
+from coordinator.core.model import (
+    JSON_CONTENT_TYPE,
+    BranchStatus,
+    Decision,
+    GlobalTransaction,
+    Key,
+    Mode,
+    Payload,
+)
 from coordinator.core.sweep import is_quarantined
 from coordinator.ports import AuditEntry
 from tests.simulation.disk import now
@@ -149,7 +160,8 @@ def _take_in_hand(world: "World") -> None:
 
 
 def release_all(world: "World") -> None:
-    """After healing the operators let go of what is held, until they are heard.
+    """After healing the operators let go of what is held, and help what is stuck,
+    until they are heard.
 
     What was poisoned comes last, when the others have ended without it (V2).
     """
@@ -158,12 +170,35 @@ def release_all(world: "World") -> None:
     durable, ended = world.checks.durable, world.checks.ended
     if all(gid in ended or gid == world.poison for _, gid in durable):
         world.poison = ""
-    for key, tx in durable.items():
+    for key, tx in list(durable.items()):
         if tx.paused_at is not None and not tx.status.is_final:
             command(world, key, Resume("ann", "all is well"))
         if is_quarantined(tx) and key.gid != world.poison:
             command(world, key, RetryNow("ann", f"r{world.next_number()}"))
+        if tx.request.mode is Mode.SAGA and tx.decision is Decision.COMMIT:
+            _help(world, tx)
     world.loop.later(500_000, None, release_all, world)
+
+
+def _help(world: "World", tx: GlobalTransaction) -> None:
+    """A saga that can only go forward waits for a signal, or for a person."""
+    for branch_id, branch in tx.branches.items():
+        if branch.status is not BranchStatus.WAITING:
+            continue
+        if branch.spec.kind is BranchKind.AWAIT:
+            name = json.loads(branch.spec.input.data)
+            payload = Payload(b'{"by":"ann"}', JSON_CONTENT_TYPE)
+            world.checks.sagas.signalled(tx.key.gid, name, payload)
+            if node := world.alive_node():
+                what = Signal(name, payload)
+                world.loop.soon(node, node.engine.submit, tx.key, what, _heard)
+        if branch.error_code == "EXPRESSION":
+            world.rare.hit("stuck_step_settled_by_hand")
+            command(world, tx.key, Resolve(branch_id, "ann", "done by phone"))
+
+
+def _heard(answer: object) -> None:
+    """Nobody waits for it."""
 
 
 def command(world: "World", key: Key, what: OperatorInput) -> None:

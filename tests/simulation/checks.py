@@ -5,14 +5,12 @@ did, who sent what and who was told what. It judges by that, never by what a nod
 believes.
 """
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from coordinator.core.actions import CallBranch
 from coordinator.core.changed import changed
-from coordinator.core.definition import Reference, SagaDefinition, Template, TemplateMap
 from coordinator.core.errors import IllegalTransition
 from coordinator.core.events import (
     AttemptFailed,
@@ -47,6 +45,7 @@ from participant_sdk.barrier import rules
 from participant_sdk.barrier.sql import Admission
 from participant_sdk.executor.outcome import CallOutcome, Done, Later, No
 from tests.simulation.recoveries import Recoveries
+from tests.simulation.saga_oracle import SagaOracle
 from tests.simulation.verdict import Violation
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class Checks:
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self._hit = world.rare.hit
+        self.hit = self._hit = world.rare.hit
         self.durable: dict[Key, GlobalTransaction] = {}
         self.effects: Counter[tuple[str, str, Phase]] = Counter()
         self.outputs: dict[tuple[str, str], bytes] = {}
@@ -86,6 +85,7 @@ class Checks:
         self.lost: Counter[Key] = Counter()
         self.probing = False
         self.recoveries = Recoveries(world)
+        self.sagas = SagaOracle(self)
 
     # ---- The database --------------------------------------------------------------
 
@@ -143,6 +143,7 @@ class Checks:
             expected.status.is_final
             or expected.paused_at is not None
             or is_quarantined(expected)
+            or self.sagas.waits_for_somebody(expected)
         )
         if change.due_at is None and not is_held:
             raise Violation("L7", gid, f"{expected.status}, and never due again")
@@ -164,12 +165,14 @@ class Checks:
 
     def _fact(self, node: "Node", tx: GlobalTransaction | None, event: Event) -> None:
         gid = tx.key.gid if tx else ""
+        if tx is not None and tx.request.mode is Mode.SAGA:
+            self.sagas.fact(node.name, tx, event)
         match event:
             case Decided():
                 self._decided(tx, event)
             case BranchRegistered() | StepStarted() if tx is not None:
                 self._joined(tx, event)
-            case AttemptFailed() if event.code != "RETRY_AFTER" and tx is not None:
+            case AttemptFailed() if event.code not in _PACED and tx is not None:
                 self._attempt_failed(node, tx, event)
             case Finished() if tx is not None:
                 self._late_end(tx, event)
@@ -187,7 +190,7 @@ class Checks:
     def _joined(
         self, tx: GlobalTransaction, event: BranchRegistered | StepStarted
     ) -> None:
-        if tx.decision is not Decision.NONE:
+        if tx.decision is not Decision.NONE and tx.request.mode is Mode.TCC:
             raise Violation("T3", tx.key.gid, f"a branch joined after {tx.decision}")
         if (tx.key.gid, event.spec.parent_branch_id) in self.succeeded:
             raise Violation("T12", tx.key.gid, "a branch joined an answered try")
@@ -197,7 +200,7 @@ class Checks:
             return
         if event.status is Status.CONFIRMED:
             self._hit("confirm_beats_deadline")
-        elif event.status is Status.COMPLETED:
+        elif event.status is Status.COMPLETED and tx.decision is Decision.NONE:
             raise Violation("T9", tx.key.gid, "completed at or after its timeout")
 
     def _attempt_failed(
@@ -225,7 +228,11 @@ class Checks:
 
     def _committed(self, tx: GlobalTransaction, event: Decided) -> None:
         gid = tx.key.gid
-        if CHECK_BACK_ID in tx.branches:
+        is_saga = tx.request.mode is Mode.SAGA
+        if is_saga and tx.definition is not None and tx.definition.has_pivot:
+            if event.at >= tx.request.deadline_at:
+                self._hit("pivot_in_flight_at_the_timeout")
+        elif CHECK_BACK_ID in tx.branches:
             answered = (gid, CHECK_BACK_ID) in self.succeeded
             self._hit(
                 "initiator_asked_back_says_commit"
@@ -236,7 +243,7 @@ class Checks:
             raise Violation("T9", gid, "committed at or after the deadline")
         if tx.request.declared:
             self._hit("declared_decided_by_itself")
-        for branch_id in tx.branches:
+        for branch_id in () if is_saga else tx.branches:
             if (gid, branch_id) not in self.succeeded and branch_id != CHECK_BACK_ID:
                 text = f"commit, but the try of {branch_id} did not succeed"
                 raise Violation("T2", gid, text)
@@ -244,9 +251,10 @@ class Checks:
     def _aborted(self, tx: GlobalTransaction, event: Decided) -> None:
         is_tcc = tx.request.mode is Mode.TCC
         if event.code in ("DEADLINE", "TIMEOUT"):
-            if event.at < tx.request.deadline_at:
+            is_early = event.at < tx.request.deadline_at
+            if is_early and (is_tcc or not self.sagas.may_time_out(tx, event.at)):
                 raise Violation("T9", tx.key.gid, "the deadline came too early")
-            if not is_tcc:
+            if not is_tcc and not is_early:
                 self._hit("saga_timed_out")
         elif event.code == "ATTEMPTS_USED_UP":
             self._hit("try_attempts_used_up" if is_tcc else "action_attempts_used_up")
@@ -258,8 +266,6 @@ class Checks:
             self._hit("operator_cancelled")
         elif event.code == "PENDING_TIMEOUT":
             self._hit("pending_timed_out")
-        elif event.code == "EXPRESSION":
-            raise Violation("S10", tx.key.gid, f"no output to read: {event.text}")
         running = (b.status is BranchStatus.RUNNING for b in tx.branches.values())
         if any(running):
             self._hit("sibling_in_flight_at_turn")
@@ -270,11 +276,11 @@ class Checks:
         self.ended.add(gid)
         if not tx.branches:
             self._hit("empty_transaction_ended")
-        for branch_id in tx.branches:
+        for branch_id in tx.branches if tx.request.mode is Mode.TCC else ():
             if branch_id == CHECK_BACK_ID or (gid, branch_id) in self.by_hand:
                 continue
             done = {phase: eff[gid, branch_id, phase] for phase in Phase}
-            if not self._is_honest(tx, branch_id, done):
+            if not _is_honest(tx, done):
                 raise Violation("T8", gid, f"{tx.status}, but {branch_id} did {done}")
         if tx.status is Status.RESOLVED:
             self._hit("ended_as_resolved")
@@ -282,22 +288,7 @@ class Checks:
                 raise Violation("T8", gid, "resolved, and by nobody's hand")
         if tx.request.mode is Mode.SAGA:
             self._hit(f"saga_{tx.status.value.lower()}")
-            steps = len(tx.definition.steps) if tx.definition else 0
-            if tx.status is Status.COMPLETED and len(tx.branches) != steps:
-                raise Violation("S6", gid, "completed without all its steps")
-
-    def _is_honest(
-        self, tx: GlobalTransaction, branch_id: str, done: Mapping[Phase, int]
-    ) -> bool:
-        """Whether what a branch did is what the decision demands."""
-        if tx.request.mode is Mode.TCC:
-            if tx.decision is Decision.COMMIT:
-                return done[Phase.TRY] == done[Phase.CONFIRM] == 1
-            return done[Phase.TRY] == done[Phase.CANCEL] and not done[Phase.CONFIRM]
-        if tx.decision is Decision.COMMIT:
-            return done[Phase.ACTION] == 1 and not done[Phase.COMPENSATION]
-        is_even = done[Phase.ACTION] == done[Phase.COMPENSATION]
-        return is_even or not undoable(tx, branch_id)
+            self.sagas.ended(tx)
 
     def claimed(
         self, node: "Node", rows: Sequence[SweepRow], claimed: Collection[Key]
@@ -335,11 +326,14 @@ class Checks:
         tx = self.durable.get(call.key)
         if tx is None or branch_id not in tx.branches:
             raise Violation("T4", gid, f"{phase} of {branch_id} before it is durable")
-        if phase in FORWARD and call.key in node.aborted:
+        if phase in FORWARD and (
+            call.key in node.aborted or (call.key, branch_id) in node.given_up
+        ):
             raise Violation("S4", gid, f"{phase} of {branch_id} sent after the abort")
         if phase is Phase.CONFIRM and tx.decision is not Decision.COMMIT:
             raise Violation("T4", gid, f"confirm while durable {tx.decision}")
-        if UNDOES.get(phase) and tx.decision is not Decision.ABORT:
+        is_saga = tx.request.mode is Mode.SAGA
+        if UNDOES.get(phase) and tx.decision is not Decision.ABORT and not is_saga:
             raise Violation("T4", gid, f"{phase} while durable {tx.decision}")
         if node.owners.get(call.key) != node.name:
             raise Violation("L4", gid, f"{phase} sent by {node.name}, not its owner")
@@ -347,10 +341,8 @@ class Checks:
         self.recoveries.sent(node, call)
         if call.key in node.paused:
             raise Violation("V8", gid, f"{phase} sent while an operator holds it")
-        if phase is Phase.ACTION and branch_id != CHECK_BACK_ID:
-            self._action_sent(tx, call)
-        elif phase is Phase.COMPENSATION:
-            self._compensation_sent(tx, call)
+        if is_saga:
+            self._saga_call(node, tx, call)
         elif call.input != tx.branches[branch_id].spec.input:
             raise Violation("S7", gid, f"{phase} of {branch_id} with another input")
         caller = self.callers.setdefault((gid, branch_id, phase), node.name)
@@ -374,51 +366,23 @@ class Checks:
                 return
             raise Violation("V8", tx.key.gid, f"{call.phase} asked before it was due")
 
-    def _action_sent(self, tx: GlobalTransaction, call: CallBranch) -> None:
-        gid, step = tx.key.gid, definition_of(tx).by_id[call.branch_id]
-        for need in step.needs:
-            branch = tx.branches.get(need)
-            if branch is None or branch.output.data == b"":
-                raise Violation("S1", gid, f"{call.branch_id} started before {need}")
-        self._check_input(tx, call, step.calls[0].input)
-
-    def _compensation_sent(self, tx: GlobalTransaction, call: CallBranch) -> None:
-        step = definition_of(tx).by_id[call.branch_id]
-        compensation = step.calls[0].compensation
-        if compensation is None:
-            raise Violation("S3", tx.key.gid, f"{call.branch_id} has nothing to undo")
-        for successor in definition_of(tx).successors[call.branch_id]:
-            if not self._is_clear(tx, successor):
-                text = f"{call.branch_id} compensated before {successor}"
-                raise Violation("S2", tx.key.gid, text)
-        if call.input.data and compensation.input is not None:
-            self._check_input(tx, call, compensation.input)
-
-    def _is_clear(self, tx: GlobalTransaction, step_id: str) -> bool:
-        branch = tx.branches.get(step_id)
-        if branch is None:
-            return True
-        if undoable(tx, step_id) and branch.status not in (
+    def _saga_call(self, node: "Node", tx: GlobalTransaction, call: CallBranch) -> None:
+        """S7, T4: what is called is what is stored, in the phase that is stored."""
+        branch, phase = tx.branches[call.branch_id], call.phase
+        is_undo = phase is Phase.COMPENSATION
+        if phase in UNDOES and branch.status not in (
+            BranchStatus.CANCELLING,
+            BranchStatus.COMPENSATING,
+            BranchStatus.CANCELLED,
             BranchStatus.COMPENSATED,
-            BranchStatus.REFUSED,
             BranchStatus.RESOLVED,
         ):
-            return False
-        return all(self._is_clear(tx, s) for s in definition_of(tx).successors[step_id])
-
-    def _check_input(
-        self, tx: GlobalTransaction, call: CallBranch, template: Template
-    ) -> None:
-        """S10: what is read of an output is what the participant recorded."""
-        if not isinstance(template, TemplateMap):
-            return
-        value = json.loads(call.input.data)
-        for name, part in template.entries:
-            if isinstance(part, Reference) and part.path[0] == "steps":
-                output = self.outputs.get((tx.key.gid, str(part.path[1])), b"{}")
-                if value[name] != json.loads(output).get("n"):
-                    text = f"{call.phase} of {call.branch_id} read another output"
-                    raise Violation("S10", tx.key.gid, text)
+            text = f"{phase} of {call.branch_id}, which is {branch.status}"
+            raise Violation("T4", tx.key.gid, text)
+        if not is_undo and call.input != branch.spec.input:
+            text = f"{phase} of {call.branch_id} with another input"
+            raise Violation("S7", tx.key.gid, text)
+        self.sagas.sent(node.name, tx, call)
 
     def replied(self, replies: Sequence[tuple[Key, BranchReplied]]) -> None:
         """A node's dispatcher hands outcomes to its engine."""
@@ -532,15 +496,29 @@ class Checks:
             raise Violation("T5", gid, f"{branch_id} confirmed and cancelled")
         if phase is Phase.CONFIRM and tx.decision is not Decision.COMMIT:
             raise Violation("T5", gid, f"{branch_id} confirmed, durable {tx.decision}")
+        if tx.request.mode is Mode.SAGA:
+            self.sagas.took_effect(tx, call)
         if phase in UNDOES:
-            if tx.decision is not Decision.ABORT:
+            if tx.decision is not Decision.ABORT and tx.request.mode is Mode.TCC:
                 raise Violation("T5", gid, f"{phase} of {branch_id}: {tx.decision}")
             if not eff[gid, branch_id, UNDOES[phase]]:
                 raise Violation("B2", gid, f"{phase} of {branch_id} undid nothing")
+        self._not_after_the_end(tx, branch_id, phase)
+
+    def _not_after_the_end(
+        self, tx: GlobalTransaction, branch_id: str, phase: Phase
+    ) -> None:
+        gid = tx.key.gid
         if gid not in self.ended or (gid, branch_id) in self.by_hand:
             return
-        if phase is not Phase.ACTION or undoable(tx, branch_id):
+        if phase is not Phase.ACTION or self.undoable(tx, branch_id):
             raise Violation("T6", gid, f"{phase} of {branch_id} after the end")
+
+    def undoable(self, tx: GlobalTransaction, branch_id: str) -> bool:
+        """Whether a branch can be undone; every try has a cancel."""
+        if tx.request.mode is Mode.TCC:
+            return branch_id != CHECK_BACK_ID
+        return self.sagas.is_undoable(tx.key.gid, branch_id)
 
     # ---- Initiators ----------------------------------------------------------------
 
@@ -569,6 +547,8 @@ _UNKNOWNS = {
     "PARTICIPANT_UNAVAILABLE": "participant_not_attached",
     "OUTPUT_NEEDED": "output_needed",
 }
+_PACED = ("RETRY_AFTER", "SIGNAL_TIMEOUT")
+"""Failed attempts whose next time is somebody's wish, and no back-off."""
 _RARE_FACTS: dict[type[Event], str] = {
     AttentionRaised: "attention_raised",
     BranchAbandoned: "step_abandoned",
@@ -581,14 +561,8 @@ _DUPLICATES = {
 }
 
 
-def definition_of(tx: GlobalTransaction) -> SagaDefinition:
-    if tx.definition is None:
-        raise Violation("S7", tx.key.gid, "a saga without its graph")
-    return tx.definition
-
-
-def undoable(tx: GlobalTransaction, step_id: str) -> bool:
-    """Whether a step of a saga has a compensation; every try has a cancel."""
-    if tx.request.mode is Mode.TCC:
-        return step_id != CHECK_BACK_ID
-    return definition_of(tx).by_id[step_id].calls[0].compensation is not None
+def _is_honest(tx: GlobalTransaction, done: Mapping[Phase, int]) -> bool:
+    """Whether what a branch of a TCC transaction did is what the decision demands."""
+    if tx.decision is Decision.COMMIT:
+        return done[Phase.TRY] == done[Phase.CONFIRM] == 1
+    return done[Phase.TRY] == done[Phase.CANCEL] and not done[Phase.CONFIRM]

@@ -5,24 +5,8 @@ text that no longer occurs exactly once makes its mutant fail loudly: then the c
 moved on, and the mutant has to follow.
 """
 
-from typing import NamedTuple
-
-
-class Patch(NamedTuple):
-    """Replace a text that occurs exactly once in a module."""
-
-    module: str
-    old: str
-    new: str
-
-
-class Mutant(NamedTuple):
-    """A bug with a name, and what is wrong with it."""
-
-    name: str
-    wrong: str
-    patches: tuple[Patch, ...]
-
+from tests.simulation.mutant import bug
+from tests.simulation.mutants_saga import SAGA_MUTANTS
 
 MEMORY = "coordinator.storage.memory"
 ENGINE = "coordinator.engine.engine"
@@ -34,7 +18,6 @@ LEASES = "coordinator.engine.leases"
 TIMERS = "coordinator.engine.timers"
 SWEEP = "coordinator.core.sweep"
 TCC = "coordinator.core.tcc"
-SAGA = "coordinator.core.saga"
 MACHINE = "coordinator.core.machine"
 EVOLUTION = "coordinator.core.evolution"
 EVENTS = "coordinator.core.events"
@@ -44,32 +27,27 @@ RULES = "participant_sdk.barrier.rules"
 SQL = "participant_sdk.barrier.sql"
 OUTCOME = "participant_sdk.executor.outcome"
 
-
-def _bug(name: str, wrong: str, *patch: str) -> Mutant:
-    triples = zip(patch[::3], patch[1::3], patch[2::3], strict=True)
-    return Mutant(name, wrong, tuple(Patch(*triple) for triple in triples))
-
-
 LAZY = "LAZY: tuple[type[Event], ...] = (BranchSucceeded,)"
 ALSO = "LAZY: tuple[type[Event], ...] = (BranchSucceeded, {})"
 
 MUTANTS = (
+    *SAGA_MUTANTS,
     # ---- The database ----------------------------------------------------------------
-    _bug(
+    bug(
         "write_without_guard",
         "the write's WHERE does not name the revision",
         MEMORY,
         "if (stored.revision if stored else 0) != (before.revision if before else 0):",
         "if False:",
     ),
-    _bug(
+    bug(
         "claim_without_guard",
         "a claim takes a row that has moved on since it was listed (P5)",
         MEMORY,
         "if tx is not None and tx.revision == revision:",
         "if tx is not None:",
     ),
-    _bug(
+    bug(
         "claim_keeps_revision",
         "a claim does not raise the revision, so the old owner writes on",
         MEMORY,
@@ -77,7 +55,7 @@ MUTANTS = (
         "replace(tx, owner=owner, revision=revision)",
     ),
     # ---- Engine and committer --------------------------------------------------------
-    _bug(
+    bug(
         "act_before_durable",
         "calls go out while their commit is under way (P3)",
         ENGINE,
@@ -85,21 +63,21 @@ MUTANTS = (
         "changes.append(self._change(resident, resident.tx));"
         " calls += self._release(resident, resident.tx)",
     ),
-    _bug(
+    bug(
         "unknown_commit_assumed_ok",
         "a commit whose connection broke is taken for done (P17)",
         COMMITTER,
         "self._on_unknown(batch, as_unavailable(failure))",
         "self._on_committed(batch, frozenset())",
     ),
-    _bug(
+    bug(
         "conflict_ignored",
         "a write that hit no row is taken for done",
         ENGINE,
         "if change.key in conflicts:",
         "if False:",
     ),
-    _bug(
+    bug(
         "conflict_keeps_old_facts",
         "after a conflict the facts of the old state are written as well",
         ENGINE,
@@ -109,14 +87,14 @@ MUTANTS = (
         "        self.unstored.clear()\n        self.tx = self.stored",
         "        self.tx = self.stored",
     ),
-    _bug(
+    bug(
         "foreign_driven",
         "a node drives what another one owns, because somebody asked about it",
         ENGINE,
         "if tx.owner != self._node_id:",
         "if False:",
     ),
-    _bug(
+    bug(
         "refused_on_stale_state",
         "a node says no on what it still holds, not on what is stored",
         ENGINE,
@@ -125,42 +103,42 @@ MUTANTS = (
         "            ticket.answer(refusal)",
         "            ticket.answer(refusal)",
     ),
-    _bug(
+    bug(
         "reported_outcome_lost_on_stale_state",
         "an outcome that a node does not understand is acknowledged and dropped",
         ENGINE,
         "            (is_unasked or delivery.audit)\n",
         "            delivery.audit\n",
     ),
-    _bug(
+    bug(
         "call_mark_never_cleared",
         "an answered call counts as under way for ever",
         ENGINE,
         "del resident.in_flight[what.branch_id]",
         "pass",
     ),
-    _bug(
+    bug(
         "no_timer_for_retry",
         "nobody wakes a transaction that waits for its next attempt",
         ENGINE,
         "self._timers.set(resident.key, due_at)",
         "self._timers.discard(resident.key)",
     ),
-    _bug(
+    bug(
         "decided_while_commit_in_flight",
         "inputs are decided on a state whose commit is under way",
         ENGINE,
         "if resident.busy or (",
         "if (",
     ),
-    _bug(
+    bug(
         "waiting_foreign_counts_as_driven",
         "a transaction is not taken over from the dead while somebody waits for it",
         ENGINE,
         "driven = {k for k, r in self._residents.items() if not self._is_foreign(r)}",
         "driven = set(self._residents)",
     ),
-    _bug(
+    bug(
         "reported_outcome_kept_in_memory",
         "an outcome that nobody can ask for again waits for the next commit",
         RESIDENT,
@@ -168,35 +146,35 @@ MUTANTS = (
         "                    and not delivery.what.attempt\n",
         "                    False\n",
     ),
-    _bug(
+    bug(
         "decision_not_stored_first",
         "the decision is a lazy fact: phase two starts before it is durable (P3)",
         EVENTS,
         LAZY,
         ALSO.format("Decided"),
     ),
-    _bug(
+    bug(
         "end_not_stored_first",
         "the end is a lazy fact: it is told before it is durable",
         EVENTS,
         LAZY,
         ALSO.format("Finished"),
     ),
-    _bug(
+    bug(
         "registration_not_stored_first",
         "a try is sent before its branch is durable",
         EVENTS,
         LAZY,
         ALSO.format("BranchRegistered"),
     ),
-    _bug(
+    bug(
         "step_not_stored_first",
         "a saga's action is sent before its step is durable",
         EVENTS,
         LAZY,
         ALSO.format("StepStarted"),
     ),
-    _bug(
+    bug(
         "committer_stops_after_one",
         "what waited while a commit was under way is not committed",
         COMMITTER,
@@ -204,63 +182,63 @@ MUTANTS = (
         "        self._commits.discard(commit)",
     ),
     # ---- Dispatcher, sweeper, leases, timers -------------------------------------
-    _bug(
+    bug(
         "candidate_list_trusted",
         "being listed is taken for being claimed (DBOS #742)",
         SWEEPER,
         "await self._store.claim(rows, owner=self._node_id)",
         "[r.key for r in rows]",
     ),
-    _bug(
+    bug(
         "dead_never_noticed",
         "a node that stopped beating counts as alive",
         LEASES,
         "if now - since < TTL_MS}",
         "}",
     ),
-    _bug(
+    bug(
         "forgotten_never_taken_up",
         "a node never takes up again what it let go of itself",
         SWEEP,
         "if row.owner == me:",
         "if False:",
     ),
-    _bug(
+    bug(
         "poison_never_quarantined",
         "what killed three owners is taken over by a fourth",
         SWEEP,
         "if lost >= OWNERS_LOST_MAX:",
         "if False:",
     ),
-    _bug(
+    bug(
         "take_over_counted_afterwards",
         "a claim from a dead node is not counted before the work",
         MEMORY,
         "data.takeovers[key] = row.takeovers",
         "pass",
     ),
-    _bug(
+    bug(
         "survival_does_not_count",
         "a commit of the new owner leaves the count of the dead ones",
         MEMORY,
         "data.takeovers.pop(key, None)",
         "pass",
     ),
-    _bug(
+    bug(
         "suspects_claimed_together",
         "the innocent are quarantined with what their owners died of",
         SWEEP,
         "return self.reason is Reason.OWNER_DEAD and self.takeovers > 1",
         "return False",
     ),
-    _bug(
+    bug(
         "timeout_not_reported",
         "a call whose time is up has no outcome",
         DISPATCHER,
         'outcomes.append(_reply(call, Unknown("TIMEOUT", "no answer in time")))',
         "pass",
     ),
-    _bug(
+    bug(
         "later_timers_forgotten",
         "only the earliest timer ever rings",
         TIMERS,
@@ -268,28 +246,28 @@ MUTANTS = (
         "            pass",
     ),
     # ---- TCC ---------------------------------------------------------------------
-    _bug(
+    bug(
         "deadline_ignored",
         "an undecided transaction may be confirmed after its deadline",
         TCC,
         "        _look_at_the_clock(draft, now)",
         "        pass",
     ),
-    _bug(
+    bug(
         "confirm_list_unchecked",
         "a confirm that misses a registered branch is carried out",
         TCC,
         "if listed is not None and listed != ",
         "if False and listed != ",
     ),
-    _bug(
+    bug(
         "confirm_without_tries",
         "a confirm does not wait for tries that have not answered",
         TCC,
         "if BranchStatus.TRYING not in by_status:",
         "if True:",
     ),
-    _bug(
+    bug(
         "registration_after_decision",
         "a branch may join after the decision (P3, Seata #5404)",
         TCC,
@@ -299,14 +277,14 @@ MUTANTS = (
         "if tx.status not in (Status.TRYING, Status.RUNNING):",
         "if tx.status.is_final:",
     ),
-    _bug(
+    bug(
         "unknown_is_refused",
         "a try that timed out counts as a business no",
         TCC,
         "case Refused(code, text) if forward:",
         "case Refused(code, text) | Unknown(code, text) if forward:",
     ),
-    _bug(
+    bug(
         "gives_up_and_says_done",
         "a confirm that failed often enough counts as confirmed (P4)",
         TCC,
@@ -316,63 +294,63 @@ MUTANTS = (
         " draft.add(BranchSucceeded(branch.spec.branch_id, what.phase, NO_PAYLOAD,"
         " now)); _finish_if_done(draft, now); return\n",
     ),
-    _bug(
+    bug(
         "no_phase_two_due",
         "a decided branch is never asked",
         EVOLUTION,
         "due_at=at if goes_on else None",
         "due_at=None",
     ),
-    _bug(
+    bug(
         "asked_before_its_time",
         "attempts follow each other without a pause (P9, DTM #293)",
         MACHINE,
         "and ask_at <= now\n",
         "",
     ),
-    _bug(
+    bug(
         "confirm_answered_undecided",
         "a confirm is answered before there is a decision",
         MACHINE,
         "        case Confirm():\n            return tx.decision is not Decision.NONE",
         "        case Confirm():\n            return True",
     ),
-    _bug(
+    bug(
         "nobody_looks_at_the_deadline",
         "an undecided transaction is not due at its deadline",
         MACHINE,
         "times.append(tx.request.deadline_at)",
         "pass",
     ),
-    _bug(
+    bug(
         "other_body_accepted",
         "the same gid with another body is taken for a repetition",
         MACHINE,
         "if tx.request.digest != request.digest:",
         "if False:",
     ),
-    _bug(
+    bug(
         "returning_participant_asked_when_due",
         "a returning participant is asked only at its next due time",
         RECOVERY,
         "return min(due_at, returned.at + round(HASTE_MS * share))",
         "return due_at",
     ),
-    _bug(
+    bug(
         "return_sets_no_timers",
         "a participant returns, and those who wait for it keep their old timers",
         ENGINE,
         "        self._rearm(iter(list(self._residents)))\n",
         "",
     ),
-    _bug(
+    bug(
         "returned_participant_asked_without_pause",
         "a branch that failed again after its participant's return has no back-off",
         RECOVERY,
         "recovery.asked.get(branch_id, 0) >= returned.number",
         "False",
     ),
-    _bug(
+    bug(
         "cap_removed",
         "intervals double without an end (P6)",
         BACKOFF,
@@ -380,101 +358,43 @@ MUTANTS = (
         "policy.initial_interval_ms * growth",
     ),
     # ---- Operators and the check-back --------------------------------------------
-    _bug(
+    bug(
         "held_calls_go_out",
         "calls go on while an operator holds the transaction",
         MACHINE,
         "    if tx.paused_at is not None:\n        return ()",
         "    if False:\n        return ()",
     ),
-    _bug(
+    bug(
         "audit_left_out",
         "an operator's action is stored without its audit entry",
         ENGINE,
         "audit = next((d.audit for d in resident.absorbed if d.audit), None)",
         "audit = None",
     ),
-    _bug(
+    bug(
         "settled_by_hand_says_confirmed",
         "an operator's settlement ends as if the participants had answered (P4)",
         TCC,
         "if any(branch.status is BranchStatus.RESOLVED for branch in branches):",
         "if False:",
     ),
-    _bug(
+    bug(
         "committed_without_asking_back",
         "the deadline commits what the initiator should be asked about",
         TCC,
         "draft.add(CheckBackStarted(spec, now))",
         "_commit(draft, now)",
     ),
-    _bug(
+    bug(
         "told_before_kept",
         "an initiator that will be asked back acts on a try that a crash forgets",
         MACHINE,
         "return not check_back and all(",
         "return all(",
     ),
-    # ---- Saga --------------------------------------------------------------------
-    _bug(
-        "step_does_not_wait",
-        "a step starts when what it needs has started",
-        SAGA,
-        "need in branches and branches[need].status is BranchStatus.SUCCEEDED",
-        "need in branches",
-    ),
-    _bug(
-        "compensated_all_at_once",
-        "compensations do not follow the graph in reverse",
-        SAGA,
-        "after_clear = all(clear[s] for s in _successors(draft.tx, step_id))",
-        "after_clear = True",
-    ),
-    _bug(
-        "unknown_step_not_compensated",
-        "a step that was sent and not answered is given up when the saga turns",
-        SAGA,
-        "if branch.status is BranchStatus.RUNNING and not ",
-        "if branch.status is BranchStatus.RUNNING or not ",
-    ),
-    _bug(
-        "unknown_action_is_refused",
-        "an action that timed out counts as a business no",
-        SAGA,
-        "case Refused(code, text) if what.phase is Phase.ACTION:",
-        "case Refused(code, text) | Unknown(code, text) if what.phase is Phase.ACTION:",
-    ),
-    _bug(
-        "completed_too_early",
-        "a saga completes when all its steps have started",
-        SAGA,
-        "any(b.status is not BranchStatus.SUCCEEDED for b in tx.branches.values())",
-        "False",
-    ),
-    _bug(
-        "saga_timeout_ignored",
-        "a saga may complete after its timeout",
-        SAGA,
-        "if tx.status is Status.RUNNING and now >= tx.request.deadline_at:",
-        "if False:",
-    ),
-    _bug(
-        "compensation_skipped",
-        "a compensation that failed often enough is skipped",
-        SAGA,
-        "        tcc.raise_attention(draft, branch, what.phase, attempts, why, now)",
-        "        draft.add(BranchSucceeded(what.branch_id, what.phase, NO_PAYLOAD,"
-        " now)); _compensate_what_is_clear(draft, now)",
-    ),
-    _bug(
-        "compensation_gets_the_action's_input",
-        "a compensation is called with the input of its action",
-        MACHINE,
-        "payload = branch.compensation_input",
-        "payload = spec.input",
-    ),
     # ---- Barrier -----------------------------------------------------------------
-    _bug(
+    bug(
         "tombstone_skipped",
         "an empty cancel leaves nothing behind for the late try",
         RULES,
@@ -485,28 +405,28 @@ MUTANTS = (
         "        return _LATE\n    if forward is None:\n        return Run()",
         "    if forward is None:\n        return Run()",
     ),
-    _bug(
+    bug(
         "late_try_told_ok",
         "a try after its cancel does nothing and answers success (P7)",
         RULES,
         "    if forward.outcome is Outcome.EMPTY:\n        return _LATE",
         "    if forward.outcome is Outcome.EMPTY:\n        return Answer(forward)",
     ),
-    _bug(
+    bug(
         "late_duplicate_told_ok",
         "a try that is repeated after its cancel is told its old success",
         RULES,
         "    if second is not None and second.phase.is_backward:\n        return _LATE",
         "    if False:\n        return _LATE",
     ),
-    _bug(
+    bug(
         "duplicate_runs_again",
         "a repeated try runs the business code once more",
         RULES,
         "    return Answer(forward)\n\n\ndef _is_refused_action",
         "    return Run(resumes=True)\n\n\ndef _is_refused_action",
     ),
-    _bug(
+    bug(
         "duplicate_confirm_runs_again",
         "a repeated confirm runs the business code once more",
         RULES,
@@ -518,21 +438,21 @@ MUTANTS = (
         "if verdict.resumes:",
         "if True:",
     ),
-    _bug(
+    bug(
         "cancel_after_confirm",
         "a cancel of a confirmed branch is told success",
         RULES,
         "if second.phase is Phase.CONFIRM:",
         "if False:",
     ),
-    _bug(
+    bug(
         "confirm_after_cancel",
         "a confirm of a cancelled branch is told success",
         RULES,
         "if second.phase is not Phase.CONFIRM:",
         "if False:",
     ),
-    _bug(
+    bug(
         "confirm_of_tombstone_runs",
         "a confirm of a branch that was never tried runs",
         RULES,
@@ -540,21 +460,21 @@ MUTANTS = (
         "    if forward.outcome is Outcome.EMPTY:\n"
         "        return Run(forward) if second is None else _wrong_order(",
     ),
-    _bug(
+    bug(
         "refused_try_cancelled",
         "the cancel of a refused try undoes what was never done",
         RULES,
         "if forward.outcome in (Outcome.EMPTY, Outcome.REFUSED):",
         "if forward.outcome is Outcome.EMPTY:",
     ),
-    _bug(
+    bug(
         "empty_cancel_runs",
         "a cancel without a try runs the business code",
         RULES,
         "    if forward is None:\n        return Bury()",
         "    if forward is None:\n        return Run()",
     ),
-    _bug(
+    bug(
         "row_removed_by_duplicate",
         "a duplicate try removes the first one's row (P1, Seata's fence)",
         SQL,
@@ -563,14 +483,14 @@ MUTANTS = (
         " self.drop(cursor, key, Slot.FORWARD)\n"
         "        if isinstance(verdict, rules.Run | rules.Bury) and own is None",
     ),
-    _bug(
+    bug(
         "refusal_not_recorded",
         "a refused try leaves no row, and its duplicate may pass",
         OUTCOME,
         "return Record(phase, Outcome.REFUSED, code=code, message=text)",
         "return None",
     ),
-    _bug(
+    bug(
         "failure_recorded_as_success",
         "a handler that failed is recorded as done",
         OUTCOME,

@@ -7,7 +7,13 @@ from coordinator.core.actions import CallBranch
 from coordinator.core.definition import SagaDefinition
 from coordinator.core.errors import StoreUnavailable
 from coordinator.core.inputs import BranchReplied, Outcome
-from coordinator.core.model import Decision, GlobalTransaction, Key
+from coordinator.core.model import (
+    BranchStatus,
+    Decision,
+    GlobalTransaction,
+    Key,
+    Mode,
+)
 from coordinator.core.sweep import is_quarantined
 from coordinator.engine.dispatcher import Dispatcher
 from coordinator.engine.engine import Engine, EngineLimits
@@ -22,6 +28,17 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 EPOCH_MS = 1_700_000_000_000
+
+_NEVER_FORWARD_AGAIN = frozenset(
+    {
+        BranchStatus.REFUSED,
+        BranchStatus.COMPENSATING,
+        BranchStatus.COMPENSATED,
+        BranchStatus.CANCELLING,
+        BranchStatus.CANCELLED,
+        BranchStatus.ABANDONED,
+    }
+)
 
 
 class SimClock:
@@ -101,6 +118,7 @@ class Node(Process):
 
     Attributes:
         aborted: transactions that this node knows to be decided against.
+        given_up: branches that this node knows to be undone or abandoned.
         paused: transactions that this node knows to be held by an operator, or for one.
         claimed: what its sweeper has just claimed.
         owners: who drives each transaction, as far as this node was told.
@@ -111,6 +129,7 @@ class Node(Process):
         self.index = index
         self._world = world
         self.aborted: set[Key] = set()
+        self.given_up: set[tuple[Key, str]] = set()
         self.paused: set[Key] = set()
         self.claimed: set[Key] = set()
         self.owners: dict[Key, str] = {}
@@ -203,6 +222,12 @@ class Node(Process):
             self.paused.add(tx.key)
         if tx.decision is Decision.ABORT:
             self.aborted.add(tx.key)
+        if tx.request.mode is Mode.SAGA:
+            self.given_up.update(
+                (tx.key, branch_id)
+                for branch_id, branch in tx.branches.items()
+                if branch.status in _NEVER_FORWARD_AGAIN
+            )
 
     def attach(self, participant: "Participant") -> None:
         """The participant opens a session; runs as this process."""

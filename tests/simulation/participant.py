@@ -264,8 +264,12 @@ class Participant:
             return plan.pop(0)
         if not key.phase.is_forward:
             return Done()
-        output = json.dumps({"n": self._world.next_number()}).encode()
-        return Done(Encoded(output, JSON_CONTENT_TYPE))
+        return Done(Encoded(self.new_output(), JSON_CONTENT_TYPE))
+
+    def new_output(self) -> bytes:
+        """An answer that no other call is given."""
+        number = self._world.next_number()
+        return json.dumps({"n": number, "even": number % 2 == 0}).encode()
 
     def _commit(self, job: Job, outcome: CallOutcome, *, ran: Any) -> None:
         world = self._world

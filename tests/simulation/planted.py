@@ -15,7 +15,8 @@ from multiprocessing import get_context
 from types import CodeType
 from typing import NamedTuple
 
-from tests.simulation.mutants import MUTANTS, Mutant, Patch
+from tests.simulation.mutant import Mutant, Patch
+from tests.simulation.mutants import MUTANTS
 
 BUDGET = 20_000
 """Schedules after which a mutant counts as surviving."""

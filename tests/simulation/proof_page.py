@@ -35,9 +35,13 @@ of their own; the simulator says nothing about them.
 
 A world has one to five nodes over one database, one to eight participants, and one to
 eight transactions: TCC (mediated, direct, declared, with and without a check-back) and
-sagas over random graphs of up to eight steps. Everything runs on one event loop of
-virtual time; the same seed gives the same trace, which a test checks across processes
-and hash seeds. Each seed allows a random half of {faults} kinds of fault:
+sagas. A saga is a random graph of up to twelve steps of every kind: calls,
+reservations, timers, signals, child sagas three deep and lists of up to six items, with
+conditions, optional steps, fallbacks, a pivot and outputs, within what the checks of a
+definition allow. Everything runs on one event loop of virtual time; the same seed gives
+the same trace, which a test checks across processes and hash seeds.
+
+Each seed allows a random half of {faults} kinds of fault:
 {fault_names}.
 Constants such as lease, batch size and back-off are drawn as well, down to a batch of
 one and a lease of 300 ms.
@@ -48,6 +52,12 @@ never asks a node what it believes. **Liveness:** then all faults stop, and ever
 transaction has to end within the bound of V1. **After the end** whatever is
 still on its way arrives, and stray tries, confirms, cancels and compensations are sent
 once more: nothing may come of them.
+
+**Sagas have an oracle.** `tests/simulation/saga_oracle.py` has no code of the core: it
+writes every saga out from its definition and input, and judges each fact, call,
+effect and end by the order of the graph in every scope (S1, S2), by what participants
+really did and undid (S3, S5), by what was given up (S4), by stored inputs and ids (S7,
+S8) and by the limits of lists and attempts (S9).
 
 The {states} rare states that every long run must see stand in
 `tests/simulation/rare.py`. A failing seed is shrunk (fewer transactions, nodes and

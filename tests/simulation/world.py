@@ -19,15 +19,17 @@ from coordinator.core.model import (
     JSON_CONTENT_TYPE,
     NO_PAYLOAD,
     UNDER_WAY,
+    BranchStatus,
     GlobalTransaction,
     Key,
+    Mode,
     Payload,
     Phase,
     Status,
 )
 from coordinator.storage.memory import MemoryStore
 from tests.simulation import chaos, generators
-from tests.simulation.checks import Checks, undoable
+from tests.simulation.checks import Checks
 from tests.simulation.client import Client
 from tests.simulation.loop import Process, SimLoop
 from tests.simulation.node import EPOCH_MS, Node, SimClock
@@ -36,7 +38,7 @@ from tests.simulation.rare import Rare
 from tests.simulation.scenario import Limits, draw, turn_knobs
 from tests.simulation.verdict import Violation
 
-STEP_MAX = 60_000
+STEP_MAX = 200_000
 """Callbacks of one schedule; more is a loop that does not pause."""
 
 SKEW_MS = 2_000
@@ -48,8 +50,8 @@ DEADLINE_MAX_MS = 4_000
 CRASHES_MAX = 6
 """Of one poisoned transaction: three, and three more after its initiator moved it."""
 
-CHAIN_MAX = 20
-"""Waits that may follow one another in one transaction: two a step of a saga."""
+CHAIN_MAX = 80
+"""Waits that may follow one another in one transaction: two a branch of a saga."""
 
 
 class World:
@@ -187,12 +189,14 @@ class World:
             return
         delay = self.rng.randint(1_000, 400_000)
         self.loop.later(delay, participant.process, self._complete, participant, call)
+        if call.key in self.checks.durable and (
+            self.checks.durable[call.key].request.mode is Mode.SAGA
+        ):
+            self.loop.later(delay, None, self._complete_again, participant, call)
 
     def _complete(self, participant: Participant, call: CallBranch) -> None:
         branch = (call.key.gid, call.branch_id)
-        output = self.checks.outputs.setdefault(
-            branch, b'{"n":%d}' % self.next_number()
-        )
+        output = self.checks.outputs.setdefault(branch, participant.new_output())
         self.checks.succeeded.add(branch)
         payload = Payload(output, JSON_CONTENT_TYPE)
         what = BranchReplied(call.branch_id, call.phase, 0, Succeeded(payload))
@@ -211,6 +215,19 @@ class World:
                 participant.name, node.name, node, node.engine.submit, call.key, what,
                 heard,
             )  # fmt: skip
+
+    def _complete_again(self, participant: Participant, call: CallBranch) -> None:
+        """After the faults somebody notices that a saga still waits for this: once it
+        only goes forward, nothing else ends it.
+        """
+        tx = self.checks.durable.get(call.key)
+        if self.over or tx is None or tx.status.is_final:
+            return
+        if UNDER_WAY.get(tx.branches[call.branch_id].status) is not call.phase:
+            return
+        if not self.faulty:
+            self._complete(participant, call)
+        self.loop.later(2_000_000, None, self._complete_again, participant, call)
 
     # ---- Running -------------------------------------------------------------------
 
@@ -295,11 +312,12 @@ class World:
             participant.plans.clear()
             participant.nested.clear()
         for key, tx in self.checks.durable.items():
-            phases = _STRAYS.get(tx.status, ())  # a begin may arrive now
+            if tx.status is Status.RESOLVED or not tx.status.is_final:
+                continue  # a begin may arrive now
             for branch_id, branch in tx.branches.items():
-                if not undoable(tx, branch_id):
+                if not self.checks.undoable(tx, branch_id):
                     continue
-                for phase in phases:
+                for phase in _STRAYS.get(branch.status, ()):
                     self._stray(key, branch_id, branch.spec.operation, phase)
         while self.loop.step():
             pass
@@ -313,10 +331,10 @@ class World:
 
 
 _STRAYS = {
-    Status.CONFIRMED: (Phase.TRY, Phase.CONFIRM, Phase.CANCEL),
-    Status.CANCELLED: (Phase.TRY, Phase.CONFIRM, Phase.CANCEL),
-    Status.COMPENSATED: (Phase.ACTION, Phase.COMPENSATION),
+    BranchStatus.CONFIRMED: (Phase.TRY, Phase.CONFIRM, Phase.CANCEL),
+    BranchStatus.CANCELLED: (Phase.TRY, Phase.CONFIRM, Phase.CANCEL),
+    BranchStatus.COMPENSATED: (Phase.ACTION, Phase.COMPENSATION),
     # The undoing of what was done could not be told from a wish to undo it.
-    Status.COMPLETED: (Phase.ACTION,),
+    BranchStatus.SUCCEEDED: (Phase.ACTION,),
 }
 """What a participant refuses, or has done already, once a transaction has ended."""

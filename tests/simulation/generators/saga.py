@@ -1,20 +1,11 @@
-"""Sagas over random graphs of up to eight steps."""
+"""Sagas: their business is scripted, they are submitted, signalled and cancelled."""
 
+import json
 from typing import TYPE_CHECKING
 
-from coordinator.core.backoff import RetryPolicy
-from coordinator.core.definition import (
-    BranchKind,
-    Call,
-    Compensation,
-    Constant,
-    Reference,
-    SagaDefinition,
-    Step,
-    Template,
-    TemplateMap,
-)
-from coordinator.core.inputs import Cancel, Submit
+from coordinator.core.definition import BranchKind, Call, JsonValue, SagaDefinition
+from coordinator.core.errors import AlreadyExists, InvalidRequest, PreconditionFailed
+from coordinator.core.inputs import Cancel, Signal, Submit
 from coordinator.core.model import (
     JSON_CONTENT_TYPE,
     GlobalTransaction,
@@ -25,7 +16,9 @@ from coordinator.core.model import (
     TransactionRequest,
 )
 from tests.simulation.client import Client
-from tests.simulation.generators import business
+from tests.simulation.generators import business, saga_graph
+from tests.simulation.saga_tree import Tree
+from tests.simulation.verdict import Violation
 
 if TYPE_CHECKING:
     from tests.simulation.node import Node
@@ -34,69 +27,38 @@ if TYPE_CHECKING:
 
 def launch(world: "World", gid: str) -> None:
     client = Client(world, business.key_of(gid))
-    definition = _define(world, gid)
+    definition, data = saga_graph.draw(world, gid)
+    tree = Tree(definition, data)
     world.definitions[definition.digest] = definition
-    story = _live(client, definition)
+    world.checks.sagas.expect(gid, tree)
+    for branch_id, call in tree.calls():
+        _script(world, gid, branch_id, call)
+    story = _live(client, definition, data, tree)
     world.loop.later(world.rng.randint(0, 20_000), client, client.start, story)
 
 
-def _define(world: "World", gid: str) -> SagaDefinition:
-    rng, scenario = world.rng, world.scenario
-    count = rng.choice((1, 2, 3, 3, 4, 4, 5, 8))
-    steps: list[Step] = []
-    for i in range(count):
-        earlier = [step.step_id for step in steps]
-        needs = tuple(s for s in earlier if rng.random() < 0.5)[-2:]
-        steps.append(_step(world, gid, f"s{i}", needs))
-    return SagaDefinition(
-        name="saga",
-        version="1.0.0",
-        digest=f"sha256:{gid}",
-        timeout_ms=scenario.timeout_ms,
-        steps=tuple(steps),
-    )
-
-
-def _step(world: "World", gid: str, step_id: str, needs: tuple[str, ...]) -> Step:
-    rng, scenario = world.rng, world.scenario
-    participant = rng.choice(world.participants)
-    reads_own = rng.random() < 0.3
+def _script(world: "World", gid: str, branch_id: str, call: Call) -> None:
+    name = call.operation.partition(".")[0]
+    participant = next(p for p in world.participants if p.name == name)
+    undo = call.compensation
+    completable = undo is None or undo.input is None
+    is_tcc = call.kind is BranchKind.TCC
     business.script_forward(
-        world, participant, gid, step_id, Phase.ACTION, completable=not reads_own
+        world,
+        participant,
+        gid,
+        branch_id,
+        Phase.TRY if is_tcc else Phase.ACTION,
+        completable=completable,
     )
-    business.script_backward(world, participant, gid, step_id, Phase.COMPENSATION)
-    policy = RetryPolicy(
-        attempt_max=scenario.attempt_max,
-        initial_interval_ms=scenario.forward.initial_interval_ms,
-        interval_max_ms=scenario.forward.interval_max_ms,
-    )
-    compensation = Compensation(
-        operation=f"{participant.name}.undo",
-        input=_output_of(step_id) if reads_own else None,
-        retry=scenario.phase_two,
-        timeout_ms=scenario.timeout_ms,
-        attention_after=scenario.attention_after,
-    )
-    call = Call(
-        operation=f"{participant.name}.do",
-        input=_output_of(*needs) if needs else Constant({"step": step_id}),
-        retry=policy,
-        timeout_ms=scenario.timeout_ms,
-        compensation=None if rng.random() < 0.15 else compensation,
-    )
-    return Step(step_id, BranchKind.CALL, needs, (call,))
+    backward = (Phase.CONFIRM, Phase.CANCEL) if is_tcc else (Phase.COMPENSATION,)
+    for phase in backward:
+        business.script_backward(world, participant, gid, branch_id, phase)
 
 
-def _output_of(*step_ids: str) -> Template:
-    return TemplateMap(
-        tuple(
-            (step_id, Reference(("steps", step_id, "output", "n"), step_id))
-            for step_id in step_ids
-        )
-    )
-
-
-async def _live(client: Client, definition: SagaDefinition) -> None:
+async def _live(
+    client: Client, definition: SagaDefinition, data: JsonValue, tree: Tree
+) -> None:
     world, timeout = client.world, business.timeout_ms(client.world)
 
     def submit(node: "Node") -> Submit:
@@ -104,11 +66,11 @@ async def _live(client: Client, definition: SagaDefinition) -> None:
         request = TransactionRequest(
             key=client.key,
             mode=Mode.SAGA,
-            name="saga",
+            name=definition.name,
             digest="d",
             created_at=now,
             deadline_at=now + timeout,
-            input=Payload(b'{"amount":7}', JSON_CONTENT_TYPE),
+            input=Payload(json.dumps(data).encode(), JSON_CONTENT_TYPE),
             definition_digest=definition.digest,
             definition_version=definition.version,
         )
@@ -117,11 +79,51 @@ async def _live(client: Client, definition: SagaDefinition) -> None:
     await client.ask(submit)
     if client.may_die():
         return
+    for name in sorted(tree.signals):
+        if client.rng.random() < 0.8:
+            await client.sleep(client.rng.choice((0, 0, 20_000, 200_000)))
+            await send_signal(client, name)
     if "client_cancel" in world.faults and client.rng.random() < 0.4:
-        await client.sleep(client.rng.randint(0, 100_000))
-        answer = await client.ask(lambda node: Cancel())
-        if isinstance(answer, GlobalTransaction) and (
-            answer.status is Status.COMPENSATING
-        ):
-            world.rare.hit("saga_cancelled_by_initiator")
+        await client.sleep(client.rng.choice((0, 20_000, 100_000, 400_000)))
+        await _cancel(client)
     await client.wait_for_end()
+
+
+async def send_signal(client: Client, name: str) -> None:
+    """Once; and perhaps the same again, another body, or a name that nobody awaits."""
+    hit, rng = client.world.rare.hit, client.rng
+    payload = Payload(b'{"by":"ann"}', JSON_CONTENT_TYPE)
+    client.world.checks.sagas.signalled(client.key.gid, name, payload)
+    first = await client.ask(lambda node: Signal(name, payload))
+    if not isinstance(first, GlobalTransaction) or rng.random() < 0.5:
+        return
+    again = await client.ask(lambda node: Signal(name, payload))
+    if isinstance(again, GlobalTransaction):
+        hit("signal_repeated")
+    elif again is not None:
+        raise Violation("T10", client.key.gid, f"a repeated signal was told {again!r}")
+    other = await client.ask(lambda node: Signal(name, Payload(b"{}")))
+    if isinstance(other, AlreadyExists):
+        hit("signal_with_other_body_refused")
+    elif isinstance(other, GlobalTransaction):
+        raise Violation("T10", client.key.gid, "another body of a signal was accepted")
+    unknown = await client.ask(lambda node: Signal("nobody-awaits-this"))
+    if isinstance(unknown, InvalidRequest):
+        hit("unknown_signal_refused")
+    elif isinstance(unknown, GlobalTransaction):
+        raise Violation("T10", client.key.gid, "an unknown signal was accepted")
+
+
+async def _cancel(client: Client) -> None:
+    hit = client.world.rare.hit
+    answer = await client.ask(lambda node: Cancel())
+    if isinstance(answer, GlobalTransaction):
+        if answer.status is Status.COMPENSATING:
+            hit("saga_cancelled_by_initiator")
+        elif answer.status in (Status.RUNNING, Status.CONFIRMING):
+            hit("saga_cancelled_after_its_decision")
+    elif (
+        isinstance(answer, PreconditionFailed)
+        and answer.detail_reason == "PIVOT_IN_FLIGHT"
+    ):
+        hit("cancel_refused_with_pivot_in_flight")
