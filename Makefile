@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit coverage mutation rules protos lock clean
+.PHONY: help demo test lint types unit coverage mutation rules sim planted exhaustive protos lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,9 @@ sim: $(VENV)/dev.stamp ## Simulate faults (SEEDS=n schedules, or SEED=k alone)
 
 planted: $(VENV)/dev.stamp ## Plant known bugs in memory, let the simulator find each
 	@$(BIN)/python -m tests.simulation.planted $(ARGS)
+
+exhaustive: $(VENV)/dev.stamp ## Every order of events in small worlds (minutes; ARGS="--only diamond" picks some)
+	@$(BIN)/python -m tests.exhaustive --deep $(ARGS)
 
 protos: $(VENV)/dev.stamp ## Regenerate the code in protos/v1
 	@$(BIN)/python -m protos.generate

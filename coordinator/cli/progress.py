@@ -106,6 +106,8 @@ def tree_of(tx: types_pb2.Transaction, now_ms: float) -> "Tree":
         parent = branch.parent_branch_id
         members.setdefault(parent if parent in known else "", []).append(branch)
     _grow(tree, members, "", now_ms)
+    if tx.branches_omitted:
+        tree.add(f"and {tx.branches_omitted} that had no room", style="dim")
     return tree
 
 

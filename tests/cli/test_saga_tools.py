@@ -53,11 +53,7 @@ CATALOGUE = admin_pb2.ListOperationsReply(
             output_schema=schema,
         )
         for name, kind, schema in (
-            (
-                "a.do",
-                types_pb2.OPERATION_ACTION,
-                '{"type": "object", "properties": {"id": {"type": "integer"}}}',
-            ),
+            ("a.do", types_pb2.OPERATION_ACTION, '{"type": "object"}'),
             ("a.undo", types_pb2.OPERATION_ACTION, ""),
             ("b.reserve", types_pb2.OPERATION_TCC, ""),
             ("c.do", types_pb2.OPERATION_ACTION, ""),
@@ -253,7 +249,7 @@ def test_test_fails_when_a_rule_is_broken(run, chain, monkeypatch):
 
 
 def test_test_takes_outputs_from_the_catalogue(ask, server, chain):
-    """The output schemas of the operations say what stubs answer."""
+    """What the schema does not name, and the saga reads, is answered too."""
     server.answers["ListOperations"] = CATALOGUE
 
     result = ask("saga", "test", chain, "--server", server.address, "--scenarios", "1")
@@ -316,7 +312,7 @@ def test_diff_compares_meaning_and_text(ask, server):
     result = ask("saga", "diff", "chain", "1", "2")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0] == "~ saga: timeout: 300000 -> 360000"
+    assert lines[0] == "~ saga: timeout: 5m -> 6m"
     assert lines[1].startswith('- second: the step: {"id": "second"')
     assert lines[2] == '~ third: needs: ["second"] -> ["first"]'
     assert "-timeout: 5m" in lines
@@ -448,9 +444,11 @@ def test_a_long_list_shows_what_matters():
     done[3].status = types_pb2.BRANCH_REFUSED
     tx = types_pb2.Transaction(
         branches=[branch("l", types_pb2.BRANCH_WAITING), *done],
+        branches_omitted=5,
     )
-    lines = drawn(tx)
+    *lines, omitted = drawn(tx)
 
+    assert omitted == "└── and 5 that had no room"
     assert len(lines) == MEMBERS_SHOWN_MAX + 3
     assert "✕ 3 REFUSED" in lines[2]
     assert lines[-1].strip("│└─ ") == f"and {40 - MEMBERS_SHOWN_MAX} more: 28 SUCCEEDED"

@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of a published saga.")]
 _SHOWN_MAX = 60
+_DURATIONS = frozenset(
+    {
+        "timeout",
+        "pendingTimeout",
+        "expiresIn",
+        "wait",
+        "initialInterval",
+        "maxInterval",
+    }
+)
+"""Milliseconds in the normal form."""
+
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
@@ -233,16 +245,22 @@ def _show_differences(found: "tuple[Difference, ...]") -> None:
         return
     for one in found:
         if one.before is None:
-            text, style = f"+ {one}: {_value(one.after)}", "green"
+            text, style = f"+ {one}: {_value(one, one.after)}", "green"
         elif one.after is None:
-            text, style = f"- {one}: {_value(one.before)}", "red"
+            text, style = f"- {one}: {_value(one, one.before)}", "red"
         else:
-            text = f"~ {one}: {_value(one.before)} -> {_value(one.after)}"
+            values = f"{_value(one, one.before)} -> {_value(one, one.after)}"
+            text = f"~ {one}: {values}"
             style = "yellow"
         output.line(text, style=style)
 
 
-def _value(value: "JsonValue") -> str:
+def _value(one: "Difference", value: "JsonValue") -> str:
+    from coordinator.core.durations import format_duration
+
+    is_duration = one.what.rpartition(".")[2] in _DURATIONS
+    if is_duration and isinstance(value, int):
+        return format_duration(value)
     text = json.dumps(value, ensure_ascii=False)
     is_whole = not output.is_pretty(sys.stdout) or len(text) <= _SHOWN_MAX
     return text if is_whole else f"{text[:_SHOWN_MAX]}..."

@@ -130,10 +130,14 @@ def _answers(
         for name in (call.branch_id, step, call.operation):
             if name in given:
                 return to_payload(given[name])
+        wanted = read.get(step, {})
         known = operations.get(call.operation) if operations is not None else None
-        if known is not None and known.output_schema:
-            return to_payload(stub.stub(json.loads(known.output_schema)))
-        return to_payload(read.get(step, {}))
+        if known is None or not known.output_schema:
+            return to_payload(wanted)
+        output = stub.stub(json.loads(known.output_schema))
+        if isinstance(output, dict) and isinstance(wanted, dict):
+            output = {**wanted, **output}  # a schema may allow more than it names
+        return to_payload(output)
 
     return answer
 
