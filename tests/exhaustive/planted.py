@@ -10,7 +10,8 @@ import sys
 from multiprocessing import get_context
 from typing import NamedTuple
 
-from tests.simulation.mutants import MUTANTS, Mutant, Patch
+from tests.simulation.mutant import Mutant, Patch
+from tests.simulation.mutants import MUTANTS
 from tests.simulation.planted import Planter, patched, read_source
 
 ENGINE = "tests.exhaustive.engine"
