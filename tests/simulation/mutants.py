@@ -44,15 +44,15 @@ MUTANTS = (
         "claim_without_guard",
         "a claim takes a row that has moved on since it was listed (P5)",
         MEMORY,
-        "if tx is not None and tx.revision == revision:",
+        "if tx is not None and tx.revision == row.revision:",
         "if tx is not None:",
     ),
     bug(
         "claim_keeps_revision",
         "a claim does not raise the revision, so the old owner writes on",
         MEMORY,
-        "replace(tx, owner=owner, revision=revision + 1)",
-        "replace(tx, owner=owner, revision=revision)",
+        "replace(tx, owner=owner, revision=row.revision + 1)",
+        "replace(tx, owner=owner, revision=row.revision)",
     ),
     # ---- Engine and committer --------------------------------------------------------
     bug(
@@ -362,8 +362,8 @@ MUTANTS = (
         "held_calls_go_out",
         "calls go on while an operator holds the transaction",
         MACHINE,
-        "    if tx.paused_at is not None:\n        return ()",
-        "    if False:\n        return ()",
+        "if tx.paused_at is not None or is_quarantined(tx):",
+        "if False:",
     ),
     bug(
         "audit_left_out",

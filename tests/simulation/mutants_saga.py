@@ -8,7 +8,6 @@ SAGA = "coordinator.core.saga"
 PLACE = "coordinator.core.place"
 SCOPE = "coordinator.core.scope"
 MACHINE = "coordinator.core.machine"
-EVOLUTION = "coordinator.core.evolution"
 
 SAGA_MUTANTS = (
     # ---- Forward -----------------------------------------------------------------
@@ -214,8 +213,8 @@ SAGA_MUTANTS = (
         "pivot_does_not_decide",
         "a saga may turn back after its pivot has succeeded",
         SAGA,
-        "    if is_pivot:\n        draft.add(Decided(",
-        "    if False:\n        draft.add(Decided(",
+        "    if is_pivot:\n        commit(draft, now)",
+        "    if False:\n        commit(draft, now)",
     ),
     bug(
         "refused_after_the_commit",
@@ -244,18 +243,23 @@ SAGA_MUTANTS = (
     bug(
         "reservation_not_confirmed",
         "what a saga has reserved is left alone when it commits",
-        EVOLUTION,
-        "    if branch.status is BranchStatus.TRIED:\n"
-        "        return _moved(branch, BranchStatus.CONFIRMING, event.at)\n"
-        "    return branch",
-        "    return branch",
+        FORWARD,
+        "            draft.add(ConfirmStarted(branch_id, now))",
+        "            pass",
     ),
     bug(
         "reservation_confirmed_at_once",
         "a reservation is confirmed before the saga is decided",
-        EVOLUTION,
-        "if done is BranchStatus.TRIED and tx.decision is Decision.COMMIT:",
-        "if done is BranchStatus.TRIED and tx.request.mode is Mode.SAGA:",
+        FORWARD,
+        "    if tx.decision is not Decision.COMMIT:\n        return\n    for",
+        "    for",
+    ),
+    bug(
+        "reservation_of_a_child_that_may_fail_confirmed",
+        "an optional child's reservation is confirmed while the child may still fail",
+        FORWARD,
+        "goes_on and group.step.optional and not group.is_list",
+        "False",
     ),
     bug(
         "expired_reservation_kept",
