@@ -90,6 +90,7 @@ class Recoveries:
                 tx.branches[branch_id] == branch
                 and tx.paused_at is None
                 and _is_driven_by(node, tx)
+                and not _knows_better(node, key, branch)
                 and self._last_asked(node, key, branch_id) < number
             ):
                 text = f"{branch_id} waits though {participant} is back"
@@ -100,6 +101,12 @@ def _is_driven_by(node: "Node", tx: GlobalTransaction) -> bool:
     """The node holds it, and no load or commit of it is under way."""
     resident = node.engine._residents.get(tx.key)
     return tx.owner == node.name and resident is not None and not resident.busy
+
+
+def _knows_better(node: "Node", key: Key, branch: Branch) -> bool:
+    """An answer of the branch waits in the node's memory for the next commit."""
+    resident = node.engine._residents[key]
+    return resident.tx.branches[branch.spec.branch_id] != branch
 
 
 def _is_hastened(tx: GlobalTransaction, branch: Branch, now: int) -> bool:
