@@ -80,6 +80,7 @@ def test_core_is_pure(path: Path) -> None:
 
 KIT = sorted((ROOT / "coordinator" / "saga_kit").rglob("*.py"))
 KIT_MAY_IMPORT = PURE | {
+    "bisect",
     "heapq",
     "itertools",
     "statistics",

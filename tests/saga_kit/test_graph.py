@@ -173,3 +173,25 @@ def test_a_state_that_nobody_knows_is_drawn_too():
 def test_the_same_saga_gives_the_same_picture():
     """A picture in version control changes only with its saga."""
     assert svg(picture_of(whole())) == svg(picture_of(whole()))
+
+
+def test_a_large_saga_with_long_arrows_is_drawn():
+    """Thousands of places where an arrow crosses a layer cost no more than seconds."""
+    steps = "".join(
+        f"- {{id: s{n}, needs: [s{n - 1}, s{n // 2}], call: a.b, compensate: none}}\n"
+        for n in range(2, 200)
+    )
+    definition = saga(
+        f"""
+apiVersion: tercet/v1
+kind: Saga
+metadata: {{name: large, version: 1.0.0}}
+timeout: 10d
+steps:
+- {{id: s1, call: a.b, compensate: none}}
+{steps}"""
+    )
+    layout = lay_out(picture_of(definition))
+
+    assert len(layout.placed) == 199
+    assert max(map(len, layout.arrows)) > 100

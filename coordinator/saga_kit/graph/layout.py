@@ -6,6 +6,7 @@ middle; then each layer is moved as near to its neighbours as its order allows. 
 saga is laid out first and is one box for the saga around it.
 """
 
+from bisect import bisect_right, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -25,6 +26,8 @@ SHEETS = 10.0
 """How far the sheets behind a list stand out, above and on the right."""
 
 _SWEEPS = 12
+_CELLS_SWEPT = 60_000
+"""Of all sweeps together: about a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,42 +165,44 @@ class _Graph:
 
     def sort(self) -> None:
         """Order each layer so that few arrows cross."""
-        best = self._order()
-        fewest = self._crossings()
-        for sweep in range(_SWEEPS):
+        places: dict[int, float] = {}
+        for layer in self._layers:
+            _note_places(layer, places)
+        best, fewest = self._order(), self._crossings()
+        for sweep in range(self._sweeps()):
             down = sweep % 2 == 0
             for layer in self._layers if down else self._layers[::-1]:
-                places = self._places()
                 layer.sort(key=lambda c: _middle(c, places, down=down))
+                _note_places(layer, places)
             if (crossings := self._crossings()) < fewest:
                 best, fewest = self._order(), crossings
         self._layers = best
 
+    def _sweeps(self) -> int:
+        """Fewer for a picture that is so large that nobody sees the difference."""
+        cells = sum(map(len, self._layers))
+        return max(2, min(_SWEEPS, _CELLS_SWEPT // (cells + 1)))
+
     def _order(self) -> list[list[_Cell]]:
         return [list(layer) for layer in self._layers]
 
-    def _places(self) -> dict[int, float]:
-        return {
-            id(cell): place / max(1, len(layer) - 1)
-            for layer in self._layers
-            for place, cell in enumerate(layer)
-        }
-
     def _crossings(self) -> int:
-        places = {
-            id(c): place for layer in self._layers for place, c in enumerate(layer)
-        }
+        """Pairs of arrows that cross: those that end in the other order than begun."""
+        places = {id(c): at for layer in self._layers for at, c in enumerate(layer)}
         total = 0
         for layer in self._layers:
-            ends = [places[id(b)] for cell in layer for b in _sorted(cell, places)]
-            total += sum(a > b for i, a in enumerate(ends) for b in ends[i + 1 :])
+            ended: list[int] = []
+            for cell in layer:
+                for end in sorted(places[id(below)] for below in cell.below):
+                    total += len(ended) - bisect_right(ended, end)
+                    insort(ended, end)
         return total
 
     def align(self) -> None:
         """Move each layer as near to its neighbours as its order allows."""
         for layer in self._layers:
             _settle(layer, [0.0] * len(layer))
-        for sweep in range(2 * _SWEEPS):
+        for sweep in range(2 * self._sweeps()):
             down = sweep % 2 == 0
             for layer in self._layers if down else self._layers[::-1]:
                 wanted = []
@@ -260,13 +265,15 @@ def _cell(node: Node, layer: int) -> _Cell:
     return cell
 
 
+def _note_places(layer: Sequence[_Cell], places: dict[int, float]) -> None:
+    """Where each cell of a layer stands, from 0 to 1."""
+    last = max(1, len(layer) - 1)
+    places.update((id(cell), place / last) for place, cell in enumerate(layer))
+
+
 def _middle(cell: _Cell, places: Mapping[int, float], *, down: bool) -> float:
     beside = cell.above if down else cell.below
     return fmean(places[id(c)] for c in beside) if beside else places[id(cell)]
-
-
-def _sorted(cell: _Cell, places: Mapping[int, int]) -> list[_Cell]:
-    return sorted(cell.below, key=lambda c: places[id(c)])
 
 
 def _settle(layer: list[_Cell], wanted: Sequence[float]) -> None:
