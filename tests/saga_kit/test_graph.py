@@ -179,7 +179,7 @@ def test_a_large_saga_with_long_arrows_is_drawn():
     """Thousands of places where an arrow crosses a layer cost no more than seconds."""
     steps = "".join(
         f"- {{id: s{n}, needs: [s{n - 1}, s{n // 2}], call: a.b, compensate: none}}\n"
-        for n in range(2, 200)
+        for n in range(4, 200)
     )
     definition = saga(
         f"""
@@ -189,6 +189,8 @@ metadata: {{name: large, version: 1.0.0}}
 timeout: 10d
 steps:
 - {{id: s1, call: a.b, compensate: none}}
+- {{id: s2, call: a.b, compensate: none}}
+- {{id: s3, call: a.b, compensate: none}}
 {steps}"""
     )
     layout = lay_out(picture_of(definition))
