@@ -120,7 +120,8 @@ def complete_if_done(draft: Draft, now: Instant) -> None:
             is_satisfied(tx, Place("", definition, step)) for step in definition.ends
         ):
             return
-        if tx.decision is Decision.NONE and (tx.open or _has_reserved(tx)):
+        is_end_said = not (tx.open or _has_reserved(tx) or _is_by_hand(tx))
+        if tx.decision is Decision.NONE and not is_end_said:
             commit(draft, now)
         if draft.tx.open:
             draft.add(AllStepsDone(now))
@@ -128,9 +129,7 @@ def complete_if_done(draft: Draft, now: Instant) -> None:
     elif tx.status is not Status.CONFIRMING or tx.open:
         return
     output = _saga_output(draft, now)
-    branches = draft.tx.branches.values()
-    by_hand = any(branch.status is BranchStatus.RESOLVED for branch in branches)
-    end = Status.RESOLVED if by_hand else Status.COMPLETED
+    end = Status.RESOLVED if _is_by_hand(draft.tx) else Status.COMPLETED
     draft.add(Finished(end, output, now))
 
 
@@ -142,7 +141,8 @@ def commit(draft: Draft, now: Instant) -> None:
 
 def confirm_what_is_reserved(draft: Draft, now: Instant) -> None:
     """After the commit, confirm every reservation that can no longer be given up:
-    not those of an optional child saga that goes on and may still fail.
+    not those of an optional child saga that goes on and may still fail, or that has
+    failed and is being undone.
     """
     tx = draft.tx
     if tx.decision is not Decision.COMMIT:
@@ -155,7 +155,10 @@ def confirm_what_is_reserved(draft: Draft, now: Instant) -> None:
 def _may_be_given_up(tx: GlobalTransaction, branch_id: str) -> bool:
     group = group_of(tx, place_of(tx, branch_id))
     while group is not None:
-        goes_on = tx.branches[group.branch_id].status is BranchStatus.WAITING
+        status = tx.branches[group.branch_id].status
+        if status is BranchStatus.COMPENSATING:
+            return True
+        goes_on = status is BranchStatus.WAITING
         if goes_on and group.step.optional and not group.is_list:
             return True
         group = group_of(tx, group)
@@ -164,9 +167,7 @@ def _may_be_given_up(tx: GlobalTransaction, branch_id: str) -> bool:
 
 def is_complete(tx: GlobalTransaction) -> bool:
     """Whether a saga may say that it has completed (T8)."""
-    if tx.definition is None or tx.open or _has_reserved(tx):
-        return False
-    if any(b.status is BranchStatus.RESOLVED for b in tx.branches.values()):
+    if tx.definition is None or tx.open or _has_reserved(tx) or _is_by_hand(tx):
         return False
     root = tx.definition
     return all(is_satisfied(tx, Place("", root, step)) for step in root.steps)
@@ -174,6 +175,10 @@ def is_complete(tx: GlobalTransaction) -> bool:
 
 def _has_reserved(tx: GlobalTransaction) -> bool:
     return any(b.status is BranchStatus.TRIED for b in tx.branches.values())
+
+
+def _is_by_hand(tx: GlobalTransaction) -> bool:
+    return any(b.status is BranchStatus.RESOLVED for b in tx.branches.values())
 
 
 def _saga_output(draft: Draft, now: Instant) -> Payload:

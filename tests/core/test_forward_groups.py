@@ -13,11 +13,12 @@ from coordinator.core.forward import (
 )
 from coordinator.core.inputs import (
     Refused,
+    Resolve,
     Signal,
     Succeeded,
     Woken,
 )
-from coordinator.core.model import BranchStatus, Payload, Status
+from coordinator.core.model import BranchStatus, Decision, Payload, Status
 from tests.core.world import (
     JSON,
     Play,
@@ -30,6 +31,7 @@ from tests.core.world import (
     reference,
     step,
     submit,
+    tcc_step,
     wait_step,
     with_fallback,
 )
@@ -272,6 +274,41 @@ def test_child_whose_output_fails_is_undone() -> None:
 
     assert play.tx.reason_code == "EXPRESSION"
     assert play.asked() == {("c:x", "COMPENSATION")}
+
+
+def failed_child() -> Play:
+    """An optional child that has failed, and whose reservation waits for its turn to be
+    cancelled.
+    """
+    child = definition(tcc_step("hold"), step("x", "hold"), step("y", "x"))
+    play = submit(child_step("c", child=child, optional=True), step("a", "c"))
+    play.answer("c:hold")
+    play.answer("c:x")
+    play.answer("c:y", Refused("NO"))
+    return play
+
+
+def test_commit_confirms_nothing_of_a_child_that_is_being_undone() -> None:
+    """Its reservations are cancelled in their turn, and not confirmed before (T5)."""
+    play = failed_child()
+    play.answer("a")
+    assert play.asked() == {("c:x", "COMPENSATION")}
+
+    play.answer("c:x")
+    play.answer("c:hold")
+    assert play.branch("c:hold").status is BranchStatus.CANCELLED
+    assert play.tx.status is Status.COMPLETED
+
+
+def test_saga_with_a_branch_settled_by_hand_is_decided_before_its_end() -> None:
+    """Whoever reads the decision of what went forward reads the commit (T1)."""
+    play = failed_child()
+    play.happen(Resolve("c:x", "alice", "by cheque"))
+    play.answer("c:hold")
+    play.answer("a")
+
+    assert play.tx.status is Status.RESOLVED
+    assert play.tx.decision is Decision.COMMIT
 
 
 def test_list_inside_a_child_and_a_child_inside_a_list() -> None:
