@@ -49,6 +49,7 @@ from coordinator.core.model import (
     Status,
     TransactionRequest,
 )
+from coordinator.core.place import place_of
 from coordinator.core.recovery import NOBODY, Recovery
 from coordinator.core.sweep import is_quarantined
 
@@ -164,10 +165,12 @@ def _call(tx: GlobalTransaction, branch: Branch, phase: Phase) -> CallBranch:
         timeout_ms=timeout_ms,
         began_at=tx.request.created_at,
         depth=tx.request.depth + _depth_of(tx, spec),
-        # After a commit a step that was refused is asked again (S5).
+        # After a commit a step that was refused is asked again (S5); not one that may
+        # fail: its refusal counts, even when it is heard late.
         reconsider=phase is Phase.ACTION
         and tx.decision is Decision.COMMIT
-        and branch.attempts > 0,
+        and branch.attempts > 0
+        and forward.optional_around(tx, place_of(tx, spec.branch_id)) is None,
     )
 
 

@@ -50,7 +50,9 @@ from tests.core.world import (
     DEADLINE,
     JSON,
     Play,
+    call_step,
     definition,
+    pivot,
     saga_request,
     spec,
     step,
@@ -410,3 +412,20 @@ def test_operator_is_heard_in_both_modes(what: Input) -> None:
         if isinstance(what, Resolve):
             play.happen(Cancel())
         assert play.happen(what) != ()
+
+
+def test_only_what_cannot_fail_is_asked_to_reconsider() -> None:
+    """After the commit, and from the second call on (S5)."""
+    must, may = step("must", "pay"), call_step("may", "pay", optional=True)
+    play = Play.begin(Submit(saga_request(), definition(pivot("pay"), must, may)))
+    play.answer("pay", Unknown("TIMEOUT"))
+    play.wait_until_due()
+    assert not play.due()["pay"].reconsider
+    play.answer("pay")
+    assert not play.due()["must"].reconsider
+    play.answer("must", Refused("NO"))
+    play.answer("may", Unknown("TIMEOUT"))
+    play.now += 60_000
+
+    asked_anew = {name: call.reconsider for name, call in play.due().items()}
+    assert asked_anew == {"must": True, "may": False}
