@@ -166,15 +166,25 @@ def has_members(branch: Branch) -> bool:
     even begin because an expression of it failed.
     """
     is_group = branch.spec.kind in (BranchKind.SAGA, BranchKind.FOR_EACH)
-    is_stuck = branch.status is BranchStatus.WAITING and bool(branch.error_code)
-    return is_group and not is_stuck
+    return is_group and not is_stuck(branch)
+
+
+def is_stuck(branch: Branch) -> bool:
+    """Whether a branch could not begin after the commit, so that it waits for a person
+    alone; a signal that did not come in time is still waited for until a time.
+    """
+    return (
+        branch.status is BranchStatus.WAITING
+        and branch.due_at is None
+        and bool(branch.error_code)
+    )
 
 
 def instants(tx: GlobalTransaction) -> Iterator[Instant]:
     """When time alone may decide something about this saga, but for its calls."""
     if tx.status is not Status.RUNNING:
         return
-    is_held = tx.decision is not Decision.NONE or is_pivot_out(tx)
+    is_held = _is_held(tx)
     if not is_held:
         yield tx.request.deadline_at
     for branch_id in tx.open:
@@ -186,12 +196,23 @@ def instants(tx: GlobalTransaction) -> Iterator[Instant]:
 def _ends_by_time(tx: GlobalTransaction, branch: Branch, *, is_held: bool) -> bool:
     """Whether a branch's due time ends what it waits for."""
     if branch.status is BranchStatus.TRIED:
-        return not is_held
+        return not is_held and not _is_given_up(tx, branch)
     if branch.status is not BranchStatus.WAITING:
         return False
     if branch.spec.kind is not BranchKind.SAGA or not is_held:
         return True
     return optional_around(tx, place_of(tx, branch.spec.branch_id)) is not None
+
+
+def _is_given_up(tx: GlobalTransaction, branch: Branch) -> bool:
+    """Whether a branch will be undone in any case, with the group that it is in."""
+    place = place_of(tx, branch.spec.branch_id)
+    return undo.given_up_around(tx, place) is not None
+
+
+def _is_held(tx: GlobalTransaction) -> bool:
+    """Whether the saga cannot turn back, or nobody knows whether it can."""
+    return not _is_undecided(tx) or is_pivot_out(tx)
 
 
 def _is_undecided(tx: GlobalTransaction) -> bool:
@@ -214,7 +235,7 @@ def _check_pivot(tx: GlobalTransaction) -> None:
 def _look_at_the_clock(draft: Draft, now: Instant) -> None:
     """What time alone decides, before anybody's wish is heard."""
     tx = draft.tx
-    is_held = not _is_undecided(tx) or is_pivot_out(tx)
+    is_held = _is_held(tx)
     if now >= tx.request.deadline_at and not is_held:
         undo.turn_back(draft, "TIMEOUT", "not completed within its timeout", now)
         return
@@ -232,7 +253,8 @@ def _look_at_the_clock(draft: Draft, now: Instant) -> None:
         elif (
             branch.due_at is not None
             and branch.due_at <= now
-            and _ends_by_time(tx, branch, is_held=is_held)
+            # Asked anew each time: a timer that ended may have sent the pivot.
+            and _ends_by_time(draft.tx, branch, is_held=_is_held(draft.tx))
         ):
             _time_is_up(draft, place_of(tx, branch_id), branch, now)
 
@@ -303,6 +325,7 @@ def _signalled(draft: Draft, what: Signal, now: Instant) -> None:
             place is not None
             and place.step.kind is BranchKind.AWAIT
             and place.step.signal == what.name
+            and not is_stuck(tx.branches[branch_id])
         ):
             draft.add(BranchSucceeded(branch_id, Phase.ACTION, what.payload, now))
             waiting.append(place)

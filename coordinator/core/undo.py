@@ -97,12 +97,12 @@ def go_on(draft: Draft, place: Place | None, now: Instant) -> None:
             )
             end = Status.RESOLVED if by_hand else Status.COMPENSATED
             draft.add(Finished(end, NO_PAYLOAD, now))
-    elif place is not None and (group := _given_up_around(tx, place)) is not None:
+    elif place is not None and (group := given_up_around(tx, place)) is not None:
         _undo_unit(draft, group, now)
 
 
-def _given_up_around(tx: GlobalTransaction, place: Place) -> Place | None:
-    """The outermost group around a place that is being undone."""
+def given_up_around(tx: GlobalTransaction, place: Place) -> Place | None:
+    """The outermost group around a place that is being undone; ``None`` = none is."""
     found = None
     group = group_of(tx, place)
     while group is not None:

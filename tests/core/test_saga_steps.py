@@ -233,6 +233,20 @@ def test_signal_after_the_commit_is_awaited_further() -> None:
     assert play.tx.status is Status.COMPLETED
 
 
+def test_signal_does_not_end_a_step_that_could_not_begin() -> None:
+    """Whether it was to be awaited at all is for a person to say."""
+    play = submit(
+        pivot("pay"),
+        await_step("ok", "pay", signal="go", condition=reference("input.nobody")),
+    )
+    play.answer("pay")
+    play.happen(Signal("go", Payload(b"1", JSON)))
+    assert play.statuses()["ok"] == "WAITING"
+
+    play.happen(Resolve("ok", "alice", "approved on paper"))
+    assert play.tx.status is Status.RESOLVED
+
+
 # ---- The pivot, and after ---------------------------------------------------------
 
 
@@ -273,6 +287,48 @@ def test_optional_child_has_its_timeout_even_then() -> None:
     play.happen(Woken())
 
     assert play.asked() == {("pay", "ACTION"), ("c:x", "COMPENSATION")}
+
+
+def test_pivot_that_a_timer_sent_holds_what_expires_at_the_same_time() -> None:
+    """One look at the clock sends it, and must not turn back after that (S5)."""
+    play = submit(
+        wait_step("w", wait=Constant(9)),
+        tcc_step("hold", expires_ms=9),
+        pivot("pay", "w", "hold"),
+    )
+    play.answer("hold")
+    play.now = 9
+    play.happen(Woken())
+
+    assert play.statuses() == {"w": "SUCCEEDED", "hold": "TRIED", "pay": "RUNNING"}
+
+
+def failed_child(**options: object) -> Play:
+    """An optional child that has failed, with a reservation that waits for its turn to
+    be cancelled; its saga goes on.
+    """
+    child = definition(
+        tcc_step("hold", expires_ms=9), step("x", "hold"), step("y", "x")
+    )
+    play = submit(
+        child_step("c", child=child, optional=True), call_step("a", "c", **options)
+    )
+    play.answer("c:hold")
+    play.answer("c:x")
+    play.answer("c:y", Refused("NO"))
+    return play
+
+
+def test_reservation_that_was_given_up_does_not_expire() -> None:
+    """It is cancelled in any case, and its saga does not turn back for it."""
+    play = failed_child()
+    assert machine.due_at(play.tx, {"a", "c:x"}) == play.tx.request.deadline_at
+    play.now = 9
+    play.happen(Woken())
+    assert play.tx.decision is Decision.NONE
+
+    play.answer("c:x")
+    assert play.asked() == {("a", "ACTION"), ("c:hold", "CANCEL")}
 
 
 def test_turning_back_while_a_pivot_is_out_is_an_alarm() -> None:
