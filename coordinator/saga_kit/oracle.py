@@ -155,6 +155,8 @@ class _Judge:
             yield from self._sent_backward(branch_id, is_first=known is None)
         elif self._decision is not Decision.COMMIT:
             yield f"T5: {branch_id} was confirmed before the saga was decided"
+        elif self._is_going_back(branch_id):
+            yield f"T5: {branch_id} was confirmed while it was given up"
         self._sent[branch_id, phase] = call.input.data
 
     def _sent_forward(self, branch_id: str) -> Iterator[str]:
@@ -162,9 +164,13 @@ class _Judge:
             yield f"S1: {branch_id} was called before what it needs was stored"
         if self._decision is Decision.ABORT:
             yield f"S4: {branch_id} was called forward after the saga turned back"
-        around = {level.unit_id for level in self._way(branch_id)[:-1]}
-        if {branch_id, *around} & self._undoing:
+        if self._is_going_back(branch_id):
             yield f"S4: {branch_id} was called forward after it was given up"
+
+    def _is_going_back(self, branch_id: str) -> bool:
+        """Whether it, or a group that it is in, is being undone."""
+        around = {level.unit_id for level in self._way(branch_id)[:-1]}
+        return not self._undoing.isdisjoint({branch_id, *around})
 
     def _sent_backward(self, branch_id: str, *, is_first: bool) -> Iterator[str]:
         if not {(branch_id, phase) for phase in _FORWARD} & self._sent.keys() and (

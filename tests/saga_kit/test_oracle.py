@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from coordinator.core import undo
-from coordinator.core.events import BranchSucceeded, Decided
+from coordinator.core.events import BranchSucceeded, CompensationStarted, Decided
 from coordinator.core.model import Decision, Payload, Phase
 from coordinator.core.place import Place
 from coordinator.saga_kit import (
@@ -181,6 +181,18 @@ def test_t5_a_confirm_before_the_decision_is_found():
     )
 
     assert "T5" in rules(definition, early)
+
+
+def test_t5_a_confirm_in_a_child_that_is_given_up_is_found():
+    """What goes back with its child saga is cancelled, whatever the saga decides."""
+    definition = whole()
+    result = run(definition)
+    place = sent(result, "parts:0:hold", Phase.CONFIRM)
+    given_up = CompensationStarted("parts:0", Payload(), 0, "TIMEOUT", "")
+
+    both = with_entry(result, place, Stored(0, given_up))
+
+    assert "T5" in rules(definition, both)
 
 
 def test_t1_two_decisions_are_found():
