@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit coverage mutation rules sim planted exhaustive protos lock clean
+.PHONY: help demo servers test lint types unit coverage mutation rules sim planted exhaustive protos lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ demo: $(VENV)/run.stamp ## Transfers and loans while processes are killed, then 
 	@$(BIN)/python -m examples.demo $(ARGS)
 
 test: lint types unit ## All that CI runs
+
+servers: $(VENV)/dev.stamp ## Install the database servers that tests start (as root)
+	@$(BIN)/python -m tests.servers install
 
 lint: $(VENV)/dev.stamp ## Style
 	@$(BIN)/ruff check .

@@ -20,10 +20,10 @@ from coordinator.core.errors import StoreUnavailable
 from coordinator.core.inputs import BranchReplied
 from coordinator.core.model import Key
 from coordinator.engine.dispatcher import Dispatcher
-from coordinator.engine.engine import Engine
+from coordinator.engine.engine import Engine, EngineLimits
 from coordinator.engine.leases import Leases
 from coordinator.engine.sweeper import Sweeper
-from coordinator.storage.sql.store import open_store
+from coordinator.storage.sql.store import SqlStore, open_store
 
 
 async def serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
@@ -51,8 +51,7 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
     log = telemetry.get_logger()
     clock = SystemClock()
     node_id = f"n-{secrets.token_hex(12)}"  # new at every start, never configured (L2)
-    store = await open_store(config.database_url)
-    try:
+    async with _opened_store(config) as store:
         catalogue = Catalogue(store)
         await catalogue.load()
         sagas = PublishedSagas(store, catalogue.operations, clock)
@@ -70,6 +69,7 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
             definitions=sagas,
             clock=clock,
             node_id=node_id,
+            limits=EngineLimits(commits_in_flight_max=store.writer_max),
         )
         server = build_server(
             engine=engine,
@@ -110,6 +110,21 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
             with suppress(StoreUnavailable):
                 await leases.leave()
             log.info(telemetry.NODE_STOPPED, node_id=node_id)
+
+
+@asynccontextmanager
+async def _opened_store(config: ServeConfig) -> AsyncIterator[SqlStore]:
+    """The store; what is unsafe about it and was accepted is logged at every start."""
+    store = await open_store(
+        config.database_url,
+        accepts_unsafe_settings=config.unsafe_database_settings,
+    )
+    for finding in store.unsafe_settings:
+        telemetry.get_logger().warning(
+            telemetry.UNSAFE_DATABASE_ACCEPTED, setting=str(finding)
+        )
+    try:
+        yield store
     finally:
         await store.close()
 

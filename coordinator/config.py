@@ -59,6 +59,7 @@ class ServeConfig:
     Attributes:
         database_url: may hold a password; never shown, not even by ``repr``.
         listen: ``HOST:PORT``, the host an address; port 0 = any free one.
+        unsafe_database_settings: serve although what was acknowledged can be lost.
         message_bytes_max: of one gRPC message.
         payload_bytes_max: of one application payload.
         branches_max: of one global transaction.
@@ -69,6 +70,7 @@ class ServeConfig:
     database_url: str = field(repr=False)
     listen: str = "127.0.0.1:7700"
     insecure_off_loopback: bool = False
+    unsafe_database_settings: bool = False
     log_level: str = "info"
     log_format: str = "auto"
     message_bytes_max: int = 1024 * 1024
@@ -121,6 +123,7 @@ def load_serve(flags: Flags, env: Mapping[str, str]) -> ServeConfig:
             database_url=sources.read(_DATABASE_URL),
             listen=sources.read(_LISTEN),
             insecure_off_loopback=sources.read(_INSECURE_OFF_LOOPBACK),
+            unsafe_database_settings=sources.read(_UNSAFE_DATABASE_SETTINGS),
             log_level=sources.read(_LOG_LEVEL),
             log_format=sources.read(_LOG_FORMAT),
             message_bytes_max=sources.read(_MESSAGE_BYTES_MAX),
@@ -360,7 +363,8 @@ _DATABASE_URL: Final = _Setting(
     key="database_url",
     flag="--db",
     default="sqlite:///tercet.db",
-    expected="a URL such as sqlite:///tercet.db or sqlite:////var/lib/tercet.db",
+    expected="a URL such as sqlite:///tercet.db, sqlite:////var/lib/tercet.db,"
+    " postgresql://user:password@host/database or mysql://user:password@host/database",
     parse=_database_url,
     is_secret=True,
 )
@@ -374,6 +378,13 @@ _LISTEN: Final = _Setting(
 _INSECURE_OFF_LOOPBACK: Final = _Setting(
     key="insecure_off_loopback",
     flag="--insecure-off-loopback",
+    default=False,
+    expected="yes or no",
+    parse=_boolean,
+)
+_UNSAFE_DATABASE_SETTINGS: Final = _Setting(
+    key="unsafe_database_settings",
+    flag="--unsafe-database-settings",
     default=False,
     expected="yes or no",
     parse=_boolean,
@@ -455,6 +466,7 @@ _SETTINGS: Final[Mapping[str, _Setting[Any]]] = {
         _DATABASE_URL,
         _LISTEN,
         _INSECURE_OFF_LOOPBACK,
+        _UNSAFE_DATABASE_SETTINGS,
         _LOG_LEVEL,
         _LOG_FORMAT,
         _MESSAGE_BYTES_MAX,

@@ -1,6 +1,7 @@
 """``tercet db``: the tables of a database."""
 
 import os
+from typing import Annotated
 
 import typer
 
@@ -21,12 +22,20 @@ def upgrade(
     db: option.Database = None,
     config_file: option.ConfigFile = None,
     output_as: option.Output = None,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Show the statements, change nothing.")
+    ] = False,
 ) -> None:
     """Bring the tables to this version."""
     config = option.client(output=output_as)
     url = _database_url(db, config_file)
     from coordinator.storage.sql import migrate
 
+    if sql:
+        text = migrate.preview(url) or "-- nothing to do: the tables are current"
+        for line in text.splitlines():
+            output.line(line)
+        return
     applied = migrate.upgrade(url)
     if config.output == "json":
         output.document({"applied": applied})

@@ -36,6 +36,15 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    unsafe_database_settings: Annotated[
+        bool | None,
+        typer.Option(
+            "--unsafe-database-settings",
+            help="DANGEROUS: serve on a database whose settings can lose what was "
+            "acknowledged (TERCET_UNSAFE_DATABASE_SETTINGS=yes).",
+            show_default=False,
+        ),
+    ] = None,
     log_level: option.LogLevel = None,
     log_format: option.LogFormat = None,
 ) -> None:
@@ -51,6 +60,7 @@ def serve(
             "config": config_file,
             # Click says False for a flag that was not given.
             "insecure_off_loopback": insecure_off_loopback or None,
+            "unsafe_database_settings": unsafe_database_settings or None,
             "log_level": log_level,
             "log_format": log_format,
         },
@@ -98,6 +108,11 @@ def _run(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
             f"anybody who reaches {config.listen} can move money"
         )
         log.warning(telemetry.INSECURE_LISTENER_OPENED, listen=config.listen)
+    if config.unsafe_database_settings:
+        output.note(
+            "WARNING: --unsafe-database-settings: what was acknowledged can be lost if "
+            "the database's settings say so"
+        )
     # gRPC's own lines would stand between ours; what they say is raised as well.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from coordinator import bootstrap

@@ -124,7 +124,12 @@ def _create_transactions() -> None:
         postgresql_where=unfinished,
     )
     newest = ["namespace", "created_at", "gid"]
-    op.create_index("ix_global_transactions_newest", "global_transactions", newest)
+    op.create_index(
+        "ix_global_transactions_newest",
+        "global_transactions",
+        newest,
+        postgresql_where=sa.text("created_at > 0"),
+    )
     attention = sa.text("attention_since IS NOT NULL")
     op.create_index(
         "ix_global_transactions_attention",

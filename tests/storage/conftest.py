@@ -1,4 +1,4 @@
-"""Both stores behind one fixture, with what a restart and a neighbour need."""
+"""All stores behind one fixture, with what a restart and a neighbour need."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -9,8 +9,13 @@ import pytest
 from coordinator.storage.memory import MemoryStore
 from coordinator.storage.sql.migrate import upgrade
 from coordinator.storage.sql.store import SqlStore, open_store
+from coordinator.storage.sql.tables import METADATA
+from tests.servers import Server
 
 AnyStore = MemoryStore | SqlStore
+
+_CURRENT = "tercet_current"
+_prepared: set[Server] = set()
 
 
 @dataclass
@@ -20,15 +25,35 @@ class Stores:
     open: Callable[[], Awaitable[AnyStore]]
 
 
+def empty_tables(server: Server) -> str:
+    """A database with the tables of today and nothing in them; its URL.
+
+    It is made once and then emptied, which is quicker and no less true.
+    """
+    if server not in _prepared:
+        upgrade(server.create(_CURRENT))
+        _prepared.add(server)
+    else:
+        names = [table.name for table in METADATA.sorted_tables]
+        server.run(*(f"DELETE FROM {name}" for name in names), database=_CURRENT)
+    return server.url(_CURRENT)
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """A database with tables."""
+    """A file with tables."""
     url = f"sqlite:///{tmp_path / 'tercet.db'}"
     upgrade(url)
     return url
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture
+def server_url(server: Server) -> str:
+    """A server's database with tables."""
+    return empty_tables(server)
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql", "mariadb"])
 async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     opened: list[AnyStore] = []
     if request.param == "memory":
@@ -38,7 +63,10 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
             opened.append(first.reopen())
             return opened[-1]
     else:
-        url = request.getfixturevalue("url")
+        if request.param == "sqlite":
+            url = request.getfixturevalue("url")
+        else:
+            url = empty_tables(request.getfixturevalue(request.param))
 
         async def open_one() -> AnyStore:
             opened.append(await open_store(url))

@@ -130,6 +130,17 @@ class Twins:
 @pytest.mark.parametrize("seed", range(12))
 async def test_both_stores_agree(url: str, seed: int) -> None:
     """Over a random history of writes, races, claims and listings."""
+    await agree(url, seed)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_servers_agree_with_the_reference(server_url: str, seed: int) -> None:
+    """The same histories on PostgreSQL and MariaDB."""
+    await agree(server_url, seed)
+
+
+async def agree(url: str, seed: int) -> None:
+    """Ask both for a while."""
     twins = Twins(seed, MemoryStore(), await open_store(url))
     for _ in range(STEP_COUNT):
         await twins.step()

@@ -1,14 +1,14 @@
 """The store contract, played by Hypothesis: a model, the reference store and SQL.
 
 Two handles on each store stand for two nodes. Whatever they write, race for, claim,
-lose in a crash or open again, both stores and the model agree after every step.
+lose in a crash or open again, all stores and the model agree after every step.
 """
 
 import asyncio
 import os
 import shutil
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -49,6 +49,7 @@ from coordinator.storage.audit import find_break
 from coordinator.storage.memory import MemoryStore
 from coordinator.storage.sql.migrate import upgrade
 from coordinator.storage.sql.store import SqlStore, open_store
+from tests.storage.conftest import empty_tables
 from tests.storage.samples import BINARY, JSON, NOW, began, confirmed, key, move, tried
 
 T = TypeVar("T")
@@ -61,16 +62,15 @@ FACTOR = int(os.environ.get("TERCET_EXAMPLES", "1"))
 class StoresSideBySide(RuleBasedStateMachine):
     """Asks both stores the same; remembers what must be true now."""
 
-    template: ClassVar[Path]
-    folders: ClassVar["count[int]"]
+    fresh: ClassVar[Callable[[], str]]
+    """Makes an empty database and tells its URL."""
     seen: ClassVar[Counter[str]]
     """What all histories came to: a check that never ran proves nothing."""
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.path = self.template.with_name(f"{next(self.folders)}.db")
-        shutil.copy(self.template, self.path)
+        self.url = type(self).fresh()
         memory = MemoryStore()
         self.memory = [memory.reopen(), memory.reopen()]
         self.sql = [self.wait(self.open()) for _ in range(2)]
@@ -83,7 +83,7 @@ class StoresSideBySide(RuleBasedStateMachine):
         return self.runner.run(asked)
 
     async def open(self) -> SqlStore:
-        return await open_store(f"sqlite:///{self.path}")
+        return await open_store(self.url)
 
     # ---- What is written ----------------------------------------------------------
 
@@ -259,7 +259,6 @@ class StoresSideBySide(RuleBasedStateMachine):
             for store in (*self.sql, *self.memory):
                 self.wait(store.close())
             self.runner.close()
-            self.path.unlink()
 
 
 def next_move(tx: GlobalTransaction, choice: int, due_at: int | None) -> Change:
@@ -297,19 +296,43 @@ def next_move(tx: GlobalTransaction, choice: int, due_at: int | None) -> Change:
             return move(tx, Decided(Decision.ABORT, "NO", "", NOW + 4), due_at=due_at)
 
 
-def test_stores_and_model_agree_on_every_history(tmp_path: Path) -> None:
+@pytest.fixture
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes empty databases of one kind."""
+    if request.param != "sqlite":
+        server = request.getfixturevalue(request.param)
+        return lambda: empty_tables(server)
+    template = tmp_path / "template.db"
+    upgrade(f"sqlite:///{template}")
+    numbers = count()
+
+    def copy() -> str:
+        path = tmp_path / f"{next(numbers)}.db"
+        shutil.copy(template, path)
+        return f"sqlite:///{path}"
+
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("fresh", "examples"),
+    [("sqlite", 25), ("postgresql", 8), ("mariadb", 8)],
+    indirect=["fresh"],
+)
+def test_stores_and_model_agree_on_every_history(
+    fresh: Callable[[], str], examples: int
+) -> None:
     """Writes, races, claims, crashes: T1, T7, T10, T11, L1 to L3, L6, L7."""
+    new_database = fresh
 
     class Machine(StoresSideBySide):
-        template = tmp_path / "template.db"
-        folders = count()
+        fresh = staticmethod(new_database)
         seen: ClassVar[Counter[str]] = Counter()
 
-    upgrade(f"sqlite:///{Machine.template}")
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=25 * FACTOR,
+            max_examples=examples * FACTOR,
             stateful_step_count=25,
             derandomize=FACTOR == 1,
             database=None,

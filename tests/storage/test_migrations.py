@@ -12,6 +12,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from coordinator.core.errors import InvalidRequest, PreconditionFailed, StoreUnavailable
 from coordinator.storage.sql import migrate
+from coordinator.storage.sql import schema as schema_state
 from coordinator.storage.sql.migrate import SchemaState, state, upgrade
 from coordinator.storage.sql.sqlite import create_sqlite_engine
 from coordinator.storage.sql.store import open_store
@@ -81,7 +82,7 @@ def test_older_tables_are_behind(empty: Path, monkeypatch: pytest.MonkeyPatch) -
     url = f"sqlite:///{empty}"
     upgrade(url)
     later = [*migrate.migration_names(), "0999_post_later"]
-    monkeypatch.setattr(migrate, "migration_names", lambda: later)
+    monkeypatch.setattr(schema_state, "migration_names", lambda: later)
     assert SchemaState.BEHIND is state(url)
 
 
@@ -123,7 +124,7 @@ def test_a_file_that_is_no_database_is_refused(empty: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("postgresql://bob:s3cret@db/tercet", "postgresql"),
+        ("oracle://bob:s3cret@db/tercet", "oracle"),
         ("sqlite://", "memory"),
         ("sqlite:///:memory:", "memory"),
         ("sqlite:///file:x?mode=memory", "parameters"),

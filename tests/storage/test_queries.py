@@ -1,6 +1,7 @@
-"""What the port Queries promises, of both stores."""
+"""What the port Queries promises, of all stores."""
 
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 
@@ -23,7 +24,8 @@ from tests.storage.samples import (
 def definition(name: str, version: str, text: str = "") -> StoredDefinition:
     """A published saga."""
     text = text or f"saga: {name} # {version} — ünïcode\n"
-    return StoredDefinition("default", name, version, f"digest of {text}", text, NOW)
+    digest = sha256(text.encode()).hexdigest()
+    return StoredDefinition("default", name, version, digest, text, NOW)
 
 
 async def listed(store: AnyStore, what: TransactionFilter) -> list[str]:

@@ -1,11 +1,11 @@
-"""The write itself: races between its rounds, and other drivers."""
+"""The write itself: races between its rounds."""
 
 import sqlite3
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import event, make_url
+from sqlalchemy import event
 
 from coordinator.core.errors import InvariantViolated, StoreUnavailable
 from coordinator.storage.sql import write
@@ -80,12 +80,3 @@ async def test_a_batch_that_never_gets_through_is_given_up(store: SqlStore) -> N
             lambda connection: write._settle(connection, {key(1): 1}, refuse)
         )
     assert len(asked) == 10
-
-
-@pytest.mark.parametrize("driver", ["postgresql+asyncpg", "mysql+pymysql"])
-def test_hot_statements_compile_elsewhere(driver: str) -> None:
-    """Their parameters stand in the order of the rows on other databases too."""
-    statements = write.Statements(make_url(f"{driver}://").get_dialect()())
-    assert statements.update_header.startswith("UPDATE global_transactions SET status")
-    for text in vars(statements).values():
-        assert text.count("$") + text.count("%s") >= 5

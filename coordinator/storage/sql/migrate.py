@@ -3,34 +3,41 @@
 The migrations stand in ``migrations/versions`` as ``NNNN_{pre|post}_slug.py``: ``pre``
 may run while the version before is still serving, ``post`` once it is gone. Alembic
 is imported only to run them; a start on tables that are current does without.
+
+SQLite is upgraded in one transaction of Alembic's own. On a server, Alembic writes
+the statements down and :mod:`.upgrade` carries them out: what ``--sql`` shows is what
+runs.
 """
 
-import sqlite3
-from enum import StrEnum
-from pathlib import Path
+import asyncio
+import io
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, inspect
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-import coordinator
-from coordinator.core.errors import PreconditionFailed, StoreUnavailable
-from coordinator.storage.sql.sqlite import (
-    BUSY_TIMEOUT_MS,
-    create_sqlite_engine,
-    describe_failure,
-    parse_sqlite_url,
+from coordinator.core.errors import PreconditionFailed
+from coordinator.storage.sql.failure import explain, is_database_error
+from coordinator.storage.sql.mysql import with_text_defaults
+from coordinator.storage.sql.schema import (
+    SchemaState,
+    migration_names,
+    migrations_folder,
+    missing_migrations,
+    state_of,
+    stored_revision,
 )
+from coordinator.storage.sql.server import create_server_engine
+from coordinator.storage.sql.sqlite import BUSY_TIMEOUT_MS, create_sqlite_engine
+from coordinator.storage.sql.upgrade import Step, run_steps, sole_runner, steps_of
+from coordinator.storage.sql.url import DatabaseUrl, Kind, parse_url
 
-_VERSION_TABLE = "alembic_version"
+T = TypeVar("T")
 
-
-class SchemaState(StrEnum):
-    """How the tables of a database stand to this version."""
-
-    EMPTY = "EMPTY"
-    CURRENT = "CURRENT"
-    BEHIND = "BEHIND"
-    AHEAD = "AHEAD"
+__all__ = ["SchemaState", "migration_names", "preview", "state", "upgrade"]
 
 
 def state(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> SchemaState:
@@ -38,91 +45,165 @@ def state(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> SchemaState:
 
     Raises:
         InvalidRequest: the URL names nothing that is supported.
+        PreconditionFailed: the database refuses this account.
         StoreUnavailable: the database does not answer.
     """
-    path = parse_sqlite_url(url)
-    if not path.exists():
+    where = parse_url(url)
+    if where.kind is Kind.SQLITE and not where.path.exists():
         return SchemaState.EMPTY
-    engine = create_sqlite_engine(path, writer=False, busy_timeout_ms=busy_timeout_ms)
-    try:
-        with engine.connect() as connection:
-            return _state_of(_revision(connection))
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        failure = describe_failure(error)
-    finally:
-        engine.dispose()
-    raise StoreUnavailable(failure)
+    return state_of(_ask(where, stored_revision, busy_timeout_ms=busy_timeout_ms))
 
 
 def upgrade(url: str) -> list[str]:
-    """Run the migrations that are missing, all or none; return their names.
+    """Run the migrations that are missing; return their names.
+
+    On SQLite and PostgreSQL all of them or none take effect. On MariaDB and MySQL,
+    where each statement is its own transaction, an upgrade that was interrupted goes
+    on where it ended. Of several that are started at once, one runs and the others
+    wait for it.
 
     Raises:
         InvalidRequest: the URL names nothing that is supported.
-        PreconditionFailed: the tables are newer than this version.
-        StoreUnavailable: the database does not answer; nothing was changed.
+        PreconditionFailed: the tables are newer than this version, or the database
+            refuses this account.
+        StoreUnavailable: the database does not answer.
     """
-    engine = create_sqlite_engine(parse_sqlite_url(url), writer=True)
-    try:
+    where = parse_url(url)
+    if where.kind is not Kind.SQLITE:
+        return _guarded(where, partial(_run, _upgrade_server(where)))
+    engine = create_sqlite_engine(where.path, writer=True)
+
+    def run() -> list[str]:
         with engine.begin() as connection:
-            return _upgrade(connection)
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        failure = describe_failure(error)
+            return _upgrade_sqlite(connection)
+
+    try:
+        return _guarded(where, run)
     finally:
         engine.dispose()
-    raise StoreUnavailable(failure)
 
 
-def migrations_folder() -> Path:
-    """Inside the package in a wheel, beside it in a checkout."""
-    package = Path(coordinator.__file__).parent
-    inside = package / "migrations"
-    return inside if inside.is_dir() else package.parent / "migrations"
+def preview(url: str) -> str:
+    """The statements that :func:`upgrade` would carry out. Raises like it."""
+    where = parse_url(url)
+    revision = (
+        None
+        if where.kind is Kind.SQLITE and not where.path.exists()
+        else _ask(where, stored_revision, busy_timeout_ms=BUSY_TIMEOUT_MS)
+    )
+    _refuse_newer(revision)
+    steps = _written_down(where, revision)
+    return "\n\n".join(f"{step.statement};" for step in steps)
 
 
-def migration_names() -> list[str]:
-    """All migrations of this version, in order; a name's number is its revision."""
-    versions = migrations_folder() / "versions"
-    return sorted(path.stem for path in versions.glob("[0-9][0-9][0-9][0-9]_*.py"))
+def _upgrade_sqlite(connection: Connection) -> list[str]:
+    revision = stored_revision(connection)
+    _refuse_newer(revision)
+    _alembic("head", connection=connection)
+    return missing_migrations(revision)
 
 
-def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table(_VERSION_TABLE):
-        return None
-    row = connection.exec_driver_sql(
-        f"SELECT version_num FROM {_VERSION_TABLE}"  # noqa: S608 - a constant
-    ).first()
-    return str(row[0]) if row else None
+async def _upgrade_server(where: DatabaseUrl) -> list[str]:
+    engine = create_server_engine(
+        where, size=2, isolation="READ COMMITTED", has_patience=True
+    )
+    try:
+        async with sole_runner(engine), engine.connect() as connection:
+            revision = await _read_revision(connection)
+            _refuse_newer(revision)
+            steps = _written_down(where, revision)
+            await connection.run_sync(run_steps, steps)
+            return missing_migrations(revision)
+    finally:
+        await engine.dispose()
 
 
-def _state_of(revision: str | None) -> SchemaState:
-    known = [name.partition("_")[0] for name in migration_names()]
-    if revision is None:
-        return SchemaState.EMPTY
-    if revision not in known:
-        return SchemaState.AHEAD
-    return SchemaState.CURRENT if revision == known[-1] else SchemaState.BEHIND
+async def _read_revision(connection: AsyncConnection) -> str | None:
+    revision = await connection.run_sync(stored_revision)
+    await connection.rollback()
+    return revision
 
 
-def _upgrade(connection: Connection) -> list[str]:
-    from alembic import command  # noqa: PLC0415 - see the module's head
-    from alembic.config import Config  # noqa: PLC0415
+def _written_down(where: DatabaseUrl, revision: str | None) -> list[Step]:
+    missing = missing_migrations(revision)
+    if not missing:
+        return []
+    dialect = "sqlite" if where.kind is Kind.SQLITE else where.server.drivername
+    target = f"{revision}:head" if revision else "head"
+    text = io.StringIO()
+    _alembic(target, dialect=dialect.partition("+")[0], output=text)
+    return steps_of(with_text_defaults(text.getvalue()))
 
-    revision = _revision(connection)
-    if _state_of(revision) is SchemaState.AHEAD:
+
+def _refuse_newer(revision: str | None) -> None:
+    if state_of(revision) is SchemaState.AHEAD:
         raise PreconditionFailed(
             "the tables are newer than this version of Tercet; nothing was changed",
             field="database_url",
             reason="SCHEMA",
         )
-    config = Config()
+
+
+def _alembic(
+    target: str,
+    *,
+    connection: Connection | None = None,
+    dialect: str = "",
+    output: io.StringIO | None = None,
+) -> None:
+    """Run migrations on a connection, or write them down for a dialect."""
+    from alembic import command  # noqa: PLC0415 - see the module's head
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config(output_buffer=output) if output else Config()
     # Alembic reads percent signs of an option as its own.
     folder = str(migrations_folder()).replace("%", "%%")
     config.set_main_option("script_location", folder)
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-    return [
-        name
-        for name in migration_names()
-        if revision is None or name.partition("_")[0] > revision
-    ]
+    config.attributes["dialect"] = dialect
+    command.upgrade(config, target, sql=connection is None)
+
+
+def _ask(
+    where: DatabaseUrl, question: Callable[[Connection], T], *, busy_timeout_ms: int
+) -> T:
+    if where.kind is not Kind.SQLITE:
+        return _guarded(where, partial(_run, _ask_server(where, question)))
+    engine = create_sqlite_engine(
+        where.path, writer=False, busy_timeout_ms=busy_timeout_ms
+    )
+
+    def run() -> T:
+        with engine.connect() as connection:
+            return question(connection)
+
+    try:
+        return _guarded(where, run)
+    finally:
+        engine.dispose()
+
+
+async def _ask_server(where: DatabaseUrl, question: Callable[[Connection], T]) -> T:
+    engine = create_server_engine(where, size=1, isolation="READ COMMITTED")
+    try:
+        async with engine.connect() as connection:
+            return await connection.run_sync(question)
+    finally:
+        await engine.dispose()
+
+
+def _run(asked: Coroutine[Any, Any, T]) -> T:
+    """On a loop of its own, whoever calls."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, asked).result()
+
+
+def _guarded(where: DatabaseUrl, work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except Exception as error:
+        if not is_database_error(error):
+            raise
+        failure = explain(error, where.place)
+    # Outside of the handler: a driver's error may carry values in its context.
+    raise failure

@@ -27,8 +27,8 @@ from coordinator.ports import (
 from coordinator.storage.audit import AuditRecord
 from coordinator.storage.journal import decode_mappings
 from coordinator.storage.sql import catalogue, rows, tables
+from coordinator.storage.sql.database import Database, Lane
 from coordinator.storage.sql.read import HEADER_COLUMNS, audit_records
-from coordinator.storage.sql.sqlite import SqliteDatabase
 
 T = TypeVar("T")
 
@@ -51,30 +51,28 @@ _DEFINITION_COLUMNS = (
 class SqlQueries(Queries):
     """See the port for what each method promises."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     async def list_transactions(
         self, what: TransactionFilter
     ) -> list[GlobalTransaction]:
         """Newest first; without branches and definition."""
-        return await self._database.read(partial(_list_transactions, what=what))
+        return await self._ask(partial(_list_transactions, what=what))
 
     async def journal(self, key: Key) -> list[JournalEntry]:
         """The journal of one transaction, in order of ``seq``."""
-        return await self._database.read(partial(_journal, key=key))
+        return await self._ask(partial(_journal, key=key))
 
     async def publish(self, definition: StoredDefinition) -> StoredDefinition:
         """Store a definition unless its name and version are taken."""
-        return await self._database.write(
-            retrying(partial(_publish, definition=definition))
-        )
+        return await self._tell(partial(_publish, definition=definition))
 
     async def find_definition(
         self, namespace: str, name: str, version: str
     ) -> StoredDefinition | None:
         """One version, or the one published last."""
-        return await self._database.read(
+        return await self._ask(
             partial(_find_definition, namespace=namespace, name=name, version=version)
         )
 
@@ -82,7 +80,7 @@ class SqlQueries(Queries):
         self, namespace: str, digest: str
     ) -> StoredDefinition | None:
         """What a running saga is pinned to."""
-        return await self._database.read(
+        return await self._ask(
             partial(_find_by_digest, namespace=namespace, digest=digest)
         )
 
@@ -95,7 +93,7 @@ class SqlQueries(Queries):
         limit: int = LIST_MAX,
     ) -> list[StoredDefinition]:
         """Names and versions, newest first within a name."""
-        return await self._database.read(
+        return await self._ask(
             partial(
                 _list_definitions,
                 namespace=namespace,
@@ -114,7 +112,7 @@ class SqlQueries(Queries):
         limit: int,
     ) -> list[GlobalTransaction]:
         """Unfinished transactions that name an operation or run a definition."""
-        return await self._database.read(
+        return await self._ask(
             partial(
                 catalogue.unfinished_with,
                 namespace=namespace,
@@ -135,28 +133,30 @@ class SqlQueries(Queries):
         save = partial(
             catalogue.save, namespace=namespace, operations=by_name, audit=audit
         )
-        await self._database.write(retrying(save))
+        await self._tell(save)
 
     async def remove_operation(
         self, namespace: str, name: str, audit: AuditEntry
     ) -> bool:
         """Take an operation out of the catalogue; whether it was there."""
         remove = partial(catalogue.remove, namespace=namespace, name=name, audit=audit)
-        return await self._database.write(retrying(remove))
+        return await self._tell(remove)
 
     async def list_operations(self, namespace: str) -> list[Operation]:
         """The catalogue, by name."""
-        return await self._database.read(
-            partial(catalogue.list_all, namespace=namespace)
-        )
+        return await self._ask(partial(catalogue.list_all, namespace=namespace))
 
     async def audit_trail(
         self, *, after: int = 0, limit: int = LIST_MAX
     ) -> list[AuditRecord]:
         """Operators' actions of all namespaces, from the one after number ``after``."""
-        return await self._database.read(
-            partial(audit_records, after=after, limit=limit)
-        )
+        return await self._ask(partial(audit_records, after=after, limit=limit))
+
+    async def _ask(self, question: Callable[[Connection], T]) -> T:
+        return await self._database.read(question, Lane.PEOPLE)
+
+    async def _tell(self, work: Callable[[Connection], T]) -> T:
+        return await self._database.write(retrying(work), Lane.PEOPLE)
 
 
 def retrying(work: Callable[[Connection], T]) -> Callable[[Connection], T]:
@@ -180,7 +180,7 @@ def _list_transactions(
     table = tables.global_transactions.c
     statement = (
         select(*HEADER_COLUMNS)
-        .where(table.namespace == what.namespace)
+        .where(table.namespace == what.namespace, tables.BEGAN_AT_ANY_TIME)
         .order_by(table.created_at.desc(), table.gid.desc())
         .limit(max(1, min(what.limit, LIST_MAX)))
     )

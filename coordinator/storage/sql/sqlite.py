@@ -13,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
-from coordinator.core.errors import InvalidRequest, StoreUnavailable
+from coordinator.core.errors import StoreUnavailable
+from coordinator.storage.sql.database import Database, Lane
+from coordinator.storage.sql.failure import Failure, answered, classify
 
 T = TypeVar("T")
 
@@ -32,44 +34,6 @@ _CHECKPOINT_PAGES: Final = 4_000
 little, often enough that the log stays in the page cache."""
 
 _SYNCHRONOUS_FULL: Final = 2
-
-
-def parse_sqlite_url(url: str) -> Path:
-    """The file that a ``sqlite:///path`` names. Raises ``InvalidRequest``."""
-    expected = "expected sqlite:///path/to/file.db (three slashes, four if absolute)"
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        parsed = None
-    if parsed is None:
-        raise InvalidRequest(
-            f"the database URL cannot be read; {expected}", field="database_url"
-        )
-    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
-        raise InvalidRequest(
-            f"the database {parsed.drivername!r} is not supported; {expected}",
-            field="database_url",
-        )
-    if parsed.host or parsed.query:
-        raise InvalidRequest(
-            f"the database URL has a host or parameters; {expected}",
-            field="database_url",
-        )
-    name = parsed.database or ""
-    if name in ("", ":memory:") or name.startswith("file:"):
-        raise InvalidRequest(
-            "a database in memory would lose acknowledged transactions when the"
-            f" process ends; {expected}",
-            field="database_url",
-        )
-    path = Path(name)
-    if not path.parent.is_dir():
-        raise InvalidRequest(
-            f"the folder {path.parent} of the database file does not exist; create"
-            " it first",
-            field="database_url",
-        )
-    return path
 
 
 def create_sqlite_engine(
@@ -121,14 +85,7 @@ def _set_up_writer(connection: sqlite3.Connection) -> None:
         )
 
 
-def describe_failure(error: Exception) -> str:
-    """What went wrong, without any value, path or statement."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    name = getattr(cause, "sqlite_errorname", type(cause).__name__)
-    return f"the database does not answer ({name}); ask again"
-
-
-class SqliteDatabase:
+class SqliteDatabase(Database):
     """Runs plain functions over a connection, off the event loop.
 
     Whatever fails in the database is ``StoreUnavailable`` here, and the next call
@@ -147,12 +104,21 @@ class SqliteDatabase:
         self._connection: Connection | None = None
         self._closed = False
         self.dialect = self._writing.dialect
+        self.writer_max = 1
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(
+        self,
+        work: Callable[[Connection], T],
+        lane: Lane = Lane.FOREGROUND,  # noqa: ARG002 - one file, one lane
+    ) -> T:
         """Run on the writer; ``work`` begins and ends its own transactions."""
         return await self._run(self._writer, self._on_writer, work)
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(
+        self,
+        work: Callable[[Connection], T],
+        lane: Lane = Lane.FOREGROUND,  # noqa: ARG002 - one file, one lane
+    ) -> T:
         """Run in one read transaction: one view of the data, however much is read."""
         return await self._run(self._readers, self._on_reader, work)
 
@@ -175,12 +141,8 @@ class SqliteDatabase:
     ) -> T:
         if self._closed:
             raise StoreUnavailable("the store was closed")
-        try:
-            return await asyncio.get_running_loop().run_in_executor(pool, runner, work)
-        except (SQLAlchemyError, sqlite3.Error) as error:
-            failure = describe_failure(error)
-        # Outside of the handler: a driver's error may carry values in its context.
-        raise StoreUnavailable(failure)
+        run = asyncio.get_running_loop().run_in_executor
+        return await answered(lambda: run(pool, runner, work), _may_run_again)
 
     def _on_writer(self, work: Callable[[Connection], T]) -> T:
         try:
@@ -210,3 +172,7 @@ class SqliteDatabase:
             pass  # The log stays; the next start reads it. Nothing is lost.
         finally:
             self._drop_writer()
+
+
+def _may_run_again(error: Exception) -> bool:
+    return classify(error) is Failure.ROLLED_BACK

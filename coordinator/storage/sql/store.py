@@ -1,5 +1,6 @@
 """The store that banks run on: the ports ``Store`` and ``Queries`` over SQL."""
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 
@@ -8,14 +9,20 @@ from sqlalchemy import Connection, delete, insert, select, update
 from coordinator.core.errors import PreconditionFailed
 from coordinator.core.model import GlobalTransaction, Instant, Key
 from coordinator.ports import Change, NodeRow, Store, SweepRow
-from coordinator.storage.sql import read, tables, write
-from coordinator.storage.sql.migrate import SchemaState, state
+from coordinator.storage.sql import probe, read, tables, write
+from coordinator.storage.sql.database import Database, Lane
+from coordinator.storage.sql.failure import explain, is_database_error
+from coordinator.storage.sql.migrate import state
+from coordinator.storage.sql.probe import Finding
 from coordinator.storage.sql.queries import SqlQueries, retrying
-from coordinator.storage.sql.sqlite import (
-    BUSY_TIMEOUT_MS,
-    SqliteDatabase,
-    parse_sqlite_url,
+from coordinator.storage.sql.schema import SchemaState, state_of, stored_revision
+from coordinator.storage.sql.server import (
+    CALL_SECONDS_MAX,
+    ServerDatabase,
+    create_server_engine,
 )
+from coordinator.storage.sql.sqlite import BUSY_TIMEOUT_MS, SqliteDatabase
+from coordinator.storage.sql.url import DatabaseUrl, Kind, parse_url
 
 _ADVICE = {
     SchemaState.EMPTY: "the database has no tables yet; run `tercet db upgrade`",
@@ -26,30 +33,78 @@ _ADVICE = {
 }
 
 
-async def open_store(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> "SqlStore":
+async def open_store(
+    url: str,
+    *,
+    busy_timeout_ms: int = BUSY_TIMEOUT_MS,
+    accepts_unsafe_settings: bool = False,
+) -> "SqlStore":
     """The store behind a database URL such as ``sqlite:////var/lib/tercet/tercet.db``.
 
     Args:
-        busy_timeout_ms: how long a write waits while another process holds the file.
+        busy_timeout_ms: how long a write waits while another process holds SQLite's
+            file.
+        accepts_unsafe_settings: settings with which acknowledged transactions can be
+            lost are no reason to refuse; ``SqlStore.unsafe_settings`` names them.
 
     Raises:
         InvalidRequest: the URL names nothing that is supported.
-        PreconditionFailed: the tables are not those of this version.
+        PreconditionFailed: the tables are not those of this version, or the database
+            or its settings are not fit for it.
         StoreUnavailable: the database does not answer.
     """
-    path = parse_sqlite_url(url)
-    if advice := _ADVICE.get(state(url, busy_timeout_ms=busy_timeout_ms)):
+    where = parse_url(url)
+    if where.kind is Kind.SQLITE:
+        if advice := _ADVICE.get(state(url, busy_timeout_ms=busy_timeout_ms)):
+            raise PreconditionFailed(advice, field="database_url", reason="SCHEMA")
+        store = SqlStore(SqliteDatabase(where.path, busy_timeout_ms=busy_timeout_ms))
+        await store.check()
+        return store
+    findings = await _fit_server(where)
+    if findings and not accepts_unsafe_settings:
+        raise probe.refuse(findings)
+    return SqlStore(ServerDatabase(where), unsafe_settings=findings)
+
+
+async def _fit_server(where: DatabaseUrl) -> tuple[Finding, ...]:
+    """What is unsafe about a server; raises what makes it unfit."""
+    engine = create_server_engine(where, size=1, isolation="READ COMMITTED")
+    try:
+        async with asyncio.timeout(CALL_SECONDS_MAX), engine.connect() as connection:
+            return await connection.run_sync(partial(_judge, kind=where.kind))
+    except Exception as error:
+        if not is_database_error(error):
+            raise
+        failure = explain(error, where.place)
+    finally:
+        await engine.dispose()
+    # Outside of the handler: a driver's error may carry values in its context.
+    raise failure
+
+
+def _judge(connection: Connection, kind: Kind) -> tuple[Finding, ...]:
+    settings = probe.read_settings(connection, kind)
+    probe.check_server(kind, settings)
+    if advice := _ADVICE.get(state_of(stored_revision(connection))):
         raise PreconditionFailed(advice, field="database_url", reason="SCHEMA")
-    store = SqlStore(SqliteDatabase(path, busy_timeout_ms=busy_timeout_ms))
-    await store.check()
-    return store
+    probe.check_rights(connection)
+    return probe.unsafe_settings(kind, settings)
 
 
 class SqlStore(SqlQueries, Store):
-    """See the ports for what each method promises; one object serves both."""
+    """See the ports for what each method promises; one object serves both.
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    Attributes:
+        writer_max: how many commits may be under way at once.
+        unsafe_settings: of the database, with which what was acknowledged can be lost.
+    """
+
+    def __init__(
+        self, database: Database, *, unsafe_settings: tuple[Finding, ...] = ()
+    ) -> None:
         super().__init__(database)
+        self.writer_max = database.writer_max
+        self.unsafe_settings = unsafe_settings
         self._statements = write.Statements(database.dialect)
 
     async def check(self) -> None:
@@ -80,7 +135,8 @@ class SqlStore(SqlQueries, Store):
     ) -> list[SweepRow]:
         """Unfinished rows that are due, by key."""
         return await self._database.read(
-            partial(read.unfinished, due_before=due_before, after=after, limit=limit)
+            partial(read.unfinished, due_before=due_before, after=after, limit=limit),
+            Lane.SWEEPER,
         )
 
     async def claim(self, rows: Sequence[SweepRow], *, owner: str) -> list[Key]:
@@ -88,16 +144,21 @@ class SqlStore(SqlQueries, Store):
         if not rows:
             return []
         return await self._database.write(
-            partial(write.claim, statements=self._statements, listed=rows, owner=owner)
+            partial(write.claim, statements=self._statements, listed=rows, owner=owner),
+            Lane.SWEEPER,
         )
 
     async def beat(self, node: NodeRow) -> list[NodeRow]:
         """Store this node's heartbeat and return all nodes' rows."""
-        return await self._database.write(retrying(partial(_beat, node=node)))
+        return await self._database.write(
+            retrying(partial(_beat, node=node)), Lane.HEARTBEAT
+        )
 
     async def forget_node(self, node_id: str) -> None:
         """Remove a node's row."""
-        await self._database.write(retrying(partial(_forget, node_id=node_id)))
+        await self._database.write(
+            retrying(partial(_forget, node_id=node_id)), Lane.HEARTBEAT
+        )
 
     async def close(self) -> None:
         """Release connections and threads."""

@@ -24,6 +24,8 @@ from sqlalchemy import (
     false,
 )
 
+import coordinator.storage.sql.mysql  # noqa: F401 - declares how MySQL keeps them
+
 METADATA = MetaData()
 
 _IDENTIFIER_SIZE_MAX = 128
@@ -113,12 +115,16 @@ unfinished_due = Index(
     postgresql_where=_UNFINISHED,
 )
 
-# People's: the newest first, and those that need somebody.
+# People's: the newest first, and those that need somebody. PostgreSQL may use the first
+# only where a statement says what is always true; else its planner would take it for
+# the key's as long as its statistics are of empty tables.
+BEGAN_AT_ANY_TIME = global_transactions.c.created_at > 0
 Index(
     "ix_global_transactions_newest",
     global_transactions.c.namespace,
     global_transactions.c.created_at,
     global_transactions.c.gid,
+    postgresql_where=BEGAN_AT_ANY_TIME,
 )
 _ATTENTION = global_transactions.c.attention_since.is_not(None)
 Index(

@@ -13,17 +13,9 @@ or greenlet. A connection that is passed in has no transaction begun.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 
-from sqlalchemy import (
-    Connection,
-    Dialect,
-    Insert,
-    Table,
-    Update,
-    bindparam,
-    insert,
-    update,
-)
+from sqlalchemy import Connection, Dialect
 from sqlalchemy.exc import IntegrityError
 
 from coordinator.core.errors import InvariantViolated, StoreUnavailable
@@ -32,6 +24,7 @@ from coordinator.ports import Change, SweepRow
 from coordinator.storage.audit import AuditRecord, append_record
 from coordinator.storage.journal import journal_entry
 from coordinator.storage.sql import rows, tables
+from coordinator.storage.sql.batch import insert_batch, update_batch
 from coordinator.storage.sql.read import latest_audit_record, stored_revisions
 from coordinator.storage.sql.rows import Row
 
@@ -41,27 +34,24 @@ that fails means that somebody else's write went through."""
 
 
 class Statements:
-    """The texts of the hot statements, compiled once for a dialect.
-
-    Each takes positional tuples in the order in which :mod:`.rows` builds them.
-    """
+    """The hot statements, compiled once for a dialect."""
 
     def __init__(self, dialect: Dialect) -> None:
         header_key = ("namespace", "gid")
-        self.insert_header = _insert(dialect, tables.global_transactions)
-        self.update_header = _update(
+        self.insert_header = insert_batch(dialect, tables.global_transactions)
+        self.update_header = update_batch(
             dialect,
             tables.global_transactions,
             rows.HEADER_MOVING,
             (*header_key, "revision"),
         )
-        self.insert_branch = _insert(dialect, tables.branches)
-        self.update_branch = _update(
+        self.insert_branch = insert_batch(dialect, tables.branches)
+        self.update_branch = update_batch(
             dialect, tables.branches, rows.BRANCH_MOVING, (*header_key, "branch_id")
         )
-        self.insert_journal = _insert(dialect, tables.journal)
-        self.insert_audit = _insert(dialect, tables.audit)
-        self.claim = _update(
+        self.insert_journal = insert_batch(dialect, tables.journal)
+        self.insert_audit = insert_batch(dialect, tables.audit)
+        self.claim = update_batch(
             dialect,
             tables.global_transactions,
             ("revision", "owner", "takeovers"),
@@ -73,7 +63,11 @@ def write(
     connection: Connection, statements: Statements, changes: Sequence[Change]
 ) -> list[Key]:
     """Make all changes whose guard holds durable; return the keys of the others."""
-    planned = {change.key: _Planned(change) for change in changes}
+    planned = {
+        change.key: _Planned(change, position)
+        # In the order in which all others lock them.
+        for position, change in sorted(enumerate(changes), key=_by_key)
+    }
     if len(planned) < len(changes):
         raise InvariantViolated("two changes of one transaction in one commit")
     guards = {key: plan.revision for key, plan in planned.items()}
@@ -84,6 +78,10 @@ def write(
     )
 
 
+def _by_key(numbered: tuple[int, Change]) -> Key:
+    return numbered[1].key
+
+
 def claim(
     connection: Connection,
     statements: Statements,
@@ -92,7 +90,7 @@ def claim(
 ) -> list[Key]:
     """Make ``owner`` the owner where the revision holds; return the keys it got."""
     # Of two rows of one transaction the later listed one counts.
-    listed_by_key = {row.key: row for row in listed}
+    listed_by_key = dict(sorted({row.key: row for row in listed}.items()))
     guards = {key: row.revision for key, row in listed_by_key.items()}
 
     def take(keys: Sequence[Key]) -> bool:
@@ -100,7 +98,7 @@ def claim(
             (guards[k] + 1, owner, listed_by_key[k].takeovers, *k, guards[k])
             for k in keys
         ]
-        return _run(connection, statements.claim, parameters) == len(keys)
+        return statements.claim.run(connection, parameters) == len(keys)
 
     lost = set(_settle(connection, guards, take))
     return [key for key in guards if key not in lost]
@@ -149,10 +147,12 @@ class _Planned:
         "header",
         "journal",
         "key",
+        "position",
         "revision",
     )
 
-    def __init__(self, change: Change) -> None:
+    def __init__(self, change: Change, position: int) -> None:
+        self.position = position
         before, after = change.before, change.after
         self.key = key = change.key
         self.audit = change.audit
@@ -172,10 +172,10 @@ class _Planned:
         known = before.branches if before else {}
         self.branches_new: list[Row] = []
         self.branches_changed: list[Row] = []
-        for position, (branch_id, branch) in enumerate(after.branches.items()):
+        for number, (branch_id, branch) in enumerate(after.branches.items()):
             old = known.get(branch_id)
             if old is None:
-                fixed = rows.branch_fixed(key, branch.spec, position)
+                fixed = rows.branch_fixed(key, branch.spec, number)
                 added = rows.branch_added(branch.spec)
                 self.branches_new.append((*fixed, *rows.branch_moving(branch), *added))
             elif old is not branch and old != branch:
@@ -188,16 +188,16 @@ def _write_all(
 ) -> bool:
     """Write everything; whether all guards held. Raises ``IntegrityError``."""
     updates = [plan.header for plan in plans if plan.revision]
-    if _run(connection, statements.update_header, updates) != len(updates):
+    if statements.update_header.run(connection, updates) != len(updates):
         return False
     inserts = [plan.header for plan in plans if not plan.revision]
-    _run(connection, statements.insert_header, inserts)
+    statements.insert_header.run(connection, inserts)
     new = [row for plan in plans for row in plan.branches_new]
-    _run(connection, statements.insert_branch, new)
+    statements.insert_branch.run(connection, new)
     changed = [row for plan in plans for row in plan.branches_changed]
-    _run(connection, statements.update_branch, changed)
+    statements.update_branch.run(connection, changed)
     entries = [plan.journal for plan in plans if plan.journal is not None]
-    _run(connection, statements.insert_journal, entries)
+    statements.insert_journal.run(connection, entries)
     _append_audit(connection, statements, plans)
     return True
 
@@ -205,7 +205,8 @@ def _write_all(
 def _append_audit(
     connection: Connection, statements: Statements, plans: Sequence[_Planned]
 ) -> None:
-    entries = [(plan.key, plan.audit) for plan in plans if plan.audit is not None]
+    as_asked = sorted(plans, key=attrgetter("position"))
+    entries = [(plan.key, plan.audit) for plan in as_asked if plan.audit is not None]
     if not entries:
         return
     last: AuditRecord | None = latest_audit_record(connection)
@@ -224,32 +225,4 @@ def _append_audit(
                 last.hash,
             )
         )
-    _run(connection, statements.insert_audit, records)
-
-
-def _run(connection: Connection, statement: str, parameters: Sequence[Row]) -> int:
-    """How many rows were changed by a statement, run once for each tuple."""
-    if not parameters:
-        return 0
-    return connection.exec_driver_sql(statement, list(parameters)).rowcount
-
-
-def _insert(dialect: Dialect, table: Table) -> str:
-    return _compile(dialect, insert(table), [column.name for column in table.c])
-
-
-def _update(
-    dialect: Dialect, table: Table, to_set: Sequence[str], guard: Sequence[str]
-) -> str:
-    statement = update(table).values({name: bindparam(name) for name in to_set})
-    for name in guard:
-        statement = statement.where(table.c[name] == bindparam(f"guard_{name}"))
-    return _compile(dialect, statement, [*to_set, *(f"guard_{name}" for name in guard)])
-
-
-def _compile(dialect: Dialect, statement: Insert | Update, order: list[str]) -> str:
-    """The statement as text whose parameters stand in exactly this order."""
-    compiled = statement.compile(dialect=dialect)
-    if compiled.positiontup != order:
-        raise InvariantViolated(f"parameters stand as {compiled.positiontup}")
-    return str(compiled)
+    statements.insert_audit.run(connection, records)

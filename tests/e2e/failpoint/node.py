@@ -13,6 +13,7 @@ from coordinator.core.model import Key, Operation
 from coordinator.engine import engine, leases, sweeper
 from coordinator.ports import AuditEntry, Change, NodeRow, StoredDefinition, SweepRow
 from coordinator.storage.sql import migrate, store
+from coordinator.storage.sql.database import Lane
 from coordinator.storage.sql.sqlite import SqliteDatabase
 from tests.e2e.failpoint.points import (
     SCHEMA_POINT,
@@ -75,11 +76,13 @@ def observe(trigger: Trigger) -> None:
         return applied
 
     async def observed_write(
-        database: SqliteDatabase, work: Callable[[Database], T]
+        database: SqliteDatabase,
+        work: Callable[[Database], T],
+        lane: Lane = Lane.FOREGROUND,
     ) -> T:
         if work is not store._touch and not _has_point.get():
             trigger.refuse(f"a write of {work!r}")
-        return await write(database, work)
+        return await write(database, work, lane)
 
     def observed_line(text: str) -> None:
         trigger.say(Ready())

@@ -1,0 +1,211 @@
+"""PostgreSQL, MariaDB and MySQL: several connections, each for one purpose.
+
+Writes run at READ COMMITTED, because one-row compare-and-set and unique keys are all
+that correctness leans on; reads run at REPEATABLE READ, so that a header and its
+branches are of one revision. Every lane has a pool of its own: a heartbeat never
+waits for a request, nor a request for the sweeper.
+
+Three things can end a function before its COMMIT is sent: others' transactions were
+preferred (deadlock, serialization), the connection was gone (the server came back
+since it was last used), or its time is up. The first two run it again as a whole, a
+bounded number of times with jitter; nothing of it was kept. From the moment COMMIT is
+sent nobody here can know, and the caller is told so (L6).
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from coordinator.core.errors import StoreUnavailable
+from coordinator.storage.sql.database import Database, Lane
+from coordinator.storage.sql.failure import Failure, answered, classify
+from coordinator.storage.sql.url import DatabaseUrl, Kind
+
+T = TypeVar("T")
+
+WRITER_MAX: Final = 4
+"""Commits under way at once; each carries what waited, so more would carry less."""
+
+_READER_MAX: Final = 4
+_PEOPLE_MAX: Final = 2
+_SWEEPER_MAX: Final = 2
+
+_POOL_SECONDS_MAX: Final = 2.0
+"""How long a caller waits for a connection before it is told to come back."""
+
+CALL_SECONDS_MAX: Final = 5.0
+"""One function, connecting included. It ends a wait that nobody else would end, such
+as for a server that hangs or a link that swallows everything."""
+
+_CONNECT_SECONDS_MAX: Final = 2
+_STATEMENT_MS_MAX: Final = 4_000
+_LOCK_MS_MAX: Final = 2_000
+_IDLE_MS_MAX: Final = 15_000
+"""A transaction of ours that stands still for so long has lost its process."""
+
+_COMMITTING: Final = "tercet_committing"
+
+_PINNED_PLANS: Final = {
+    # A batch is joined to its rows by the key's index, however large the tables are
+    # and whatever the statistics say. Other plans win on paper and lose by far.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_memoize": "off",
+    # A plan made while the tables were empty would be kept, whichever index it took.
+    "plan_cache_mode": "force_custom_plan",
+}
+_TIME_LIMITS: Final = {
+    "statement_timeout": str(_STATEMENT_MS_MAX),
+    "lock_timeout": str(_LOCK_MS_MAX),
+    "idle_in_transaction_session_timeout": str(_IDLE_MS_MAX),
+}
+_MYSQL_MODE: Final = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'"
+_MYSQL_SETTINGS: Final = (
+    f"{_MYSQL_MODE}, innodb_lock_wait_timeout = {_LOCK_MS_MAX // 1_000},"
+    f" lock_wait_timeout = {_STATEMENT_MS_MAX // 1_000}"
+)
+
+
+class ServerDatabase(Database):
+    """See the protocol."""
+
+    def __init__(self, url: DatabaseUrl, *, isolation: str = "READ COMMITTED") -> None:
+        self._url = url
+        snapshot = "REPEATABLE READ"
+        self._writing = {
+            Lane.FOREGROUND: self._engine(WRITER_MAX, isolation),
+            Lane.SWEEPER: self._engine(_SWEEPER_MAX, isolation),
+            Lane.HEARTBEAT: self._engine(1, isolation),
+            Lane.PEOPLE: self._engine(1, isolation, is_pinned=False),
+        }
+        self._reading = {
+            Lane.FOREGROUND: self._engine(_READER_MAX, snapshot),
+            Lane.SWEEPER: self._engine(1, snapshot),
+            Lane.HEARTBEAT: self._engine(1, snapshot),
+            Lane.PEOPLE: self._engine(_PEOPLE_MAX, snapshot, is_pinned=False),
+        }
+        self._closed = False
+        self.dialect = self._writing[Lane.FOREGROUND].dialect
+        self.writer_max = WRITER_MAX
+
+    async def write(
+        self, work: Callable[[Connection], T], lane: Lane = Lane.FOREGROUND
+    ) -> T:
+        """Run; ``work`` begins and ends its own transactions."""
+        return await self._run(self._writing[lane], work)
+
+    async def read(
+        self, work: Callable[[Connection], T], lane: Lane = Lane.FOREGROUND
+    ) -> T:
+        """Run in one read transaction: one view of the data, however much is read."""
+        return await self._run(self._reading[lane], work)
+
+    async def close(self) -> None:
+        """Release all connections."""
+        self._closed = True
+        for engine in (*self._writing.values(), *self._reading.values()):
+            await engine.dispose()
+
+    def _engine(
+        self, size: int, isolation: str, *, is_pinned: bool = True
+    ) -> AsyncEngine:
+        return create_server_engine(
+            self._url, size=size, isolation=isolation, is_pinned=is_pinned
+        )
+
+    async def _run(self, engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
+        if self._closed:
+            raise StoreUnavailable("the store was closed")
+        return await answered(lambda: _attempt(engine, work), may_run_again)
+
+
+async def _attempt(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
+    async with asyncio.timeout(CALL_SECONDS_MAX), engine.connect() as connection:
+        info = connection.sync_connection.info  # type: ignore[union-attr] # it is open
+        info[_COMMITTING] = False
+        try:
+            return await connection.run_sync(work)
+        except Exception as error:
+            if info[_COMMITTING]:
+                error.add_note(_COMMITTING)
+            raise
+
+
+def may_run_again(error: Exception) -> bool:
+    """Whether nothing of it was kept, and asking again at once makes sense."""
+    match classify(error):
+        case Failure.ROLLED_BACK:
+            return True
+        case Failure.GONE:
+            return _COMMITTING not in getattr(error, "__notes__", ())
+        case Failure.OTHER:
+            return False
+
+
+def create_server_engine(
+    url: DatabaseUrl,
+    *,
+    size: int,
+    isolation: str,
+    is_pinned: bool = False,
+    has_patience: bool = False,
+) -> AsyncEngine:
+    """An engine whose connections are set up alike, none of them opened yet.
+
+    Args:
+        is_pinned: statements are planned as if all tables were large.
+        has_patience: no statement is too long; for changing tables.
+    """
+    engine = create_async_engine(
+        url.server,
+        isolation_level=isolation,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=_POOL_SECONDS_MAX,
+        pool_reset_on_return="rollback",
+        hide_parameters=True,
+        connect_args=_connect_args(url, is_pinned=is_pinned, has_patience=has_patience),
+    )
+    sync = engine.sync_engine
+    if url.kind is Kind.MYSQL:
+
+        @event.listens_for(sync, "connect")
+        def set_up(connection: Any, _entry: object) -> None:
+            cursor = connection.cursor()
+            cursor.execute(_MYSQL_MODE if has_patience else _MYSQL_SETTINGS)
+            cursor.close()
+
+    @event.listens_for(sync, "begin")
+    def begin(connection: Connection) -> None:
+        connection.info[_COMMITTING] = False
+
+    @event.listens_for(sync, "commit")
+    def commit(connection: Connection) -> None:
+        connection.info[_COMMITTING] = True
+
+    return engine
+
+
+def _connect_args(
+    url: DatabaseUrl, *, is_pinned: bool, has_patience: bool
+) -> dict[str, Any]:
+    if url.kind is Kind.POSTGRESQL:
+        return {
+            "timeout": _CONNECT_SECONDS_MAX,
+            "ssl": url.tls or False,
+            "server_settings": {
+                "application_name": "tercet",
+                "jit": "off",
+                **({} if has_patience else _TIME_LIMITS),
+                **(_PINNED_PLANS if is_pinned else {}),
+            },
+        }
+    return {
+        "connect_timeout": _CONNECT_SECONDS_MAX,
+        "charset": "utf8mb4",
+        **({"ssl": url.tls} if url.tls else {}),
+    }
