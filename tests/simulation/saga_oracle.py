@@ -325,6 +325,7 @@ class SagaOracle(SagaFacts):
                 raise Violation("T2", gid, "committed before all its steps")
             if tree.pivots and not done:
                 raise Violation("S5", gid, "committed without its pivot")
+            self._check_reservations(tx, tree, event.at)
             return
         for pivot in tree.pivots:
             if self._checks.effects[gid, pivot, Phase.ACTION]:
@@ -342,6 +343,15 @@ class SagaOracle(SagaFacts):
                 raise Violation("S5", gid, "no reservation has expired")
         for branch_id, branch in tx.branches.items():
             self._note_turn(tx, tree, branch_id, branch)
+
+    def _check_reservations(self, tx: GlobalTransaction, tree: Tree, at: int) -> None:
+        """What is confirmed has not expired; a pivot that is out outlasts it (S5)."""
+        for branch_id, branch in tx.branches.items():
+            expires_ms = branch.spec.expires_ms
+            is_held = branch.status is BranchStatus.TRIED and expires_ms
+            if is_held and not tree.pivots and at >= branch.started_at + expires_ms:
+                text = f"committed, but {branch_id} had expired"
+                raise Violation("T9", tx.key.gid, text)
 
     def _note_turn(
         self, tx: GlobalTransaction, tree: Tree, branch_id: str, branch: Branch

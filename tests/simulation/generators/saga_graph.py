@@ -54,7 +54,7 @@ class Graph:
         self.world = world
         self.rng = world.rng
         self.gid = gid
-        self.features = {f for f in FEATURES if self.rng.random() < 0.4}
+        self.features = {f for f in FEATURES if self.rng.random() < 0.5}
         self._sagas = 0
 
     def has(self, feature: str, chance: float) -> bool:
@@ -123,16 +123,20 @@ class Graph:
             if self.has("fallback", 0.4):
                 other = self._call("pivot", ends, after=True)
                 pivot = replace(pivot, calls=(*pivot.calls, other))
-        count = rng.choice((0, 0, 1, 2)) if "optional" in self.features else 0
-        beside = [
-            replace(self._step(f"o{i}", steps[-1:], depth, after=False), optional=True)
-            for i in range(count)
-        ]
+        count = rng.choice((0, 1, 1, 2)) if "optional" in self.features else 0
+        beside = [self._beside(f"o{i}", steps[-1:], depth) for i in range(count)]
         later = [pivot]
         for i in range(rng.choice((0, 1, 1, 2, 3))):
             needs = [step for step in later if rng.random() < 0.5][-2:] or [pivot]
             later.append(self._step(f"t{i}", needs, depth, after=True))
         return [*steps, *beside, *later]
+
+    def _beside(self, step_id: str, needs: list[Step], depth: int) -> Step:
+        if depth < DEPTH_MAX and self.has("child", 0.5):
+            step = self._child_step(step_id, needs, depth, after=False)
+        else:
+            step = self._step(step_id, needs, depth, after=False)
+        return replace(step, optional=True)
 
     # ---- Steps --------------------------------------------------------------------
 
