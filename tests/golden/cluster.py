@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from coordinator.core.definition import SagaDefinition
 from coordinator.core.inputs import (
@@ -27,6 +28,7 @@ from coordinator.core.inputs import (
     Resolve,
     Resume,
     RetryNow,
+    Signal,
     Submit,
     Succeeded,
     Try,
@@ -51,6 +53,8 @@ from tests.engine.world import FakeClock, FakeDefinitions, quiet
 from tests.golden import wording
 from tests.golden.node import GID, Node, Sent, TracedStore
 from tests.golden.script import ScriptError
+
+SAGAS = Path(__file__).parent / "sagas"
 
 WAIT_MAX_MS = 3_600_000
 """``wait next`` gives up after this long: nothing will happen."""
@@ -121,6 +125,7 @@ class Cluster:
         self._nodes: list[Node] = []
         self._participants: dict[str, bool] = {}
         self._saga: SagaDefinition | None = None
+        self._published: dict[tuple[str, str], SagaDefinition] = {}
         self._trace: list[str] = []
         self._began_at = 0
         self._commands: dict[str, Callable[[str, str], Awaitable[None] | None]] = {
@@ -128,6 +133,7 @@ class Cluster:
             "declare": self._begin,
             "saga": self._publish,
             "submit": self._submit,
+            "signal": self._signal,
             "try": self._try,
             "register": self._try,
             "confirm": self._confirm,
@@ -330,8 +336,10 @@ class Cluster:
         self._ask(words, what, AuditEntry("ops", action, reason, self._clock.now()))
 
     def _publish(self, text: str, body: str) -> None:
+        """``saga [FILE]``: a file of ``sagas``, or the body."""
+        written = (SAGAS / text).read_text() if text else body
         try:
-            saga = self._saga = parse(body)
+            saga = self._saga = parse(written, sagas=lambda *n: self._published.get(n))
         except SagaRefused as refused:
             for finding in str(refused).splitlines():
                 self._tell(f"<- saga: {finding}")
@@ -339,6 +347,7 @@ class Cluster:
         steps = ", ".join(saga.by_id)
         self._tell(f"published {saga.name} {saga.version}: {steps}")
         self._definitions.known[saga.digest] = saga
+        self._published[saga.name, saga.version] = saga
         operations = [call.operation for step in saga.steps for call in step.calls]
         operations += [
             call.compensation.operation
@@ -347,6 +356,14 @@ class Cluster:
             if call.compensation
         ]
         self._introduce(map(participant_of, operations))
+
+    def _signal(self, text: str, body: str) -> None:
+        """``signal NAME [gid=...] [{json}]``."""
+        options, brace, rest = text.partition("{")
+        words = Words.of(options)
+        (name,) = words.names
+        payload = _json(brace + rest) if brace else NO_PAYLOAD
+        self._ask(words, Signal(name, payload))
 
     def _submit(self, text: str, body: str) -> None:
         saga = self._saga

@@ -12,7 +12,7 @@ from tests.golden.cluster import Cluster
 from tests.golden.script import ScriptError, Stage, replay
 
 HERE = Path(__file__).parent
-FOLDERS = ("tcc", "saga", "barrier")
+FOLDERS = ("tcc", "sagas", "barrier")
 
 
 def scripts() -> list[Path]:

@@ -49,6 +49,15 @@ def test_every_barrier_scenario_is_told() -> None:
     assert told == {f"F-{number}" for number in range(1, 16)}
 
 
+def test_every_saga_file_is_told() -> None:
+    """A definition beside the transcripts is published by one of them."""
+    folder = HERE / "sagas"
+    told = "".join(path.read_text() for path in folder.glob("*.txt"))
+    silent = [p.name for p in folder.glob("*.yaml") if f"> saga {p.name}" not in told]
+
+    assert silent == []
+
+
 def test_changed_trace_is_noticed() -> None:
     """Whatever stands below a command is replaced by what happens."""
     told = "# One.\n\n> begin\n  stored #1 nothing\n"
