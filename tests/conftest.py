@@ -27,6 +27,6 @@ def _running(server):
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Server:
+def database_server(request: pytest.FixtureRequest) -> Server:
     """Each of them."""
     return request.getfixturevalue(request.param)

@@ -137,6 +137,11 @@ def _prepare_database(url: str) -> None:
     match migrate.state(url):
         case migrate.SchemaState.CURRENT:
             return
+        case migrate.SchemaState.EMPTY if not migrate.is_embedded(url):
+            raise CommandFailed(
+                ExitCode.REFUSED,
+                "database_url: there are no tables yet; run `tercet db upgrade`",
+            )
         case migrate.SchemaState.EMPTY:
             applied = migrate.upgrade(url)
             telemetry.get_logger().info(telemetry.DATABASE_MIGRATED, applied=applied)

@@ -2,28 +2,21 @@
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import Protocol, Self
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from coordinator.core import machine
-from coordinator.core.definition import (
-    Constant,
-    Reference,
-    SagaDefinition,
-    Template,
-    TemplateMap,
-)
+from coordinator.core.actions import CallBranch
 from coordinator.core.errors import Refusal
 from coordinator.core.events import (
     BranchResolved,
     BranchSucceeded,
-    CompensationStarted,
     Decided,
     Event,
     Finished,
-    StepStarted,
 )
 from coordinator.core.inputs import (
     Begin,
@@ -62,9 +55,6 @@ from coordinator.core.tcc import CHECK_BACK_ID
 from tests.core.world import (
     DEADLINE,
     JSON,
-    definition,
-    saga_request,
-    step,
     tcc_request,
 )
 
@@ -159,7 +149,14 @@ class SettledByHand:
     branch: int
 
 
-Move = Input | Answered | Passed | ConfirmedAsSeen | SettledByHand
+class Relative(Protocol):
+    """What a move means depends on the state that it finds."""
+
+    def meant(self, history: "History") -> Input | None:
+        """``None`` when it is only time that passed."""
+
+
+Move = Input | Answered | Passed | ConfirmedAsSeen | SettledByHand | Relative
 
 
 def histories(moves: st.SearchStrategy[Move]) -> st.SearchStrategy[list[Move]]:
@@ -199,13 +196,20 @@ COMMON = any_of(
     st.builds(Observe, wait=st.booleans()),
 )
 
+CLEAN_SPECS = st.builds(
+    replace, SPECS, branch_id=st.sampled_from(NAMES[:3]), parent_branch_id=st.just("")
+)
 TCC_BEGINS = st.builds(
     lambda declared, check_back, tries: Begin(
         tcc_request(declared=declared, check_back=check_back), tuple(tries)
     ),
     st.booleans(),
     st.sampled_from(["", "shop.ask"]),
-    st.lists(SPECS, max_size=3),
+    any_of(
+        st.lists(CLEAN_SPECS, max_size=3, unique_by=lambda spec: spec.branch_id),
+        st.lists(CLEAN_SPECS, max_size=3, unique_by=lambda spec: spec.branch_id),
+        st.lists(SPECS, max_size=3),
+    ),
 )
 TCC_MOVES: st.SearchStrategy[Move] = any_of(
     COMMON,
@@ -227,42 +231,6 @@ TCC_MOVES: st.SearchStrategy[Move] = any_of(
 )
 
 
-@st.composite
-def graphs(draw: st.DrawFn) -> SagaDefinition:
-    """Up to five steps, each needing any of those before it."""
-    steps = []
-    for number, name in enumerate(NAMES[: draw(st.integers(1, 5))]):
-        before = NAMES[:number]
-        needs = tuple(n for n in before if draw(st.booleans()))
-        reads = Reference(("steps", needs[0], "output"), "s") if needs else Constant(1)
-        deep = Reference(("steps", name, "output", "id"), "own id")
-        steps.append(
-            step(
-                name,
-                *needs,
-                input=draw(st.sampled_from([Constant({}), reads])),
-                undo=draw(st.sampled_from([True, True, False])),
-                undo_input=draw(st.sampled_from([None, deep, deep])),
-            )
-        )
-    output: Template | None = draw(
-        st.sampled_from([None, TemplateMap((("x", Reference(("input", "x"), "x")),))])
-    )
-    return definition(*steps, output=output)
-
-
-SAGA_BEGINS = graphs().map(lambda graph: Submit(saga_request(), graph))
-SAGA_MOVES: st.SearchStrategy[Move] = any_of(
-    COMMON,
-    COMMON,
-    COMMON,
-    COMMON,
-    st.just(Begin(tcc_request(digest="other"))),
-    st.just(Confirm()),
-    st.builds(lambda spec: Try((spec,)), SPECS),
-)
-
-
 # ---- A history, and what is checked at each step ----------------------------------
 
 PHASES = {
@@ -278,20 +246,22 @@ class History:
     """One transaction and everything that became a fact, looked at after each step."""
 
     tx: GlobalTransaction
-    facts: list[Event]
+    folded: GlobalTransaction
+    """What the facts alone come to."""
+    facts: list[Event] = field(default_factory=list)
     now: int = 0
     refusals: set[str] = field(default_factory=set)
-    asked: set[tuple[str, Phase]] = field(default_factory=set)
 
     @classmethod
-    def begin(cls, what: Begin | Submit) -> "History | None":
+    def begin(cls, what: Begin | Submit) -> Self | None:
         """``None`` when it was refused to begin."""
         try:
             tx, events = machine.step(None, what, 0)
         except Refusal:
             return None
-        history = cls(tx, [], 0)
-        history.look(events)
+        history = cls(tx, machine.fold(events[:1]))
+        history.facts.append(events[0])
+        history.look(events[1:])
         return history
 
     def play(self, move: Move) -> None:
@@ -335,28 +305,47 @@ class History:
             case ConfirmedAsSeen():
                 return Confirm(frozenset(self.tx.branches) - {CHECK_BACK_ID})
             case _:
-                return move
+                return move.meant(self) if hasattr(move, "meant") else move
 
     def repeat(self, what: Input) -> None:
         """T10: the same again means nothing, or is refused; never a second effect."""
         with suppress(Refusal):
-            assert machine.decide(self.tx, what, self.now) == ()
+            again = machine.decide(self.tx, what, self.now)
+            assert again == machine.decide(self.tx, Woken(), self.now)
 
     def look(self, events: tuple[Event, ...]) -> None:
         """All rules that can be told from outside, after each step."""
         for event in events:
-            check_fact(self, event)
+            self.check_fact(event)
             self.facts.append(event)
-        assert machine.fold(tuple(self.facts)) == self.tx, "T11"
+            self.folded = machine.evolve(self.folded, event)
+        assert self.folded == self.tx, "T11"
+        self.check_as_loaded()
         calls = machine.due(self.tx, self.now)
         for call in calls:
-            assert call.phase in PHASES[self.tx.decision], "T4, T5, S4"
-            self.asked.add((call.branch_id, call.phase))
+            self.check_call(call)
         assert not self.tx.status.is_final or not calls
         due_at = machine.due_at(self.tx)
         assert (due_at is not None) or self.is_at_rest(), "somebody must come back"
         for wish in (Confirm(wait=True), Observe(wait=True)):
             assert machine.answerable(wish, self.tx) is self.tx.status.is_final
+
+    def check_as_loaded(self) -> None:
+        """Whoever takes it over from the database goes on in the same way (L7)."""
+        loaded = as_loaded(self.tx)
+        assert set(loaded.open) == set(self.tx.open)
+        calls = (machine.due(tx, self.now) for tx in (loaded, self.tx))
+        mine, others = (sorted(c, key=lambda call: call.branch_id) for c in calls)
+        assert mine == others
+        assert machine.due_at(loaded) == machine.due_at(self.tx)
+
+    def check_fact(self, event: Event) -> None:
+        """Whether this may happen after all that has."""
+        check_tcc_fact(self, event)
+
+    def check_call(self, call: CallBranch) -> None:
+        """Whether this may be asked now."""
+        assert call.phase in PHASES[self.tx.decision], "T4, T5"
 
     def is_at_rest(self) -> bool:
         """It has ended, or an operator holds it."""
@@ -400,21 +389,21 @@ def is_repeatable(what: Input) -> bool:
             return True
 
 
-def check_fact(history: History, event: Event) -> None:
-    """T1 to T8 and S1 to S4, from the facts before this one."""
+def as_loaded(tx: GlobalTransaction) -> GlobalTransaction:
+    """The same, made of its rows: what is derived is derived anew."""
+    rows = {f.name: getattr(tx, f.name) for f in fields(tx) if f.name != "open"}
+    rows["branches"] = {i: replace(branch) for i, branch in tx.branches.items()}
+    return GlobalTransaction(**rows)
+
+
+def check_tcc_fact(history: History, event: Event) -> None:
+    """T1 to T8, from the facts before this one."""
     before = history.facts
     done = {(e.branch_id, e.phase) for e in before if isinstance(e, BranchSucceeded)}
     decisions = [e.decision for e in before if isinstance(e, Decided)]
     match event:
         case Decided():
             assert not decisions, "T1"
-        case StepStarted(spec):
-            assert not decisions, "S4"
-            needs = history_definition(before).by_id[spec.branch_id].needs
-            assert all((need, Phase.ACTION) in done for need in needs), "S1"
-        case CompensationStarted(branch_id):
-            assert decisions == [Decision.ABORT]
-            check_reverse_order(before, branch_id)
         case BranchSucceeded(branch_id, Phase.CONFIRM):
             assert decisions == [Decision.COMMIT], "T5"
             assert (branch_id, Phase.CONFIRM) not in done, "T6"
@@ -422,60 +411,23 @@ def check_fact(history: History, event: Event) -> None:
             assert decisions == [Decision.ABORT], "T5"
             assert (branch_id, Phase.CANCEL) not in done, "T6"
         case Finished():
-            check_end(history, event, done)
+            check_tcc_end(history, event, done)
         case _:
             pass
 
 
-def history_definition(facts: list[Event]) -> SagaDefinition:
-    """The saga that these facts are of."""
-    graph = machine.fold((facts[0],)).definition
-    assert graph is not None
-    return graph
-
-
-def check_reverse_order(facts: list[Event], step_id: str) -> None:
-    """S2: whatever needs this step was never sent, or is done with."""
-    state = machine.fold(tuple(facts))
-    graph = history_definition(facts)
-    todo = list(graph.successors[step_id])
-    while todo:
-        branch = state.branches.get(name := todo.pop())
-        todo += graph.successors[name]
-        if branch is None or graph.by_id[name].calls[0].compensation is None:
-            continue
-        assert branch.status in (
-            BranchStatus.COMPENSATED,
-            BranchStatus.REFUSED,
-            BranchStatus.RESOLVED,
-        ), "S2"
-
-
-def check_end(history: History, end: Finished, done: set[tuple[str, Phase]]) -> None:
+def check_tcc_end(
+    history: History, end: Finished, done: set[tuple[str, Phase]]
+) -> None:
     """T8: an end rests on the answers of all its branches, or on a person."""
-    facts = history.facts
-    state = machine.fold(tuple(facts))
-    by_hand = {e.branch_id for e in facts if isinstance(e, BranchResolved)}
+    by_hand = {e.branch_id for e in history.facts if isinstance(e, BranchResolved)}
     assert bool(by_hand) is (end.status == "RESOLVED"), "T8"
-    for name, branch in state.branches.items():
+    for name, branch in history.folded.branches.items():
         if name == CHECK_BACK_ID or name in by_hand:
             continue
         match end.status:
             case "CONFIRMED":
                 assert (name, Phase.CONFIRM) in done, "T8"
-            case "COMPLETED":
-                assert (name, Phase.ACTION) in done, "T8"
             case "CANCELLED":
                 refused = branch.status is BranchStatus.REFUSED
                 assert refused or (name, Phase.CANCEL) in done, "T8"
-            case "COMPENSATED":
-                check_undone(history, name, done)
-
-
-def check_undone(history: History, name: str, done: set[tuple[str, Phase]]) -> None:
-    """S3: what took effect, or may have, is undone; what was refused is not."""
-    state = machine.fold(tuple(history.facts))
-    if history_definition(history.facts).by_id[name].calls[0].compensation is None:
-        return
-    refused = state.branches[name].status is BranchStatus.REFUSED
-    assert ((name, Phase.COMPENSATION) in done) is not refused, "S3"

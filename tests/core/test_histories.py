@@ -6,8 +6,6 @@ from hypothesis import given
 
 from coordinator.core.inputs import Begin, Submit
 from tests.core.histories import (
-    SAGA_BEGINS,
-    SAGA_MOVES,
     TCC_BEGINS,
     TCC_MOVES,
     History,
@@ -15,8 +13,15 @@ from tests.core.histories import (
     examples,
     histories,
 )
+from tests.core.saga_histories import (
+    ANY_SAGA_BEGINS,
+    ANY_SAGA_MOVES,
+    SAGA_BEGINS,
+    SAGA_MOVES,
+    SagaHistory,
+)
 
-EXAMPLES = 600
+EXAMPLES = 400
 
 
 @dataclass
@@ -28,7 +33,8 @@ class Seen:
     refusals: set[str] = field(default_factory=set)
 
     def play(self, begin: Begin | Submit, moves: list[Move]) -> None:
-        history = History.begin(begin)
+        kind = SagaHistory if isinstance(begin, Submit) else History
+        history = kind.begin(begin)
         if history is None:
             return
         for move in moves:
@@ -51,6 +57,17 @@ FACTS_OF_BOTH = {
     "Resumed",
     "BranchResolved",
     "Finished",
+}
+FACTS_OF_SAGAS = {
+    "StepStarted",
+    "StepSkipped",
+    "StepRefused",
+    "SignalReceived",
+    "BranchAbandoned",
+    "CompensationStarted",
+    "ConfirmStarted",
+    "AllStepsDone",
+    "AttentionRaised",
 }
 REFUSALS_OF_BOTH = {
     "GID_EXISTS",
@@ -101,3 +118,25 @@ def test_any_saga_history_keeps_the_rules_and_ends() -> None:
         "AttentionRaised",
     }
     assert seen.refusals >= REFUSALS_OF_BOTH
+
+
+def test_any_history_of_a_saga_of_every_kind_keeps_the_rules_and_ends() -> None:
+    """Lists, child sagas, reservations, timers, signals, options, fallbacks, a pivot:
+    T1, T5, T6, T8, T10, T11, S1 to S6, V1.
+    """
+    seen = Seen()
+
+    @examples(2 * EXAMPLES)
+    @given(ANY_SAGA_BEGINS, histories(ANY_SAGA_MOVES))
+    def play_any(begin: Submit, moves: list[Move]) -> None:
+        seen.play(begin, moves)
+
+    play_any()
+    assert seen.ends == {"COMPLETED", "COMPENSATED", "RESOLVED"}
+    assert seen.facts >= FACTS_OF_BOTH | FACTS_OF_SAGAS
+    assert seen.refusals >= REFUSALS_OF_BOTH | {
+        "BRANCH_IS_GROUP",
+        "PIVOT_IN_FLIGHT",
+        "SIGNAL_EXISTS",
+        "UNKNOWN_SIGNAL",
+    }

@@ -2,14 +2,19 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
+import asyncpg
 import pytest
+from sqlalchemy import event
 
 from coordinator.storage.memory import MemoryStore
 from coordinator.storage.sql.migrate import upgrade
+from coordinator.storage.sql.server import ServerDatabase
 from coordinator.storage.sql.store import SqlStore, open_store
 from coordinator.storage.sql.tables import METADATA
+from coordinator.storage.sql.url import parse_url
 from tests.servers import Server
 
 AnyStore = MemoryStore | SqlStore
@@ -48,12 +53,34 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def server(database_server: Server) -> Server:
+    """Each server."""
+    return database_server
+
+
+@pytest.fixture
 def server_url(server: Server) -> str:
     """A server's database with tables."""
     return empty_tables(server)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql", "mariadb"])
+def open_serializable(url: str) -> SqlStore:
+    """PostgreSQL at SERIALIZABLE, with one statement in 23 losing to another's."""
+    database = ServerDatabase(parse_url(url), isolation="SERIALIZABLE")
+    numbers = count(1)
+
+    def lose_some(*_: object) -> None:
+        if next(numbers) % 23 == 0:
+            raise asyncpg.SerializationError
+
+    for engine in database._writing.values():
+        event.listen(engine.sync_engine, "before_cursor_execute", lose_some)
+    return SqlStore(database)
+
+
+@pytest.fixture(
+    params=["memory", "sqlite", "postgresql", "postgresql serializable", "mariadb"]
+)
 async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     opened: list[AnyStore] = []
     if request.param == "memory":
@@ -66,10 +93,13 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
         if request.param == "sqlite":
             url = request.getfixturevalue("url")
         else:
-            url = empty_tables(request.getfixturevalue(request.param))
+            server = request.param.partition(" ")[0]
+            url = empty_tables(request.getfixturevalue(server))
 
         async def open_one() -> AnyStore:
-            opened.append(await open_store(url))
+            is_strict = request.param == "postgresql serializable"
+            store = open_serializable(url) if is_strict else await open_store(url)
+            opened.append(store)
             return opened[-1]
 
     yield Stores(open_one)

@@ -37,7 +37,19 @@ from coordinator.storage.sql.url import DatabaseUrl, Kind, parse_url
 
 T = TypeVar("T")
 
-__all__ = ["SchemaState", "migration_names", "preview", "state", "upgrade"]
+__all__ = [
+    "SchemaState",
+    "is_embedded",
+    "migration_names",
+    "preview",
+    "state",
+    "upgrade",
+]
+
+
+def is_embedded(url: str) -> bool:
+    """Whether the database belongs to this node alone, tables and all."""
+    return parse_url(url).kind is Kind.SQLITE
 
 
 def state(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> SchemaState:

@@ -13,6 +13,7 @@ sent nobody here can know, and the caller is told so (L6).
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -172,6 +173,8 @@ def create_server_engine(
     )
     sync = engine.sync_engine
     if url.kind is Kind.MYSQL:
+        # The driver's warnings quote values.
+        logging.getLogger("asyncmy").setLevel(logging.CRITICAL)
 
         @event.listens_for(sync, "connect")
         def set_up(connection: Any, _entry: object) -> None:

@@ -15,7 +15,7 @@ gone, so nobody has to clean up after a kill. Others wait for the row.
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from coordinator.storage.sql.failure import code_of
+from coordinator.storage.sql.failure import Failure, classify, code_of
 
 _METADATA = MetaData()
 _PROGRESS: Final = Table(
@@ -122,8 +122,12 @@ def _run_one(connection: Connection, step: Step, *, was_begun: bool) -> None:
         with connection.begin():
             connection.exec_driver_sql(step.statement)
     except DBAPIError as error:
-        if not (was_begun and code_of(error) in _EXISTS_ALREADY):
-            raise
+        if was_begun and code_of(error) in _EXISTS_ALREADY:
+            return
+        if classify(error) is Failure.OTHER:
+            # It was refused, so it has not begun: what is in its way is not ours.
+            _note(connection, replace(step, number=step.number - 1))
+        raise
 
 
 def _prepare_progress(connection: Connection) -> None:
