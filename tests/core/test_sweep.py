@@ -154,3 +154,20 @@ def test_quarantine_is_a_kind_of_attention(
         tcc_request(), Status.TRYING, attention_since=since, attention_reason=reason
     )
     assert is_quarantined(tx) is expected
+
+
+@pytest.mark.parametrize(
+    ("reason", "takeovers", "expected"),
+    [
+        (Reason.OWNER_DEAD, 2, True),
+        (Reason.OWNER_DEAD, 1, False),
+        (Reason.FORGOTTEN_HERE, 2, False),
+    ],
+)
+def test_what_may_have_killed_its_owner_is_claimed_by_itself(
+    reason: Reason, takeovers: int, *, expected: bool
+) -> None:
+    """V6: so that what was claimed with it is not blamed for the next death."""
+    row = SweepRow(Key("default", "g"), 1, DEAD, NOW)
+
+    assert Verdict(row, True, reason, takeovers).is_suspect is expected
