@@ -55,6 +55,7 @@ from coordinator.core.place import (
     Place,
     definition_of,
     group_of,
+    is_pivot_out,
     item_count,
     last_choice,
     place_of,
@@ -322,10 +323,18 @@ class Forward:
                 self._open_await(place)
 
     def _has_room(self, place: Place) -> bool:
-        if len(self._draft.tx.branches) < SAGA_BRANCH_MAX:
+        tx = self._draft.tx
+        if len(tx.branches) < SAGA_BRANCH_MAX:
             return True
+        code = "TOO_MANY_BRANCHES"
         text = f"{place.branch_id}: a saga has at most {SAGA_BRANCH_MAX} branches"
-        self._refuse(place, "TOO_MANY_BRANCHES", text)
+        if tx.decision is Decision.NONE and not is_pivot_out(tx):
+            # Also where the step is optional: each refusal would be one more branch.
+            undo.turn_back(self._draft, code, text, self._now)
+        elif len(tx.branches) < 2 * SAGA_BRANCH_MAX:
+            self._refuse(place, code, text)
+        elif not tx.attention_reason.startswith(code):
+            self._draft.add(AttentionRaised(f"{code}: {text}", self._now))
         return False
 
     def _open_call(self, place: Place) -> None:

@@ -18,9 +18,10 @@ transaction: its lists and child sagas are branches that end when their members 
 * **The pivot.** Once it has been *sent*, nobody may turn the saga back before its
   answer is known: neither a timeout nor a cancel, and it is asked without end. A
   refusal turns the saga back like any other (S5).
-* **After the commit** nothing turns back. A step that is refused calls a person and is
-  asked again, with the request to reconsider, because the participant's barrier would
-  repeat the refusal that it has recorded.
+* **After the commit** nothing turns back; past its timeout, a person is called once. A
+  step that is refused calls a person and is asked again, with the request to
+  reconsider, because the participant's barrier would repeat the refusal that it has
+  recorded.
 * **Time.** Every input first looks at the clock: at the saga's deadline, at timers,
   at signals that did not come, at child sagas that take too long, at reservations
   that expire and at branches that stay pending.
@@ -185,7 +186,7 @@ def instants(tx: GlobalTransaction) -> Iterator[Instant]:
     if tx.status is not Status.RUNNING:
         return
     is_held = _is_held(tx)
-    if not is_held:
+    if not is_held or tx.attention_since is None:
         yield tx.request.deadline_at
     for branch_id in tx.open:
         branch = tx.branches[branch_id]
@@ -239,6 +240,9 @@ def _look_at_the_clock(draft: Draft, now: Instant) -> None:
     if now >= tx.request.deadline_at and not is_held:
         undo.turn_back(draft, "TIMEOUT", "not completed within its timeout", now)
         return
+    if now >= tx.request.deadline_at and tx.attention_since is None:
+        text = "not completed within its timeout, and it only goes forward"
+        draft.add(AttentionRaised(text, now))
     for branch_id in tuple(tx.open):
         branch = draft.tx.branches[branch_id]
         if (

@@ -7,6 +7,7 @@ import pytest
 
 from coordinator.core import machine
 from coordinator.core.definition import Constant, ForEach
+from coordinator.core.events import AttentionRaised
 from coordinator.core.forward import (
     ITEMS_MAX,
     SAGA_BRANCH_MAX,
@@ -174,6 +175,46 @@ def test_list_for_which_there_is_no_room_is_refused() -> None:
     play.happen(Signal("go"))
 
     assert play.tx.reason_code == "TOO_MANY_BRANCHES"
+
+
+def crowded(play: Play, count: int) -> None:
+    """As many branches more as lists of child sagas might have made."""
+    done = replace(play.branch("ok"), status=BranchStatus.REFUSED, due_at=None)
+    others = {f"x{n}": done for n in range(count)}
+    play.tx = replace(play.tx, branches={**play.tx.branches, **others})
+
+
+def test_optional_items_for_which_there_is_no_room_turn_the_saga_back() -> None:
+    """Otherwise each of them would be one more branch (S9)."""
+    each = for_each("input.items", 3)
+    play = submit(
+        await_step("ok", signal="go"),
+        call_step("a", "ok", optional=True, for_each=each),
+        data=items(1, 2, 3),
+    )
+    crowded(play, SAGA_BRANCH_MAX)
+    play.happen(Signal("go"))
+
+    assert play.tx.reason_code == "TOO_MANY_BRANCHES"
+    assert "a" not in play.tx.branches
+
+
+@pytest.mark.parametrize("count", [SAGA_BRANCH_MAX, 2 * SAGA_BRANCH_MAX])
+def test_after_the_commit_there_is_twice_the_room_and_then_none(count: int) -> None:
+    """A refusal is recorded as long as it may be; then a person is called (S9)."""
+    play = submit(
+        pivot("pay"),
+        await_step("ok", "pay", signal="go"),
+        call_step("a", "ok", optional=True, calls=step("a", undo=False).calls),
+        call_step("b", "ok", optional=True, calls=step("b", undo=False).calls),
+    )
+    play.answer("pay")
+    crowded(play, count)
+    events = play.happen(Signal("go"))
+
+    assert ("a" in play.tx.branches) is (count == SAGA_BRANCH_MAX)
+    raised = [e for e in events if isinstance(e, AttentionRaised)]
+    assert len(raised) == (count > SAGA_BRANCH_MAX)
 
 
 # ---- Child sagas ------------------------------------------------------------------

@@ -30,6 +30,7 @@ from coordinator.core.model import Decision, Payload, Phase, Status
 from coordinator.core.saga import OUTPUT_NEEDED, compensation_of
 from coordinator.core.tcc import ATTENTION_AFTER, PENDING_POLL_MS
 from tests.core.world import (
+    DEADLINE,
     JSON,
     Play,
     await_step,
@@ -269,8 +270,11 @@ def test_nothing_but_its_answer_is_due_while_a_pivot_is_out() -> None:
     )
     play.answer("hold")
 
-    assert machine.due_at(play.tx, {"c:pay"}) is None
+    assert machine.due_at(play.tx, {"c:pay"}) == DEADLINE
     play.now = 100_000
+    play.happen(Woken())
+    assert play.tx.status is Status.RUNNING
+    assert machine.due_at(play.tx, {"c:pay"}) is None
     assert play.happen(Woken()) == ()
     play.answer("c:pay")
     assert play.tx.decision is Decision.COMMIT
@@ -382,6 +386,21 @@ def test_late_refusal_after_the_commit_is_counted_once() -> None:
     play.answer("after", Refused("STILL_NO"))
     assert play.branch("after").attempts == 2
     assert play.branch("after").error_code == "STILL_NO"
+
+
+def test_saga_past_its_timeout_that_only_goes_forward_calls_a_person() -> None:
+    """Once; whatever it waits for, and however long (S6)."""
+    play = submit(pivot("pay"), await_step("ok", "pay", signal="go"))
+    play.answer("pay")
+    play.wait_until_due()
+    assert play.now == DEADLINE
+    play.happen(Woken())
+
+    assert "only goes forward" in play.tx.attention_reason
+    assert machine.due_at(play.tx) is None
+    assert play.happen(Woken()) == ()
+    play.happen(Signal("go"))
+    assert play.tx.status is Status.COMPLETED
 
 
 def test_optional_step_after_the_commit_may_fail() -> None:
