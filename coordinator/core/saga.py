@@ -205,6 +205,17 @@ def _ends_by_time(tx: GlobalTransaction, branch: Branch, *, is_held: bool) -> bo
     return optional_around(tx, place_of(tx, branch.spec.branch_id)) is not None
 
 
+def _is_time_up(tx: GlobalTransaction, branch: Branch, now: Instant) -> bool:
+    """Whether a branch's due time has come and ends what it waits for. Asked anew for
+    each branch: a timer that ended may have sent the pivot.
+    """
+    return (
+        branch.due_at is not None
+        and branch.due_at <= now
+        and _ends_by_time(tx, branch, is_held=_is_held(tx))
+    )
+
+
 def _is_given_up(tx: GlobalTransaction, branch: Branch) -> bool:
     """Whether a branch will be undone in any case, with the group that it is in."""
     place = place_of(tx, branch.spec.branch_id)
@@ -254,12 +265,7 @@ def _look_at_the_clock(draft: Draft, now: Instant) -> None:
             place = place_of(tx, branch_id)
             if not _is_endless(draft.tx, place):
                 _failed(draft, place, *tcc.overdue_reason(branch), now)
-        elif (
-            branch.due_at is not None
-            and branch.due_at <= now
-            # Asked anew each time: a timer that ended may have sent the pivot.
-            and _ends_by_time(draft.tx, branch, is_held=_is_held(draft.tx))
-        ):
+        elif _is_time_up(draft.tx, branch, now):
             _time_is_up(draft, place_of(tx, branch_id), branch, now)
 
 
@@ -272,11 +278,15 @@ def _time_is_up(draft: Draft, place: Place, branch: Branch, now: Instant) -> Non
         case BranchKind.AWAIT:
             _no_signal(draft, place, branch, now)
         case BranchKind.TCC:
-            text = f"{branch_id}: its reservation expired before the saga was decided"
-            undo.turn_back(draft, "RESERVATION_EXPIRED", text, now)
+            _reservation_expired(draft, place, now)
         case _:
             text = f"{branch_id}: not done within its timeout"
             Forward(draft, now).failed(place, "TIMEOUT", text, known=False)
+
+
+def _reservation_expired(draft: Draft, place: Place, now: Instant) -> None:
+    text = f"{place.branch_id}: its reservation expired before the saga was decided"
+    undo.turn_back(draft, "RESERVATION_EXPIRED", text, now)
 
 
 def _no_signal(draft: Draft, place: Place, branch: Branch, now: Instant) -> None:
@@ -406,6 +416,9 @@ def _succeeded(
         commit(draft, now)
     elif phase is Phase.TRY:
         confirm_what_is_reserved(draft, now)
+        if _is_time_up(draft.tx, draft.tx.branches[place.branch_id], now):
+            _reservation_expired(draft, place, now)  # before it was even heard of
+            return
     Forward(draft, now).satisfied([place])
 
 

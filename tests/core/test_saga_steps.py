@@ -114,6 +114,30 @@ def test_first_failure_of_one_look_ends_the_looking() -> None:
     assert play.statuses() == {"hold": "CANCELLING", "ok": "ABANDONED"}
 
 
+def test_reservation_that_is_heard_of_after_its_time_turns_back() -> None:
+    """However late the answer to its try comes, it is not confirmed any more."""
+    play = submit(tcc_step("hold", expires_ms=1_000))
+    play.now = 1_000
+    play.answer("hold")
+
+    assert play.tx.reason_code == "RESERVATION_EXPIRED"
+    assert play.asked() == {("hold", "CANCEL")}
+    play = submit(tcc_step("hold", expires_ms=1_000))
+    play.now = 999
+    play.answer("hold")
+    assert play.asked() == {("hold", "CONFIRM")}
+
+
+def test_expired_reservation_beside_the_pivot_is_confirmed() -> None:
+    """What has committed does not turn back for it (S5)."""
+    play = submit(pivot("pay"), tcc_step("hold", optional=True, expires_ms=1_000))
+    play.answer("pay")
+    play.now = 1_000
+    play.answer("hold")
+
+    assert play.asked() == {("hold", "CONFIRM")}
+
+
 def test_saga_that_goes_back_has_no_timers() -> None:
     """Its deadline is over, too (S4)."""
     play = submit(wait_step("w", wait=Constant(500)), step("b"))

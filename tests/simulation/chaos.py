@@ -185,7 +185,7 @@ def _help(world: "World", tx: GlobalTransaction) -> None:
     for branch_id, branch in tx.branches.items():
         if branch.status is not BranchStatus.WAITING:
             continue
-        if branch.spec.kind is BranchKind.AWAIT:
+        if branch.spec.kind is BranchKind.AWAIT and branch.spec.input.data:
             name = json.loads(branch.spec.input.data)
             payload = Payload(b'{"by":"ann"}', JSON_CONTENT_TYPE)
             world.checks.sagas.signalled(tx.key.gid, name, payload)

@@ -383,6 +383,8 @@ class SagaOracle(SagaFacts):
         unit, choice = self._trees[gid].branches[branch_id]
         stable = self._inputs.setdefault((gid, branch_id, phase), call.input.data)
         if stable != call.input.data:
+            if phase is Phase.COMPENSATION and not call.input.data:
+                return  # of a node that has not heard yet what the action answered
             if stable or phase is not Phase.COMPENSATION:
                 raise Violation("S7", gid, f"{phase} of {branch_id}: another input")
             self._inputs[gid, branch_id, phase] = call.input.data
