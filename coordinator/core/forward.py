@@ -52,6 +52,7 @@ from coordinator.core.model import (
     Status,
 )
 from coordinator.core.place import (
+    SATISFIED,
     Place,
     definition_of,
     group_of,
@@ -68,16 +69,6 @@ SAGA_BRANCH_MAX = 5_000
 """Branches of one saga, whatever its lists and child sagas multiply to (S9): at about
 1 KiB each, what is loaded in one query and held in memory without harm."""
 
-_SATISFIED = frozenset(
-    {
-        BranchStatus.SUCCEEDED,
-        BranchStatus.TRIED,
-        BranchStatus.CONFIRMING,
-        BranchStatus.CONFIRMED,
-        BranchStatus.SKIPPED,
-        BranchStatus.RESOLVED,
-    }
-)
 _UNDER_WAY_FORWARD = frozenset(
     {BranchStatus.RUNNING, BranchStatus.TRYING, BranchStatus.WAITING}
 )
@@ -88,7 +79,7 @@ def is_satisfied(tx: GlobalTransaction, place: Place) -> bool:
     branch = last_choice(tx, place)
     if branch is None:
         return False
-    if branch.status in _SATISFIED:
+    if branch.status in SATISFIED:
         return True
     return place.step.optional and branch.status not in _UNDER_WAY_FORWARD
 
@@ -512,7 +503,7 @@ def _next_choice(place: Place) -> Place:
 def _item_output(tx: GlobalTransaction, place: Place) -> JsonValue:
     """What an item answered; null when that is nothing, or nothing that is JSON."""
     branch = last_choice(tx, place)
-    if branch is None or branch.status not in _SATISFIED:
+    if branch is None or branch.status not in SATISFIED:
         return None
     try:
         return expressions.from_payload(branch.output, place.unit_id)

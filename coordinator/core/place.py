@@ -24,6 +24,18 @@ from coordinator.core.model import Branch, BranchStatus, GlobalTransaction
 SEPARATOR = ":"
 FALLBACK = "fallback-"
 
+SATISFIED = frozenset(
+    {
+        BranchStatus.SUCCEEDED,
+        BranchStatus.TRIED,
+        BranchStatus.CONFIRMING,
+        BranchStatus.CONFIRMED,
+        BranchStatus.SKIPPED,
+        BranchStatus.RESOLVED,
+    }
+)
+"""A unit whose latest choice has one of these has done its work, or had none to do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -14,7 +14,7 @@ from coordinator.core.model import (
     GlobalTransaction,
     Payload,
 )
-from coordinator.core.place import Place, branch_of
+from coordinator.core.place import SATISFIED, Place, last_choice
 
 OUTPUT_BYTES_MAX = 256 * 1024
 """Of one evaluated input or output; the limit of every payload."""
@@ -25,31 +25,33 @@ class _StepOutputs:
 
     __slots__ = ("_own", "_place", "_tx")
 
-    def __init__(self, tx: GlobalTransaction, place: Place, own: Payload) -> None:
+    def __init__(
+        self, tx: GlobalTransaction, place: Place, own: Payload | None
+    ) -> None:
         self._tx = tx
         self._place = place
         self._own = own
 
     def get(self, step_id: str) -> Payload | None:
-        """The output of the step's choice that has one."""
-        if self._own != NO_PAYLOAD and step_id == self._place.step.step_id:
-            return self._own
+        """The output of the choice that did the step's work.
+
+        A choice that was given up may have an output too, of an action that is or will
+        be undone: nobody reads that but its own compensation, which reads no other.
+        """
+        if self._own is not None and step_id == self._place.step.step_id:
+            return None if self._own == NO_PAYLOAD else self._own
         step = self._place.definition.by_id.get(step_id)
-        if step is None:
+        branch = step and last_choice(self._tx, self._place.beside(step))
+        if not branch or branch.status not in SATISFIED:
             return None
-        unit_id = self._place.prefix + step_id
-        for choice in range(max(1, len(step.calls)) - 1, -1, -1):
-            branch = self._tx.branches.get(branch_of(unit_id, choice))
-            if branch is not None and branch.output != NO_PAYLOAD:
-                return branch.output
-        return None
+        return None if branch.output == NO_PAYLOAD else branch.output
 
 
-def scope_of(tx: GlobalTransaction, place: Place, own: Payload = NO_PAYLOAD) -> Scope:
+def scope_of(tx: GlobalTransaction, place: Place, own: Payload | None = None) -> Scope:
     """What can be read at a place: only what is stored.
 
     Args:
-        own: what this very branch has answered, for its compensation.
+        own: for its compensation, what this very branch has answered.
     """
     group = tx.branches[place.prefix[:-1]] if place.prefix else None
     return Scope(

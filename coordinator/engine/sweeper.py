@@ -83,6 +83,8 @@ class Sweeper:
         return taken
 
     async def _take_up(self, rows: list[SweepRow]) -> int:
+        if not self._leases.known().issuperset(row.owner for row in rows):
+            await self._leases.beat()  # who has just joined is not one who has left
         verdicts = sweep.plan(
             rows,
             me=self._node_id,

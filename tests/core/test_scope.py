@@ -1,15 +1,18 @@
 """Promises of what expressions may read, and where."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from coordinator.core import expressions
+from coordinator.core.backoff import RetryPolicy
 from coordinator.core.definition import Constant
 from coordinator.core.expressions import ExpressionFailed
-from coordinator.core.inputs import Refused, Succeeded
-from coordinator.core.model import NO_PAYLOAD, Payload
+from coordinator.core.inputs import Refused, Succeeded, Unknown
+from coordinator.core.model import NO_PAYLOAD, BranchStatus, Payload
 from coordinator.core.place import place_of
+from coordinator.core.saga import OUTPUT_NEEDED
 from coordinator.core.scope import (
     OUTPUT_BYTES_MAX,
     bounded,
@@ -138,8 +141,34 @@ def test_compensation_reads_what_its_own_call_answered() -> None:
     answer_json(play, "a:fallback-1", {"id": 9})
 
     assert undo_of(play, "a:fallback-1").data == b"9"
-    assert undo_of(play, "a").data == b"9"
+    assert undo_of(play, "a") == NO_PAYLOAD
+    assert undo_of(play, "a", is_lenient=True).data == b"null"
     assert undo_of(play, "b") == play.branch("b").spec.input
+
+
+def test_output_of_what_was_given_up_is_read_by_nobody() -> None:
+    """The steps behind an optional one that is undone see that it has none."""
+    play = submit(
+        replace(
+            step(
+                "a",
+                undo_input=reference("steps.a.output.id"),
+                retry=RetryPolicy(attempt_max=1),
+            ),
+            optional=True,
+        ),
+        step("b", "a"),
+    )
+    play.answer("a", Unknown("LOST"))
+    play.answer("a", Unknown(OUTPUT_NEEDED, output=Payload(b'{"id": 9}', JSON)))
+    branch = play.branch("a")
+    assert (branch.status, branch.output.data) == (
+        BranchStatus.COMPENSATING,
+        b'{"id": 9}',
+    )
+
+    with pytest.raises(ExpressionFailed):
+        read(play, "b", "steps.a.output")
 
 
 def test_compensation_without_the_output_it_needs_is_empty() -> None:

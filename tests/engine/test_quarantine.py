@@ -152,6 +152,20 @@ async def test_an_operators_retry_lets_it_go_on() -> None:
     await again.answer_all()
 
 
+async def test_node_that_has_just_joined_is_not_taken_for_one_that_left() -> None:
+    """L1: a peer that looked round before it came does not claim what it drives."""
+    world = World()
+    await world.leases.beat()
+    joined = world.twin()
+    await decided(joined)
+
+    await world.sweeper.sweep()
+
+    stored = await world.stored()
+    assert stored is not None
+    assert stored.owner == "node-2"
+
+
 async def test_two_that_quarantine_at_once_leave_one_fact() -> None:
     """V6, L1: the revision guard lets one of them write it."""
     world = World()

@@ -16,11 +16,7 @@ REGRESSIONS = Path(__file__).with_name("regressions.txt")
 
 def main() -> int:
     arguments = _parser().parse_args()
-    limits = Limits(
-        nodes=arguments.nodes,
-        transactions=arguments.transactions,
-        without=frozenset(filter(None, arguments.without.split(","))),
-    )
+    limits = _limits(arguments)
     if arguments.seed is not None:
         return _replay(arguments.seed, limits, trace=arguments.trace)
     first = arguments.first
@@ -32,6 +28,26 @@ def main() -> int:
     for seed, violation in total.failures:
         _explain(seed, violation, limits)
     return _sum_up(total, seconds)
+
+
+def kept_lines() -> list[str]:
+    """Seeds that once failed, each with the options that shrank it."""
+    lines = REGRESSIONS.read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def kept() -> list[tuple[int, Limits]]:
+    """The same, as what is run."""
+    parsed = [_parser().parse_args(["--seed", *x.split()]) for x in kept_lines()]
+    return [(arguments.seed, _limits(arguments)) for arguments in parsed]
+
+
+def _limits(arguments: argparse.Namespace) -> Limits:
+    return Limits(
+        nodes=arguments.nodes,
+        transactions=arguments.transactions,
+        without=frozenset(filter(None, arguments.without.split(","))),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

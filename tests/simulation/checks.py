@@ -299,8 +299,7 @@ class Checks:
             self._hit("claim_lost_to_somebody")
         for key in claimed:
             tx = self.durable[key]
-            # Who left in good order took its row along.
-            self.lost[key] += tx.owner in self._world.data._data.nodes
+            self.lost[key] += self._died_with_its_row(tx.owner)
             if self.lost[key] >= OWNERS_LOST_MAX:
                 raise Violation("V6", key.gid, "taken over, and three died with it")
             if self.lost[key] > 1 and len(claimed) > 1:
@@ -311,6 +310,11 @@ class Checks:
                 raise Violation("L3", key.gid, "claimed an ended transaction")
             self.durable[key] = changed(tx, owner=node.name, revision=tx.revision + 1)
             self._hit("take_over_claimed")
+
+    def _died_with_its_row(self, node_id: str) -> bool:
+        """It did not leave in good order, nor is it only slow: that may be judged."""
+        is_alive = any(n.alive for n in self._world.nodes if n.name == node_id)
+        return not is_alive and node_id in self._world.data._data.nodes
 
     def beaten(self, row: NodeRow) -> None:
         """A node's heartbeat: its id is its own, so the counter only rises (L2)."""

@@ -225,6 +225,13 @@ MUTANTS = (
         "pass",
     ),
     bug(
+        "joined_taken_for_left",
+        "what a node drives that has just joined is claimed as left behind",
+        "coordinator.engine.sweeper",
+        "if not self._leases.known().issuperset(row.owner for row in rows):",
+        "if False:",
+    ),
+    bug(
         "suspects_claimed_together",
         "the innocent are quarantined with what their owners died of",
         SWEEP,

@@ -272,7 +272,26 @@ SAGA_MUTANTS = (
         "own_output_of_another_scope",
         "a child saga reads the outputs of its parent's steps",
         SCOPE,
-        "unit_id = self._place.prefix + step_id",
-        "unit_id = step_id",
+        "self._place.beside(step))",
+        'Place("", self._place.definition, step))',
+    ),
+    bug(
+        "undone_with_what_another_choice_answered",
+        "a choice whose answer is not known is undone with its fallback's",
+        SCOPE,
+        "if self._own is not None and",
+        "if self._own and self._own != NO_PAYLOAD and",
+        SCOPE,
+        "        branch = step and last_choice(self._tx, self._place.beside(step))\n"
+        "        if not branch or branch.status not in SATISFIED:",
+        "        at = step and self._place.beside(step)\n"
+        "        ids = at and [replace(at, choice=k).branch_id for k in (2, 1, 0)]\n"
+        "        found = [self._tx.branches.get(i) for i in ids or ()]\n"
+        "        known = [b for b in found if b and b.output != NO_PAYLOAD]\n"
+        "        branch = known[0] if known else None\n"
+        "        if not branch:",
+        SCOPE,
+        "from coordinator.core import expressions\n",
+        "from dataclasses import replace\nfrom coordinator.core import expressions\n",
     ),
 )

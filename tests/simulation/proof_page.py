@@ -66,7 +66,7 @@ S8) and by the limits of lists and attempts (S9).
 The {states} rare states that every long run must see stand in
 `tests/simulation/rare.py`. A failing seed is shrunk (fewer transactions, nodes and
 faults) and printed with the line that replays it; kept in `regressions.txt` it is
-replayed by every run of the tests.
+replayed by every run of the tests, and is the first to look for each planted bug.
 
 ## Planted bugs
 

@@ -5,7 +5,7 @@ import logging
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -92,13 +92,13 @@ def run_chunk(seeds: range, limits: Limits) -> Report:
     return report
 
 
-def first_failure(seeds: range, limits: Limits) -> tuple[int, str] | None:
-    """The first seed that fails, and why."""
+def first_failure(schedules: Iterable[tuple[int, Limits]]) -> tuple[int, str] | None:
+    """How many schedules it took until one failed, and why it did."""
     quieten()
-    for count, seed in enumerate(seeds):
+    for count, (seed, limits) in enumerate(schedules, 1):
         if failures := run_seed(seed, limits).failures:
-            return failures[0]
-        if count % 50 == 49:
+            return count, failures[0][1]
+        if count % 50 == 0:
             gc.collect()
     return None
 

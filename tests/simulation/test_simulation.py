@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.__main__ import REGRESSIONS
+from tests.simulation.__main__ import kept_lines
 from tests.simulation.mutant import Patch
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.planted import StaleMutant, patched, read_source
@@ -33,11 +33,6 @@ def simulate(
     )
 
 
-def regressions() -> list[str]:
-    lines = REGRESSIONS.read_text().splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
-
-
 def test_same_seed_is_the_same_trace() -> None:
     """A seed is replayed exactly, in another process with another hash seed."""
     for seed in ("11", "12", "13"):
@@ -51,7 +46,7 @@ def test_same_seed_is_the_same_trace() -> None:
 
 def test_what_failed_once_stays_well() -> None:
     """Every kept seed is replayed: a bug that was found does not come back."""
-    for line in regressions():
+    for line in kept_lines():
         run = simulate("--seed", *line.split())
 
         assert run.returncode == 0, run.stdout
