@@ -83,6 +83,7 @@ class Checks:
         self.callers: dict[tuple[str, str, Phase], str] = {}
         self.heartbeats: dict[str, int] = {}
         self.lost: Counter[Key] = Counter()
+        self.died: Counter[Key] = Counter()
         self.probing = False
         self.recoveries = Recoveries(world)
         self.sagas = SagaOracle(self)
@@ -154,6 +155,7 @@ class Checks:
     def _owner_after(self, node: "Node", change: Change) -> str:
         """V6: who writes has survived it; who quarantines does not become its owner."""
         before, lost = change.before, self.lost.pop(change.key, 0)
+        del self.died[change.key]
         if before is None or not is_quarantined(change.after) or is_quarantined(before):
             return node.name
         self._hit("quarantined")
@@ -299,10 +301,13 @@ class Checks:
             self._hit("claim_lost_to_somebody")
         for key in claimed:
             tx = self.durable[key]
-            self.lost[key] += self._died_with_its_row(tx.owner)
-            if self.lost[key] >= OWNERS_LOST_MAX:
+            # Who left in good order took its row along.
+            is_listed = tx.owner in self._world.data._data.nodes
+            self.lost[key] += is_listed
+            self.died[key] += is_listed and not self._is_alive(tx.owner)
+            if self.died[key] >= OWNERS_LOST_MAX:
                 raise Violation("V6", key.gid, "taken over, and three died with it")
-            if self.lost[key] > 1 and len(claimed) > 1:
+            if self.died[key] > 1 and len(claimed) > 1:
                 raise Violation("V6", key.gid, "a suspect was claimed beside others")
             if tx.revision != revisions[key]:
                 raise Violation("L3", key.gid, "claimed a row that had moved on")
@@ -311,10 +316,9 @@ class Checks:
             self.durable[key] = changed(tx, owner=node.name, revision=tx.revision + 1)
             self._hit("take_over_claimed")
 
-    def _died_with_its_row(self, node_id: str) -> bool:
-        """It did not leave in good order, nor is it only slow: that may be judged."""
-        is_alive = any(n.alive for n in self._world.nodes if n.name == node_id)
-        return not is_alive and node_id in self._world.data._data.nodes
+    def _is_alive(self, node_id: str) -> bool:
+        """It is only slow, which may be taken for dead (L1)."""
+        return any(n.alive for n in self._world.nodes if n.name == node_id)
 
     def beaten(self, row: NodeRow) -> None:
         """A node's heartbeat: its id is its own, so the counter only rises (L2)."""
