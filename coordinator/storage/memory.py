@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
+from coordinator.core.changed import changed
 from coordinator.core.errors import InvariantViolated, StoreUnavailable
 from coordinator.core.model import GlobalTransaction, Instant, Key, Operation
 from coordinator.ports import (
@@ -341,7 +342,8 @@ def _apply(data: _Data, changes: Sequence[Change]) -> list[Key]:
         if (stored.revision if stored else 0) != (before.revision if before else 0):
             conflicts.append(key)
             continue
-        data.transactions[key] = replace(after, definition=None)
+        is_saga = after.definition is not None
+        data.transactions[key] = changed(after, definition=None) if is_saga else after
         data.due_at[key] = change.due_at
         data.takeovers.pop(key, None)
         if (text := entries[key]) is not None:

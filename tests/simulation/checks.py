@@ -276,6 +276,7 @@ class Checks:
         """T8, T6, S3: an end is what the participants really did."""
         gid, eff = tx.key.gid, self.effects
         self.ended.add(gid)
+        self._world.loop.look = True
         if not tx.branches:
             self._hit("empty_transaction_ended")
         for branch_id in tx.branches if tx.request.mode is Mode.TCC else ():

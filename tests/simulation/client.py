@@ -55,6 +55,7 @@ class Client(Process):
         if self.alive:
             self.alive = False
             self.world.open_clients -= 1
+            self.world.loop.look = True
 
     def may_die(self) -> bool:
         """Whether the client is gone here; then it does nothing any more."""

@@ -10,9 +10,13 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine
+from math import inf
 from typing import Any, TypeAlias
 
 Callback: TypeAlias = Callable[..., object]
+STEP_MAX = 200_000
+"""Callbacks of one schedule; more is a loop that does not pause."""
+
 Entry: TypeAlias = tuple["Process | None", Callback, tuple[Any, ...]]
 
 
@@ -62,6 +66,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         time_us: virtual time.
         current: the process whose callback runs; what is scheduled belongs to it.
         faults: exceptions that nobody caught.
+        look: something happened after which a run may be over.
     """
 
     def __init__(self) -> None:
@@ -69,6 +74,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.current: Process | None = None
         self.faults: list[BaseException | str] = []
         self.steps = 0
+        self.look = False
         self._ready: deque[Entry] = deque()
         self._heap: list[tuple[int, int, Entry]] = []
         self._count = 0
@@ -97,6 +103,7 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self.faults.append(context.get("exception") or context["message"])
+        self.look = True
 
     # ---- What the world asks for --------------------------------------------------
 
@@ -117,26 +124,36 @@ class SimLoop(asyncio.AbstractEventLoop):
         stash, process.stash = process.stash, None
         self._ready.extend(stash or ())
 
-    def step(self) -> bool:
-        """Run one callback; false when there is none."""
-        if self._ready:
-            process, callback, args = self._ready.popleft()
-        elif self._heap:
-            self.time_us, _, (process, callback, args) = heapq.heappop(self._heap)
-        else:
-            return False
-        if process is not None:
-            if not process.alive:
-                return True
-            if process.stash is not None:
-                process.stash.append((process, callback, args))
-                return True
-            process.steps += 1
-            if process.steps == process.crash_at:
-                self.current = None
-                process.crash()
-                return True
-        self.steps += 1
-        self.current = process
-        callback(*args)
+    def run(self, until_us: float = inf) -> bool:
+        """Run callbacks until somebody has to look, or it is late; false: none is left.
+
+        To ask after every callback whether all is well and over would cost more than
+        many a callback does; whoever changes the answer sets ``look``.
+        """
+        ready, heap = self._ready, self._heap
+        self.look = False
+        while not self.look:
+            if ready:
+                process, callback, args = ready.popleft()
+            elif heap:
+                self.time_us, _, (process, callback, args) = heapq.heappop(heap)
+                self.look = self.time_us > until_us
+            else:
+                return False
+            if process is not None:
+                if not process.alive:
+                    continue
+                if process.stash is not None:
+                    process.stash.append((process, callback, args))
+                    continue
+                process.steps += 1
+                if process.steps == process.crash_at:
+                    self.current = None
+                    process.crash()
+                    continue
+            self.steps += 1
+            if self.steps > STEP_MAX:
+                self.look = True
+            self.current = process
+            callback(*args)
         return True

@@ -31,15 +31,12 @@ from coordinator.storage.memory import MemoryStore
 from tests.simulation import chaos, generators
 from tests.simulation.checks import Checks
 from tests.simulation.client import Client
-from tests.simulation.loop import Process, SimLoop
+from tests.simulation.loop import STEP_MAX, Process, SimLoop
 from tests.simulation.node import EPOCH_MS, Node, SimClock
 from tests.simulation.participant import Participant
 from tests.simulation.rare import Rare
 from tests.simulation.scenario import Limits, draw, turn_knobs
 from tests.simulation.verdict import Violation
-
-STEP_MAX = 200_000
-"""Callbacks of one schedule; more is a loop that does not pause."""
 
 SKEW_MS = 2_000
 """A wall clock is wrong by at most this much."""
@@ -240,7 +237,7 @@ class World:
     def run(self) -> None:
         """Live through the seed. Raises ``Violation``."""
         turn_knobs(self.scenario)
-        Violation.first = None
+        Violation.first, Violation.seen_by = None, self.loop
         asyncio._set_running_loop(self.loop)
         try:
             for index in range(self.scenario.nodes):
@@ -258,7 +255,7 @@ class World:
         loop, checks = self.loop, self.checks
         latest = self._latest_us()
         while self.open_clients or len(checks.ended) < len(checks.durable):
-            if not loop.step():
+            if not loop.run(latest):
                 raise Violation("V1", "", "nothing will ever happen again")
             if Violation.first is not None:
                 raise Violation.first
@@ -305,7 +302,7 @@ class World:
         for client in self.clients:
             client.alive = False
         self.loop.current = None
-        while self.loop.step():
+        while self.loop.run():
             pass
         self.checks.probing = True
         for participant in self.participants:
@@ -319,7 +316,7 @@ class World:
                     continue
                 for phase in _STRAYS.get(branch.status, ()):
                     self._stray(key, branch_id, branch.spec.operation, phase)
-        while self.loop.step():
+        while self.loop.run():
             pass
 
     def _stray(self, key: Key, branch_id: str, operation: str, phase: Phase) -> None:
