@@ -82,8 +82,10 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
             node_id=node_id,
             version=importlib.metadata.version("tercet"),
         )
-        address = await server.start(config.listen)
+        address = server.bind(config.listen)
         leases = Leases(store, clock, node_id=node_id, address=address)
+        await leases.beat()  # before it drives anything: who is not listed has left
+        await server.start()
         sweeper = Sweeper(
             store=store, engine=engine, leases=leases, clock=clock, node_id=node_id
         )

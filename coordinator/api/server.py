@@ -43,10 +43,11 @@ class ApiServer:
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
 
-    async def start(self, address: str) -> str:
-        """Listen on ``HOST:PORT``, port 0 = any free one; the address on return.
+    def bind(self, address: str) -> str:
+        """Take ``HOST:PORT``, port 0 = any free one; the address that was taken.
 
-        Raises ``OSError`` when the address cannot be bound.
+        Who connects now waits for ``start``. Raises ``OSError`` when the address cannot
+        be bound.
         """
         server = grpc.aio.server(
             interceptors=(PolicyInterceptor(),), options=self._options()
@@ -60,11 +61,16 @@ class ApiServer:
                 f"cannot listen on {address}: the address is in use, not of this "
                 "machine, or not HOST:PORT. Free it or choose another."
             ) from problem
-        await server.start()
         self._server = server
+        return f"{address.rpartition(':')[0]}:{port}"
+
+    async def start(self) -> None:
+        """Serve at the address that was bound."""
+        if self._server is None:
+            raise RuntimeError("bind an address before you start")
+        await self._server.start()
         for name in SERVICES:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        return f"{address.rpartition(':')[0]}:{port}"
 
     async def drain(self, grace_seconds: float) -> None:
         """Leave: announce it, accept no new RPC, end what is open within the grace.

@@ -31,7 +31,8 @@ async def serve(
 
     async def start() -> grpc.aio.Channel:
         server = await world.server()
-        address = await server.start("127.0.0.1:0")
+        address = server.bind("127.0.0.1:0")
+        await server.start()
         channel = grpc.aio.insecure_channel(address)
         channel.server = server
         opened.append((server, channel))

@@ -68,9 +68,9 @@ class Node:
     async def __aenter__(self) -> Self:
         """Serve."""
         await self._catalogue.load()
-        self.channel = grpc.aio.insecure_channel(
-            await self._server.start("127.0.0.1:0")
-        )
+        address = self._server.bind("127.0.0.1:0")
+        await self._server.start()
+        self.channel = grpc.aio.insecure_channel(address)
         self.coordinator = coordinator_pb2_grpc.CoordinatorStub(self.channel)
         self.definitions = admin_pb2_grpc.DefinitionsStub(self.channel)
         self.admin = admin_pb2_grpc.AdminStub(self.channel)

@@ -66,7 +66,11 @@ class Checks:
         effects: how often each (gid, branch, phase) took effect.
         succeeded: (gid, branch) whose try or action is done for good.
         by_hand: (gid, branch) that an operator settled; anything may become of it.
-        lost: owners that died with a transaction since anything was committed of it.
+        lost: owners that may be judged dead with a transaction, since anything was
+            committed of it.
+        died: those of them that did.
+        counted: what the last claim of it stored.
+        forgotten: nodes whose row was removed once.
         buried: (gid, branch) that no try or action may touch any more.
     """
 
@@ -84,6 +88,8 @@ class Checks:
         self.heartbeats: dict[str, int] = {}
         self.lost: Counter[Key] = Counter()
         self.died: Counter[Key] = Counter()
+        self.counted: Counter[Key] = Counter()
+        self.forgotten: set[str] = set()
         self.probing = False
         self.recoveries = Recoveries(world)
         self.sagas = SagaOracle(self)
@@ -155,7 +161,7 @@ class Checks:
     def _owner_after(self, node: "Node", change: Change) -> str:
         """V6: who writes has survived it; who quarantines does not become its owner."""
         before, lost = change.before, self.lost.pop(change.key, 0)
-        del self.died[change.key]
+        del self.died[change.key], self.counted[change.key]
         if before is None or not is_quarantined(change.after) or is_quarantined(before):
             return node.name
         self._hit("quarantined")
@@ -297,11 +303,11 @@ class Checks:
         self, node: "Node", rows: Sequence[SweepRow], claimed: Collection[Key]
     ) -> None:
         """These rows have just changed their owner (L3)."""
-        revisions = {row.key: row.revision for row in rows}
-        if len(claimed) < len(revisions):
+        listed = {row.key: row for row in rows}
+        if len(claimed) < len(listed):
             self._hit("claim_lost_to_somebody")
         for key in claimed:
-            tx = self.durable[key]
+            tx, row = self.durable[key], listed[key]
             # Who left in good order took its row along.
             is_listed = tx.owner in self._world.data._data.nodes
             self.lost[key] += is_listed
@@ -310,7 +316,11 @@ class Checks:
                 raise Violation("V6", key.gid, "taken over, and three died with it")
             if self.died[key] > 1 and len(claimed) > 1:
                 raise Violation("V6", key.gid, "a suspect was claimed beside others")
-            if tx.revision != revisions[key]:
+            counted = row.takeovers - self.counted[key]
+            self.counted[key] = row.takeovers
+            if not counted and tx.owner in node.listed - self.forgotten:
+                raise Violation("L1", key.gid, f"{tx.owner} has not left")
+            if tx.revision != row.revision:
                 raise Violation("L3", key.gid, "claimed a row that had moved on")
             if tx.status.is_final:
                 raise Violation("L3", key.gid, "claimed an ended transaction")

@@ -99,6 +99,7 @@ class SimStore(Store):
         rows = now(
             self._data.unfinished(due_before=due_before, after=after, limit=limit)
         )
+        self._node.listed = frozenset(self._world.data._data.nodes)
         if rows and "store_slow" in self._world.faults:
             await self._travel(read_first=True)  # the list is old when it arrives
         return rows
@@ -119,6 +120,7 @@ class SimStore(Store):
         return now(self._data.beat(node))
 
     async def forget_node(self, node_id: str) -> None:
+        self._world.checks.forgotten.add(node_id)
         now(self._data.forget_node(node_id))
 
     async def close(self) -> None:

@@ -122,6 +122,7 @@ class Node(Process):
         given_up: branches that this node knows to be undone or abandoned.
         paused: transactions that this node knows to be held by an operator, or for one.
         claimed: what its sweeper has just claimed.
+        listed: the nodes that had a row when its sweeper listed what is due.
         owners: who drives each transaction, as far as this node was told.
     """
 
@@ -133,6 +134,7 @@ class Node(Process):
         self.given_up: set[tuple[Key, str]] = set()
         self.paused: set[Key] = set()
         self.claimed: set[Key] = set()
+        self.listed: frozenset[str] = frozenset()
         self.owners: dict[Key, str] = {}
         self.clock = world.clock_of(index, self)
         self.store = SimStore(world, self)
