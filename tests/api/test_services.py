@@ -321,10 +321,11 @@ async def test_health_answers_and_turns_when_the_node_leaves(serve):
 async def test_an_address_in_use_is_a_clear_error(world):
     """Two servers never share a port."""
     first, second = await world.server(), await world.server()
-    address = await first.start("127.0.0.1:0")
+    address = first.bind("127.0.0.1:0")
+    await first.start()
 
     with pytest.raises(OSError, match=r"cannot listen on 127\.0\.0\.1"):
-        await second.start(address)
+        second.bind(address)
 
     await first.drain(0)
     await first.drain(0)
