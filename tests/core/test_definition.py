@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from coordinator.core.definition import Constant, find_cycle
+from coordinator.core.backoff import FORWARD
+from coordinator.core.definition import (
+    BranchKind,
+    Call,
+    Computed,
+    Constant,
+    Step,
+    find_cycle,
+)
 from tests.core.world import definition, step
 
 
@@ -30,6 +38,24 @@ def test_definition_can_be_the_key_of_a_table() -> None:
     saga = definition(step("a", input=Constant(1)), step("b", "a", input=Constant(2)))
 
     assert {saga: 1}[replace(saga)] == 1
+
+
+def test_compiled_program_makes_no_difference() -> None:
+    """The source says it all; the same text compiled twice is the same expression."""
+    programs = (lambda _: 1, lambda _: 2)
+    first, second = (Computed("${1 + 1}", (), program) for program in programs)
+
+    assert first == second
+
+
+def test_what_is_not_said_has_no_limit() -> None:
+    """A step waits, stays pending and holds for as long as the saga may."""
+    call = Call("a.do", Constant({}), FORWARD, timeout_ms=1)
+    waits = Step("a", BranchKind.AWAIT, ())
+
+    assert (call.kind, call.compensation) == (BranchKind.CALL, None)
+    assert (call.expires_ms, call.pending_timeout_ms, waits.timeout_ms) == (0, 0, 0)
+    assert (waits.optional, waits.pivot) == (False, False)
 
 
 def test_need_that_is_no_step_has_no_successors() -> None:
