@@ -385,7 +385,7 @@ def test_watching_ends_with_5_when_the_coordinator_stays_away(
     monkeypatch.setattr("coordinator.cli.client.RECONNECT_SECONDS", 0)
     server.answers["SubmitSaga"] = loan(types_pb2.RUNNING)
     server.answers["Watch"] = [[UNAVAILABLE]] * 100_000
-    result = ask("saga", "run", "loan", "--timeout", "0.05")
+    result = ask("saga", "run", "loan", "--timeout", "1")
     assert result.exit_code == 5
     assert "l-1 goes on without this command: tercet tx show l-1" in result.stderr
 
