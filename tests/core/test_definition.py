@@ -13,7 +13,7 @@ from coordinator.core.definition import (
     Step,
     find_cycle,
 )
-from tests.core.world import definition, step
+from tests.core.world import child_step, definition, pivot, step
 
 
 def test_successors_are_derived_in_the_order_of_the_text() -> None:
@@ -25,11 +25,40 @@ def test_successors_are_derived_in_the_order_of_the_text() -> None:
     assert saga.steps[1] is saga.by_id["c"]
 
 
+def test_steps_are_known_last_first() -> None:
+    """Each after all that need it, whatever is written twice or is no step."""
+    saga = definition(
+        step("a", "nobody"), step("b", "a", "a"), step("c", "a"), step("d", "b", "c")
+    )
+
+    assert saga.last_first == ("d", "b", "c", "a")
+
+
+def test_saga_ends_with_what_nobody_needs() -> None:
+    """In the order of the text."""
+    saga = definition(step("a"), step("b", "a"), step("c"), step("d", "a"))
+
+    assert saga.ends == (saga.by_id["b"], saga.by_id["c"], saga.by_id["d"])
+
+
+def test_pivot_of_a_child_is_one_of_the_saga() -> None:
+    """However deep it is, and nowhere else."""
+    inner = definition(step("in"), pivot("point"))
+    outer = definition(step("a"), child_step("b", child=inner), step("c"))
+
+    assert (inner.has_pivot, outer.has_pivot) == (True, True)
+    assert definition(child_step("top", child=outer)).has_pivot
+    assert not definition(step("a"), child_step("b", child=definition())).has_pivot
+
+
 def test_derived_fields_make_no_difference() -> None:
     """Two definitions are equal when what was published is."""
-    saga = definition(step("a"), step("b", "a"))
+    saga, other = definition(step("a"), step("b", "a")), definition(pivot("x"))
+    same = replace(saga)
+    for name in ("successors", "by_id", "last_first", "ends", "has_pivot"):
+        object.__setattr__(same, name, getattr(other, name))
 
-    assert replace(saga) == saga
+    assert same == saga
     assert replace(saga, digest="sha256:2") != saga
 
 
