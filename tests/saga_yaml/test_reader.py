@@ -14,7 +14,7 @@ from coordinator.saga_yaml import check
 from coordinator.saga_yaml.findings import Code, Findings, Halt
 from coordinator.saga_yaml.reader import read
 from coordinator.saga_yaml.tree import Broken, ListNode, MapNode, to_json
-from tests.saga_yaml.pace import seconds_here
+from tests.pace import seconds_here
 
 KIB_256 = 256 * 1024
 

@@ -14,9 +14,12 @@ STANDARD_SECONDS = 0.01
 
 def seconds_here(work: Callable[[], object]) -> float:
     """The CPU seconds that this would take on a machine that keeps the standard."""
-    spent = min(_spent(work) for _ in range(ROUNDS))
-    standard = min(_spent(_standard) for _ in range(ROUNDS))
-    return spent / standard * STANDARD_SECONDS
+    return min(_spent(work) for _ in range(ROUNDS)) / slowness()
+
+
+def slowness() -> float:
+    """How many times as long as promised the same work takes here, just now."""
+    return min(_spent(_standard) for _ in range(ROUNDS)) / STANDARD_SECONDS
 
 
 def _spent(work: Callable[[], object]) -> float:
