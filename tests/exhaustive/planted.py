@@ -94,8 +94,8 @@ IN_SAGAS = (
         (
             Patch(
                 "coordinator.core.forward",
-                "    if branch.status in _SATISFIED:\n        return True\n",
-                "    if branch.status in _SATISFIED | {BranchStatus.RUNNING}:\n"
+                "    if branch.status in SATISFIED:\n        return True\n",
+                "    if branch.status in SATISFIED | {BranchStatus.RUNNING}:\n"
                 "        return True\n",
             ),
         ),
