@@ -25,7 +25,13 @@ from coordinator.core.inputs import (
     Unknown,
     Woken,
 )
-from coordinator.core.model import BranchStatus, Decision, Payload, Status
+from coordinator.core.model import (
+    NO_PAYLOAD,
+    BranchStatus,
+    Decision,
+    Payload,
+    Status,
+)
 from tests.core.world import (
     JSON,
     Play,
@@ -186,77 +192,6 @@ def test_first_choice_of_unknown_outcome_is_undone_while_the_fallback_runs() -> 
     assert play.tx.status is Status.CONFIRMING
     play.answer("a")
     assert play.tx.status is Status.COMPLETED
-
-
-# ---- Timers and signals -----------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("wait", "milliseconds"),
-    [
-        (Constant(30_000), 30_000),
-        (Constant("30s"), 30_000),
-        (Constant("PT1M"), 60_000 - 1),
-    ],
-)
-def test_timer_holds_up_what_needs_it(wait: Constant, milliseconds: int) -> None:
-    """No participant is asked, and the time is stored."""
-    play = submit(wait_step("w", wait=wait), step("b", "w"))
-    assert play.asked() == set()
-    play.now = milliseconds - 1 if milliseconds == 30_000 else 59_999
-    play.happen(Woken())
-    assert "b" not in play.tx.branches
-    if milliseconds == 30_000:
-        assert machine.due_at(play.tx) == 30_000
-        play.now = 30_000
-        play.happen(Woken())
-        assert play.asked() == {("b", "ACTION")}
-
-
-@pytest.mark.parametrize(
-    "wait", [Constant("soon"), Constant(None), Constant(-1), Constant(True)]
-)
-def test_timer_without_a_duration_refuses_the_step(wait: Constant) -> None:
-    """Bare words are no durations."""
-    play = submit(wait_step("w", wait=wait))
-
-    assert play.tx.reason_code == "EXPRESSION"
-
-
-def test_signal_ends_the_waiting_and_is_its_output() -> None:
-    """Whoever needs the step reads what was sent."""
-    play = submit(
-        await_step("ok", signal="approval"),
-        step("b", "ok", input=reference("steps.ok.output.by")),
-    )
-    assert play.asked() == set()
-    play.happen(Signal("approval", Payload(b'{"by": "ada"}', JSON)))
-
-    assert play.branch("b").spec.input.data == b'"ada"'
-
-
-def test_early_signal_is_kept() -> None:
-    """It may come before the step begins."""
-    play = submit(step("a"), await_step("ok", "a", signal="approval"), step("b", "ok"))
-    play.happen(Signal("approval"))
-    play.answer("a")
-
-    assert play.asked() == {("b", "ACTION")}
-
-
-def test_missing_signal_turns_back_unless_it_is_optional() -> None:
-    """After the time that the step gives it."""
-    for optional in (False, True):
-        play = submit(
-            await_step("ok", signal="approval", timeout_ms=100, optional=optional),
-            step("b", "ok"),
-        )
-        play.wait_until_due()
-        play.happen(Woken())
-
-        assert play.branch("ok").error_code == "SIGNAL_TIMEOUT"
-        assert ("b" in play.tx.branches) is optional
-        assert (play.tx.status is Status.RUNNING) is optional
 
 
 # ---- Reservations -----------------------------------------------------------------
@@ -467,10 +402,12 @@ def test_output_of_the_saga_is_evaluated_at_its_end() -> None:
     play = submit(step("a"), output=reference("steps.a.output"))
     answer_json(play, "a", {"n": 1})
     assert play.tx.output.data == b'{"n":1}'
-    play = submit(step("a"), output=reference("steps.a.output"))
-    play.answer("a")
-    assert play.tx.status is Status.COMPLETED
-    assert "output of the saga" in play.tx.attention_reason
+    for output in (None, reference("steps.a.output")):
+        play = submit(step("a"), output=output)
+        play.answer("a")
+        assert (play.tx.status, play.tx.output) == (Status.COMPLETED, NO_PAYLOAD)
+        failed = "output of the saga" in play.tx.attention_reason
+        assert failed is (output is not None)
 
 
 def test_end_rests_on_every_branch() -> None:
@@ -495,6 +432,11 @@ def test_end_rests_on_every_branch() -> None:
     play.answer("hold")
     assert is_complete(play.tx)
     assert not is_complete(replace(play.tx, definition=None))
+    play = submit(step("a", undo=False), step("b"))
+    play.answer("a")
+    play.answer("b", Refused("NO"))
+    assert play.branch("a").status is BranchStatus.SUCCEEDED
+    assert not is_complete(play.tx)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from coordinator.core import machine
+from coordinator.core.backoff import RetryPolicy
 from coordinator.core.definition import Constant, ForEach
 from coordinator.core.events import AttentionRaised
 from coordinator.core.forward import (
@@ -17,9 +18,11 @@ from coordinator.core.inputs import (
     Resolve,
     Signal,
     Succeeded,
+    Unknown,
     Woken,
 )
 from coordinator.core.model import BranchStatus, Decision, Payload, Status
+from coordinator.core.saga import OUTPUT_NEEDED
 from tests.core.world import (
     JSON,
     Play,
@@ -136,6 +139,28 @@ def test_optional_item_may_be_refused() -> None:
     assert play.branch("b").spec.input.data == b'[null,"done"]'
 
 
+def test_output_of_an_item_that_was_undone_is_null() -> None:
+    """Also where its participant told what it had done, so that it could be undone."""
+    once = step(
+        "a",
+        undo_input=reference("steps.a.output.id"),
+        retry=RetryPolicy(attempt_max=1),
+    )
+    each = for_each("input.items", 3)
+    play = submit(
+        replace(once, optional=True, for_each=each),
+        step("b", "a", input=reference("steps.a.output")),
+        data=items(1, 2),
+    )
+    play.answer("a:0", Unknown("LOST"))
+    told = Payload(b'{"id": 9}', JSON)
+    play.answer("a:0", Unknown(OUTPUT_NEEDED, output=told))
+    assert play.branch("a:0").output == told
+    answer_json(play, "a:1", "done")
+
+    assert play.branch("b").spec.input.data == b'[null,"done"]'
+
+
 def test_item_has_a_fallback_of_its_own() -> None:
     """Refused items fall back one by one."""
     play = submit(
@@ -197,6 +222,41 @@ def test_optional_items_for_which_there_is_no_room_turn_the_saga_back() -> None:
 
     assert play.tx.reason_code == "TOO_MANY_BRANCHES"
     assert "a" not in play.tx.branches
+
+
+def test_limits_are_those_that_were_promised() -> None:
+    """In the language's description (S9)."""
+    assert (ITEMS_MAX, SAGA_BRANCH_MAX) == (1_000, 5_000)
+
+
+def test_room_is_counted_to_the_last_branch() -> None:
+    """With the branch that takes the last place, a saga has as many as it may."""
+    for spare in (1, 0):
+        play = submit(await_step("ok", signal="go"), step("a", "ok"))
+        signal_and_step = 2
+        crowded(play, SAGA_BRANCH_MAX - signal_and_step - spare)
+        play.happen(Signal("go"))
+
+        assert ("a" in play.tx.branches) is (spare == 1)
+        if spare:
+            assert len(play.tx.branches) == SAGA_BRANCH_MAX
+
+
+def test_room_after_the_commit_is_counted_to_the_last_branch() -> None:
+    """A refusal takes the last place; the next one calls a person."""
+    for spare in (1, 0):
+        play = submit(
+            pivot("pay"),
+            await_step("ok", "pay", signal="go"),
+            call_step("a", "ok", optional=True, calls=step("a", undo=False).calls),
+        )
+        play.answer("pay")
+        pay_and_signal_and_step = 3
+        crowded(play, 2 * SAGA_BRANCH_MAX - pay_and_signal_and_step - spare)
+        play.happen(Signal("go"))
+
+        assert ("a" in play.tx.branches) is (spare == 1)
+        assert bool(play.tx.attention_reason) is (spare == 0)
 
 
 @pytest.mark.parametrize("count", [SAGA_BRANCH_MAX, 2 * SAGA_BRANCH_MAX])
@@ -296,6 +356,19 @@ def test_optional_child_fails_alone() -> None:
     assert play.branch("c").status.value == "COMPENSATED"
 
 
+def test_child_ends_with_the_last_of_its_steps() -> None:
+    """Not with the first of several that nobody needs."""
+    child = definition(step("x"), step("y"))
+    play = submit(child_step("c", child=child), step("b", "c"))
+    play.answer("c:x")
+    assert play.branch("c").status is BranchStatus.WAITING
+    assert "b" not in play.tx.branches
+    play.answer("c:y")
+
+    assert play.branch("c").status is BranchStatus.SUCCEEDED
+    assert play.asked() == {("b", "ACTION")}
+
+
 def test_child_that_takes_too_long_turns_the_saga_back() -> None:
     """Its timeout is its own."""
     play = submit(child_step("c", child=definition(step("x")), timeout_ms=5_000))
@@ -315,6 +388,15 @@ def test_child_whose_output_fails_is_undone() -> None:
 
     assert play.tx.reason_code == "EXPRESSION"
     assert play.asked() == {("c:x", "COMPENSATION")}
+
+
+def test_optional_child_whose_output_fails_is_undone_alone() -> None:
+    """What it did counts for nothing, and the saga goes on."""
+    child = definition(step("x"), output=reference("steps.x.output.id"))
+    play = submit(child_step("c", optional=True, child=child), step("b", "c"))
+    play.answer("c:x")
+
+    assert play.asked() == {("c:x", "COMPENSATION"), ("b", "ACTION")}
 
 
 def failed_child() -> Play:

@@ -164,10 +164,16 @@ def _of_conditions(place: Place, node: ast.expr) -> Iterator[ast.AST | None]:
         yield None
 
 
+def _is_as_good_as_nothing(value: ast.expr) -> bool:
+    """Whoever asks takes no answer for ``False``, and the type checker notices it."""
+    is_constant = isinstance(value, ast.Constant)
+    return is_constant and (value.value is None or value.value is False)
+
+
 def _of_statements(node: ast.stmt) -> Iterator[ast.AST]:
     match node:
         case ast.Return(ast.expr() as value):
-            if not (isinstance(value, ast.Constant) and value.value is None):
+            if not _is_as_good_as_nothing(value):
                 yield ast.copy_location(ast.Return(None), node)
         case (
             ast.Expr()

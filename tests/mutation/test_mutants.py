@@ -34,6 +34,11 @@ def changes(source: str) -> list[str]:
         ("x = [a for a in b if c(a)]", ["c(a)  ->  not c(a)"]),
         ("x = a if b == c else d", ["b == c  ->  b != c"]),
         ("def f():\n return g()", ["f: return g()  ->  return"]),
+        (
+            "def f():\n return 0",
+            ["f: return 0  ->  return", "f: 0  ->  1", "f: 0  ->  -1"],
+        ),
+        ("def f():\n return False", ["f: False  ->  True"]),
         ("def f():\n g()", ["f: g()  ->  pass"]),
         ("def f():\n x = g()", ["f: x = g()  ->  pass"]),
         ("def f():\n raise E", ["f: raise E  ->  pass"]),
