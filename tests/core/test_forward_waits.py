@@ -39,6 +39,7 @@ def test_timer_may_be_as_short_or_as_long_as_any_duration(milliseconds: int) -> 
 
     assert play.branch("w").status is BranchStatus.WAITING
     assert play.branch("w").due_at == milliseconds
+    assert play.branch("w").spec.attempt_max == 0
 
 
 @pytest.mark.parametrize(

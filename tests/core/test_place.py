@@ -28,7 +28,11 @@ from tests.core.world import (
     with_fallback,
 )
 
-CHILD = definition(step("reserve"), child_step("deep", child=definition(step("x"))))
+CHILD = definition(
+    step("reserve"),
+    child_step("deep", child=definition(step("x"))),
+    call_step("each", for_each=for_each("input.items")),
+)
 SAGA = definition(
     with_fallback(step("book"), step("y"), step("z")),
     call_step("items", for_each=for_each("input.items")),
@@ -51,6 +55,8 @@ SAGA = definition(
         ("loan:deep:x", "loan:deep", "x", None, 0),
         ("loans:3:reserve", "loans:3", "reserve", None, 0),
         ("loans:3", "loans", "loans", 3, 0),
+        ("loan:each", "loan", "each", None, 0),
+        ("loan:each:0", "loan:each", "each", 0, 0),
     ],
 )
 def test_every_place_has_one_id(
@@ -154,11 +160,12 @@ def test_items_begun_are_counted(count: int) -> None:
 def test_last_choice_is_the_latest_that_was_begun() -> None:
     """``None`` before the step has started."""
     play = submit(with_fallback(step("a"), step("x"), step("y")), step("b", "a"))
-    play.answer("a", Refused("NO"))
-    last = last_choice(play.tx, place_of(play.tx, "a"))
+    for asked, following in (("a", "a:fallback-1"), ("a:fallback-1", "a:fallback-2")):
+        play.answer(asked, Refused("NO"))
+        last = last_choice(play.tx, place_of(play.tx, "a"))
+        assert last is not None
+        assert last.spec.branch_id == following
 
-    assert last is not None
-    assert last.spec.branch_id == "a:fallback-1"
     assert last_choice(play.tx, place_of(play.tx, "b")) is None
 
 

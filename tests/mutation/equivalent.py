@@ -16,6 +16,13 @@ _SAME_PACE = (
     " many they have"
 )
 
+_NO_SUCH_CHOICE = "a choice that is none has no branch, and the first is looked at last"
+_ASKED_AGAIN = "all that would follow asks for itself whether the saga still goes on"
+_OPENED_ONCE = "what follows the list is not ready before it, and begins only once"
+_ANY_STEP = (
+    "the saga's own output stands at no step; only the scope of its place is read"
+)
+
 _SAME_HORIZON = "a horizon that is written again as it is stays the same"
 
 EQUIVALENT: dict[str, dict[str, str]] = {
@@ -27,6 +34,18 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "_due_at_once: branch.due_at > event.at  ->  branch.due_at >= event.at": (
             _SAME_INSTANT
         ),
+    },
+    "coordinator/core/forward.py": {
+        "_saga_output: 0  ->  -1": _ANY_STEP,
+        "_run: return  ->  pass": _ASKED_AGAIN,
+        "_run: continue  ->  pass": _OPENED_ONCE,
+    },
+    "coordinator/core/place.py": {
+        "last_choice: len(place.step.calls) - 1  ->  len(place.step.calls) + 1": (
+            _NO_SUCH_CHOICE
+        ),
+        "last_choice: 1  ->  0": _NO_SUCH_CHOICE,
+        "last_choice: 0  ->  -1": _NO_SUCH_CHOICE,
     },
     "coordinator/core/tcc.py": {
         "_look_at_the_clock: return  ->  pass": _DECIDED,
