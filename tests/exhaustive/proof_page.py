@@ -46,9 +46,10 @@ Once a decision is durable and known, the time of day means nothing.
 a node's read or write is carried out as it is sent (claims always travel); where it
 does not say `slow-answers`, a participant's answer is heard at once, but for the one
 that is lost or late; where it does not say `two-clocks`, the deadline passes for both
-nodes together. A crash, a loss and a pause all in one world, and a world of several
-faults in which everything is slow, are too large so far. The names say what may happen:
-how many crashes, losses and pauses, and which branches may refuse.
+nodes together. In the two worlds with a crash, a loss and a pause at once, nobody but
+the deadline aborts (`unasked`); with an initiator that may abort as well, and with
+several faults while everything is slow, a world is too large so far. The names say what
+may happen: how many crashes, losses and pauses, and which branches may refuse.
 
 {worlds}
 

@@ -99,28 +99,36 @@ def racing(plan: "Plan") -> World:
     return plan.world(core, program, TccJudge(core, ("a", "b")))
 
 
-def declared(plan: "Plan") -> World:
+def declared(plan: "Plan", *, may_abort: bool = True) -> World:
     """Both tries in one request; the coordinator confirms; an abort any time."""
     core = Decisions()
     begin = Begin(request(Mode.TCC, declared=True), (spec("a"), spec("b")))
-    program = (
-        Request("begin", core.input_number(begin)),
-        Request("abort", core.input_number(Cancel()), stubborn=True),
-    )
-    return plan.world(core, program, TccJudge(core, ("a", "b")))
+    program = [Request("begin", core.input_number(begin))]
+    if may_abort:
+        program += [Request("abort", core.input_number(Cancel()), stubborn=True)]
+    return plan.world(core, tuple(program), TccJudge(core, ("a", "b")))
 
 
-def diamond(plan: "Plan") -> World:
+def diamond(plan: "Plan", *, may_abort: bool = True) -> World:
     """a, then b and c, then d; each with a compensation; an abort any time."""
     core = Decisions()
     definition = parse(DIAMOND)
     submit = Submit(request(Mode.SAGA), definition)
-    program = (
-        Request("submit", core.input_number(submit)),
-        Request("abort", core.input_number(Cancel()), stubborn=True),
-    )
+    program = [Request("submit", core.input_number(submit))]
+    if may_abort:
+        program += [Request("abort", core.input_number(Cancel()), stubborn=True)]
     needs = {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c")}
-    return plan.world(core, program, SagaJudge(core, needs))
+    return plan.world(core, tuple(program), SagaJudge(core, needs))
+
+
+def declared_unasked(plan: "Plan") -> World:
+    """The same, but only the deadline aborts."""
+    return declared(plan, may_abort=False)
+
+
+def diamond_unasked(plan: "Plan") -> World:
+    """The same, but only the deadline turns it back."""
+    return diamond(plan, may_abort=False)
 
 
 class Plan(NamedTuple):
@@ -174,6 +182,7 @@ NOTHING = Faults()
 CRASH = Faults(crashes=1)
 LOSS = Faults(losses=1)
 PAUSE = Faults(pauses=1)
+ALL_THREE = Faults(crashes=1, losses=1, pauses=1)
 
 PLANS = (
     Plan(declared, NOTHING, FAST, "a"),
@@ -195,5 +204,7 @@ PLANS = (
     Plan(mediated, NOTHING, SLOW, deep=True),
     Plan(racing, CRASH, FAST, deep=True),
     Plan(racing, PAUSE, FAST, deep=True),
+    Plan(declared_unasked, ALL_THREE, FAST, deep=True),
+    Plan(diamond_unasked, ALL_THREE, FAST, deep=True),
 )
 """Small ones first: what is wrong is found with the shortest story."""
