@@ -6,6 +6,7 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from coordinator import telemetry
 from coordinator.api.absence import AbsenceWatch
@@ -22,8 +23,13 @@ from coordinator.core.model import Key
 from coordinator.engine.dispatcher import Dispatcher
 from coordinator.engine.engine import Engine, EngineLimits
 from coordinator.engine.leases import Leases
+from coordinator.engine.retention import Purge, Purged, Retainer
 from coordinator.engine.sweeper import Sweeper
+from coordinator.ports import Archive, Clock, Retention
+from coordinator.storage.archive import FileArchive
 from coordinator.storage.sql.store import SqlStore, open_store
+
+_log = telemetry.get_logger()
 
 
 async def serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
@@ -48,10 +54,12 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
     Nothing is loaded at start but the catalogue: what the last process left
     unfinished is taken up by the sweeper, page by page, once its lease has run out.
     """
-    log = telemetry.get_logger()
     clock = SystemClock()
     node_id = f"n-{secrets.token_hex(12)}"  # new at every start, never configured (L2)
-    async with _opened_store(config) as store:
+    async with (
+        _opened_store(config) as store,
+        _opened_archive(config, clock, node_id) as archive,
+    ):
         catalogue = Catalogue(store)
         await catalogue.load()
         sagas = PublishedSagas(store, catalogue.operations, clock)
@@ -89,29 +97,27 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
         sweeper = Sweeper(
             store=store, engine=engine, leases=leases, clock=clock, node_id=node_id
         )
-        sweeping = asyncio.create_task(sweeper.run())
         watch = AbsenceWatch(
             catalogue=catalogue,
             dispatcher=dispatcher,
             usage=Usage(store, sagas),
             clock=clock,
         )
-        watching = asyncio.create_task(watch.run())
-        log.info(telemetry.NODE_READY, node_id=node_id, address=address)
+        retaining = _retain(config, store, leases, clock, node_id, archive)
+        loops = (sweeper.run(), watch.run(), retaining)
+        background = [asyncio.create_task(loop) for loop in loops]
+        _log.info(telemetry.NODE_READY, node_id=node_id, address=address)
         try:
             yield address
         finally:
-            log.info(telemetry.NODE_DRAINING, node_id=node_id)
+            _log.info(telemetry.NODE_DRAINING, node_id=node_id)
             await server.drain(config.drain_seconds)
-            for task in (sweeping, watching):
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            await _cancel(background)
             await engine.close()
             dispatcher.close()
             with suppress(StoreUnavailable):
                 await leases.leave()
-            log.info(telemetry.NODE_STOPPED, node_id=node_id)
+            _log.info(telemetry.NODE_STOPPED, node_id=node_id)
 
 
 @asynccontextmanager
@@ -122,13 +128,88 @@ async def _opened_store(config: ServeConfig) -> AsyncIterator[SqlStore]:
         accepts_unsafe_settings=config.unsafe_database_settings,
     )
     for finding in store.unsafe_settings:
-        telemetry.get_logger().warning(
-            telemetry.UNSAFE_DATABASE_ACCEPTED, setting=str(finding)
-        )
+        _log.warning(telemetry.UNSAFE_DATABASE_ACCEPTED, setting=str(finding))
     try:
         yield store
     finally:
         await store.close()
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _retain(
+    config: ServeConfig,
+    store: Retention,
+    leases: Leases,
+    clock: Clock,
+    node_id: str,
+    archive: Archive | None,
+) -> None:
+    """Remove what is kept no longer, until cancelled; nothing, if all is kept."""
+    if config.keep_finished_ms is None:
+        return
+    retainer = Retainer(
+        store=store,
+        leases=leases,
+        clock=clock,
+        node_id=node_id,
+        keep_ms=config.keep_finished_ms,
+        archive=archive,
+    )
+    await retainer.run()
+
+
+@asynccontextmanager
+async def _opened_archive(
+    config: ServeConfig, clock: Clock, node_id: str
+) -> AsyncIterator[FileArchive | None]:
+    """Where what is not kept any longer goes first, if anywhere."""
+    if not config.archive:
+        yield None
+        return
+    archive = FileArchive(Path(config.archive), writer=node_id, now=clock.now)
+    archive.prepare()
+    try:
+        yield archive
+    finally:
+        archive.close()
+
+
+async def purge(
+    database_url: str,
+    *,
+    older_than_ms: int,
+    archive_folder: str = "",
+    is_dry: bool = False,
+    on_progress: Callable[[Purged], None] | None = None,
+) -> Purged:
+    """Remove what finished longer ago, by hand, whether nodes are serving or not."""
+    clock = SystemClock()
+    archive = None
+    if archive_folder and not is_dry:
+        writer = f"purge-{secrets.token_hex(6)}"
+        archive = FileArchive(Path(archive_folder), writer=writer, now=clock.now)
+        archive.prepare()
+    # Nothing is acknowledged here, so settings that could lose it do not matter.
+    store = await open_store(database_url, accepts_unsafe_settings=True)
+    try:
+        return await Purge(
+            store,
+            clock,
+            finished_before=clock.now() - older_than_ms,
+            archive=archive,
+            is_dry=is_dry,
+            on_progress=on_progress,
+        ).run()
+    finally:
+        await store.close()
+        if archive is not None:
+            archive.close()
 
 
 def _limits(config: ServeConfig) -> Limits:
@@ -137,4 +218,5 @@ def _limits(config: ServeConfig) -> Limits:
         payload_bytes_max=config.payload_bytes_max,
         branches_max=config.branches_max,
         labels_bytes_max=config.metadata_bytes_max,
+        keep_finished_ms=config.keep_finished_ms,
     )

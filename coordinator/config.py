@@ -15,8 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
+from coordinator.core.durations import parse_duration
+
 CONFIG_FILE_BYTES_MAX: Final = 1024 * 1024
 """1 MiB; a larger file is not a file of a dozen settings."""
+
+KEEP_MS_MIN: Final = 3_600_000
+"""Shorter than anybody may wait for the answer to a question already asked."""
+
+KEEP_MS_MAX: Final = 100 * 366 * 86_400_000
+KEEP_EXPECTED: Final = "a duration from 1h to 36600d, such as 90d"
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("auto", "json", "console")
@@ -65,6 +73,9 @@ class ServeConfig:
         branches_max: of one global transaction.
         metadata_bytes_max: of all labels of one transaction.
         drain_seconds: how long a stopping node waits for what is in flight.
+        keep_finished_ms: how long a finished transaction is kept at least; ``None`` =
+            for ever.
+        archive: the folder for what is not kept any longer; empty = it is removed.
     """
 
     database_url: str = field(repr=False)
@@ -78,6 +89,8 @@ class ServeConfig:
     branches_max: int = 1_000
     metadata_bytes_max: int = 8 * 1024
     drain_seconds: int = 10
+    keep_finished_ms: int | None = None
+    archive: str = ""
 
     def __post_init__(self) -> None:
         if not self.insecure_off_loopback and not is_loopback(self.listen):
@@ -93,6 +106,12 @@ class ServeConfig:
                 "payload_bytes_max",
                 f"{self.payload_bytes_max} is more than message_bytes_max "
                 f"({self.message_bytes_max}); a payload travels inside a message",
+            )
+        if self.archive and self.keep_finished_ms is None:
+            raise ConfigError(
+                "archive",
+                "nothing would be archived, because finished transactions are kept for"
+                " ever; say for how long with --keep-finished, such as 90d",
             )
 
 
@@ -131,6 +150,8 @@ def load_serve(flags: Flags, env: Mapping[str, str]) -> ServeConfig:
             branches_max=sources.read(_BRANCHES_MAX),
             metadata_bytes_max=sources.read(_METADATA_BYTES_MAX),
             drain_seconds=sources.read(_DRAIN_SECONDS),
+            keep_finished_ms=sources.read(_KEEP_FINISHED),
+            archive=sources.read(_ARCHIVE),
         )
     except ConfigError as error:
         if error.source:
@@ -152,6 +173,11 @@ def load_client(flags: Flags, env: Mapping[str, str]) -> ClientConfig:
 def load_database_url(flags: Flags, env: Mapping[str, str]) -> str:
     """Only where the database is. Raises ``ConfigError``."""
     return _Sources(flags, env).read(_DATABASE_URL)
+
+
+def load_archive(flags: Flags, env: Mapping[str, str]) -> str:
+    """Only where the archive is, empty when there is none. Raises ``ConfigError``."""
+    return _Sources(flags, env).read(_ARCHIVE)
 
 
 def parse_address(text: str) -> str:
@@ -351,6 +377,18 @@ def _seconds(value: object) -> float:
     return seconds
 
 
+def parse_keep(value: object) -> int:
+    """How long something finished is kept, in milliseconds. Raises ``ValueError``."""
+    keep_ms = parse_duration(_text(value))
+    if keep_ms is None or not KEEP_MS_MIN <= keep_ms <= KEEP_MS_MAX:
+        raise ValueError
+    return keep_ms
+
+
+def _keep_finished(value: object) -> int | None:
+    return None if value == "off" else parse_keep(value)
+
+
 def _database_url(value: object) -> str:
     text = _text(value)
     scheme, mark, _ = text.partition("://")
@@ -438,6 +476,20 @@ _DRAIN_SECONDS: Final = _Setting(
     expected="an integer from 0 to 600",
     parse=_integer(0, 600),
 )
+_KEEP_FINISHED: Final = _Setting(
+    key="keep_finished",
+    flag="--keep-finished",
+    default=None,
+    expected=f"off or {KEEP_EXPECTED}",
+    parse=_keep_finished,
+)
+_ARCHIVE: Final = _Setting(
+    key="archive",
+    flag="--archive",
+    default="",
+    expected="a folder",
+    parse=_text,
+)
 _SERVER: Final = _Setting(
     key="server",
     flag="--server",
@@ -474,6 +526,8 @@ _SETTINGS: Final[Mapping[str, _Setting[Any]]] = {
         _BRANCHES_MAX,
         _METADATA_BYTES_MAX,
         _DRAIN_SECONDS,
+        _KEEP_FINISHED,
+        _ARCHIVE,
         _SERVER,
         _OUTPUT,
         _TIMEOUT_SECONDS,

@@ -20,6 +20,7 @@ from coordinator.core.model import (
     Operation,
     Status,
 )
+from coordinator.core.retention import OldRow
 
 
 class Timer(Protocol):
@@ -184,6 +185,54 @@ class JournalEntry:
     seq: int
     at: Instant
     events: tuple[Mapping[str, object], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Everything that is stored of one transaction, for the records."""
+
+    transaction: GlobalTransaction
+    journal: tuple[JournalEntry, ...]
+
+
+class Retention(Protocol):
+    """How what has finished leaves the database.
+
+    Any number may do so at once. Raises ``StoreUnavailable`` like :class:`Store`; from
+    ``remove`` it says that all of it was removed or nothing.
+    """
+
+    async def old(
+        self, *, created_before: Instant, after: OldRow | None, limit: int
+    ) -> list[OldRow]:
+        """Transactions that began before an instant, finished or not, the oldest first
+        within a namespace. ``after`` continues a listing.
+        """
+
+    async def histories(self, keys: Sequence[Key]) -> list[History]:
+        """All of those that exist, in any order; ``definition`` is ``None``."""
+
+    async def remove(self, rows: Sequence[OldRow]) -> list[Key]:
+        """Remove finished transactions, branches and journals, whose revision still
+        holds, in one database transaction. Operators' actions (the audit) stay.
+
+        Returns:
+            The keys of the others: removed by somebody else, or changed.
+        """
+
+
+class Archive(Protocol):
+    """Where histories are kept that leave the database."""
+
+    async def write(self, histories: Sequence[History]) -> None:
+        """Take them; they are durable when a later :meth:`sync` has returned."""
+
+    async def sync(self) -> None:
+        """Make all that was written durable (fsync included).
+
+        Raises ``PreconditionFailed``, as ``write`` does, when it cannot be; then
+        nothing that was written since the last ``sync`` counts.
+        """
 
 
 @dataclass(frozen=True, slots=True)

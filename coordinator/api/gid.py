@@ -1,11 +1,21 @@
 """Gids for initiators that bring none."""
 
+import re
 import secrets
 from collections.abc import Callable
 
 from coordinator.core.model import Instant
 
 _RANDOM_BITS = 96
+
+# This module's, and the SDK's, which has a hyphen.
+_WITH_TIME = re.compile(r"([0-9a-f]{12})-?[0-9a-f]{24}")
+
+
+def made_at(gid: str) -> Instant | None:
+    """When a gid was made, by the clock of who made it; ``None`` if it does not say."""
+    found = _WITH_TIME.fullmatch(gid)
+    return int(found[1], 16) if found else None
 
 
 class GidSource:

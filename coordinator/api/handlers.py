@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from google.protobuf.message import Message
 
+from coordinator.api import kept
 from coordinator.api.catalogue import Catalogue
 from coordinator.api.convert import answers
 from coordinator.api.convert.answers import Fields
@@ -19,7 +20,8 @@ from coordinator.api.definitions import PublishedSagas
 from coordinator.api.engine_port import Engine, Result, Ticket
 from coordinator.api.limits import Limits
 from coordinator.api.status_codes import error_of
-from coordinator.core.inputs import Observe
+from coordinator.core.errors import NotFound
+from coordinator.core.inputs import Begin, Observe, Submit
 from coordinator.core.model import (
     Branch,
     BranchSpec,
@@ -113,7 +115,7 @@ class Handlers:
         self._require_tcc(wish.what.tries, "tries")
         if check_back := wish.what.request.check_back:
             self._catalogue.require(check_back, OperationKind.ACTION, "check_back")
-        return self._submit(wish, reply)
+        return self._begin_once(wish, reply)
 
     def _try(self, request: coordinator_pb2.TryRequest, reply: Reply) -> Ticket:
         wish = self._reader.try_(request)
@@ -147,7 +149,8 @@ class Handlers:
     ) -> Ticket:
         definition = self._sagas.cached(*self._reader.saga_wanted(request))
         if definition is not None:
-            return self._submit(self._reader.submit_saga(request, definition), reply)
+            wish = self._reader.submit_saga(request, definition)
+            return self._begin_once(wish, reply)
         current = _Current()
         current.ticket = self._in_task(
             partial(self._resolve_and_submit, request, reply, current), reply
@@ -162,7 +165,7 @@ class Handlers:
     ) -> None:
         definition = await self._sagas.resolve(*self._reader.saga_wanted(request))
         wish = self._reader.submit_saga(request, definition)
-        current.ticket = self._submit(wish, reply)
+        current.ticket = self._begin_once(wish, reply)
 
     def _signal_saga(
         self, request: coordinator_pb2.SignalSagaRequest, reply: Reply
@@ -191,6 +194,26 @@ class Handlers:
         reply(ListAnswer(answers.list_fields(found, what, self._limits)))
 
     # ---- Asking the engine ---------------------------------------------------------
+
+    def _begin_once(self, wish: Wish[Begin] | Wish[Submit], reply: Reply) -> Ticket:
+        """Begin, unless it may be the repetition of what was removed long ago."""
+        now = wish.what.request.created_at
+        if not kept.may_be_gone(wish.key.gid, self._limits, now):
+            return self._submit(wish, reply)
+        current = _Current()
+
+        def look(found: Result) -> None:
+            if kept.is_still_there(found, self._limits, now):
+                current.ticket = self._submit(wish, reply)
+            elif isinstance(found, GlobalTransaction | NotFound):
+                reply(error_of(kept.gone(self._limits)))
+            else:
+                reply(error_of(found))
+
+        ticket = self._engine.submit(wish.key, Observe(), look)
+        if current.ticket is ANSWERED:
+            current.ticket = ticket
+        return current
 
     def _submit(
         self, wish: Wish[Any], reply: Reply, select: "_Select | None" = None
@@ -228,7 +251,7 @@ class Handlers:
             else:
                 reply(TransactionAnswer(fields))
         else:
-            reply(error_of(result))
+            reply(error_of(kept.explained(result, self._limits)))
 
     def _in_task(
         self, work: Callable[[], Coroutine[Any, Any, None]], reply: Reply

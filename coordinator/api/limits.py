@@ -40,6 +40,8 @@ class Limits:
         outbox_bytes_max: what may wait for a client that does not read before the
             session stops reading from it.
         hello_timeout_ms: for the first frame of a session.
+        keep_finished_ms: how long a finished transaction stays answerable; ``None`` =
+            as long as nobody removes it by hand.
     """
 
     message_bytes_max: int = MIB
@@ -67,3 +69,4 @@ class Limits:
     frame_bytes_max: int = 900 * KIB
     outbox_bytes_max: int = 8 * MIB
     hello_timeout_ms: int = 10 * SECOND_MS
+    keep_finished_ms: int | None = None

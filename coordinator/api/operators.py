@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
 
+from coordinator.api import kept
 from coordinator.api.convert import answers
 from coordinator.api.convert.answers import Fields
 from coordinator.api.convert.enums import STATUSES
@@ -114,7 +115,7 @@ class Operators:
 
     def _reply(self, result: Result) -> Message | Error:
         if not isinstance(result, GlobalTransaction):
-            return error_of(result)
+            return error_of(kept.explained(result, self._limits))
         fields = answers.transaction_fields(result, (), self._limits)
         return coordinator_pb2.TransactionReply(transaction=fields)
 

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from coordinator.api import checks
+from coordinator.api import checks, kept
 from coordinator.api.catalogue import Catalogue
 from coordinator.api.convert import answers
 from coordinator.api.convert.pages import names_of, token_of
@@ -23,7 +23,7 @@ from coordinator.api.operations import Operations
 from coordinator.api.operators import Act, Operators
 from coordinator.api.session import Session
 from coordinator.api.status_codes import abort, error_of
-from coordinator.core.errors import CoordinatorError, InvalidRequest, NotFound
+from coordinator.core.errors import CoordinatorError, InvalidRequest
 from coordinator.core.inputs import Observe
 from coordinator.core.model import DEFAULT_NAMESPACE, GlobalTransaction
 from coordinator.ports import Queries
@@ -147,7 +147,7 @@ class Services:
                 while states:
                     state = states.popleft()
                     if isinstance(state, CoordinatorError):
-                        raise state
+                        raise kept.explained(state, self._reader.limits)
                     if state.revision > shown:
                         shown = state.revision
                         await write(self._watched(state, request))
@@ -224,9 +224,7 @@ class Services:
         key = self._reader.key(request.gid)
         entries = await self._queries.journal(key)
         if not entries:
-            raise NotFound(
-                f"No transaction {key.gid} is known. Correct the gid.", field="gid"
-            )
+            raise kept.not_found(self._reader.limits)
         return admin_pb2.GetJournalReply(
             entries=[answers.journal_entry_fields(entry) for entry in entries]
         )

@@ -45,6 +45,16 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    keep_finished: Annotated[
+        str | None,
+        typer.Option(
+            "--keep-finished",
+            metavar="off|DURATION",
+            help="Remove transactions that finished longer ago, such as 90d "
+            "(TERCET_KEEP_FINISHED; default off: keep them for ever).",
+        ),
+    ] = None,
+    archive: option.Archive = None,
     log_level: option.LogLevel = None,
     log_format: option.LogFormat = None,
 ) -> None:
@@ -61,6 +71,8 @@ def serve(
             # Click says False for a flag that was not given.
             "insecure_off_loopback": insecure_off_loopback or None,
             "unsafe_database_settings": unsafe_database_settings or None,
+            "keep_finished": keep_finished,
+            "archive": archive,
             "log_level": log_level,
             "log_format": log_format,
         },

@@ -56,6 +56,14 @@ Listen: TypeAlias = Annotated[
         "default localhost:7700).",
     ),
 ]
+Archive: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--archive",
+        metavar="DIR",
+        help="Write what is removed there first, as JSON lines (TERCET_ARCHIVE).",
+    ),
+]
 ConfigFile: TypeAlias = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE", help="Settings in TOML (TERCET_CONFIG)."),

@@ -7,19 +7,24 @@ handles on the same data are several nodes.
 """
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
+from coordinator.core import retention
 from coordinator.core.changed import changed
 from coordinator.core.errors import InvariantViolated, StoreUnavailable
 from coordinator.core.model import GlobalTransaction, Instant, Key, Operation
+from coordinator.core.retention import OldRow
 from coordinator.ports import (
     AuditEntry,
     Change,
+    History,
     JournalEntry,
     NodeRow,
     Queries,
+    Retention,
     Store,
     StoredDefinition,
     SweepRow,
@@ -56,8 +61,8 @@ class _Held:
     returned: asyncio.Future[list[Key]]
 
 
-class MemoryStore(Store, Queries):
-    """See the ports for what each method promises; one object serves both.
+class MemoryStore(Store, Queries, Retention):
+    """See the ports for what each method promises; one object serves all.
 
     Attributes:
         holding: while true, a commit does not return before :meth:`release`,
@@ -176,6 +181,48 @@ class MemoryStore(Store, Queries):
         if not self._gone:
             self.crash()
             self._gone = "the store was closed"
+
+    # ---- Retention ----------------------------------------------------------------
+
+    async def old(
+        self, *, created_before: Instant, after: OldRow | None, limit: int
+    ) -> list[OldRow]:
+        """Transactions that began before an instant, the oldest first."""
+        found = [
+            OldRow(
+                key,
+                tx.revision,
+                tx.request.created_at,
+                tx.finished_at,
+                tx.attention_since,
+                tx.request.depth,
+                1 + len(tx.branches) + tx.journal_seq,
+            )
+            for key, tx in self._open().transactions.items()
+            if tx.request.created_at < created_before
+        ]
+        found.sort(key=_place)
+        shown = 0 if after is None else bisect_right(found, _place(after), key=_place)
+        return found[shown : shown + limit]
+
+    async def histories(self, keys: Sequence[Key]) -> list[History]:
+        """All of those that exist."""
+        return [
+            History(tx, tuple(await self.journal(tx.key)))
+            for tx in await self.load(keys)
+        ]
+
+    async def remove(self, rows: Sequence[OldRow]) -> list[Key]:
+        """Remove what has finished; return the keys of what is not as it was."""
+        data = self._open()
+        lost = []
+        for key, revision in retention.guards(rows).items():
+            tx = data.transactions.get(key)
+            if tx is None or tx.revision != revision:
+                lost.append(key)
+                continue
+            del data.transactions[key], data.due_at[key], data.journal[key]
+        return lost
 
     # ---- Queries ------------------------------------------------------------------
 
@@ -357,6 +404,11 @@ def _apply(data: _Data, changes: Sequence[Change]) -> list[Key]:
 def _append_audit(data: _Data, key: Key, entry: AuditEntry) -> None:
     last = data.audit[-1] if data.audit else None
     data.audit.append(append_record(last, key, entry))
+
+
+def _place(row: OldRow) -> tuple[str, Instant, str]:
+    """Where it stands in a walk."""
+    return (row.key.namespace, row.created_at, row.key.gid)
 
 
 def _is_listed(tx: GlobalTransaction, what: TransactionFilter) -> bool:

@@ -33,7 +33,11 @@ class Node:
     """One node on loopback, as an async context manager."""
 
     def __init__(
-        self, store: MemoryStore | SqlStore, clock: FakeClock, node_id: str = "node-1"
+        self,
+        store: MemoryStore | SqlStore,
+        clock: FakeClock,
+        node_id: str = "node-1",
+        limits: Limits | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -54,7 +58,7 @@ class Node:
             catalogue=catalogue,
             sagas=sagas,
             clock=clock,
-            limits=Limits(),
+            limits=limits or Limits(),
             node_id=node_id,
             version="1.2.3",
         )

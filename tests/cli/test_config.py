@@ -68,6 +68,8 @@ def test_every_setting_can_come_from_the_environment():
             "TERCET_BRANCHES_MAX": "10",
             "TERCET_METADATA_BYTES_MAX": "2048",
             "TERCET_DRAIN_SECONDS": "0",
+            "TERCET_KEEP_FINISHED": "90d",
+            "TERCET_ARCHIVE": "/var/lib/tercet/archive",
         },
     )
     assert config == ServeConfig(
@@ -80,6 +82,8 @@ def test_every_setting_can_come_from_the_environment():
         branches_max=10,
         metadata_bytes_max=2_048,
         drain_seconds=0,
+        keep_finished_ms=90 * 86_400_000,
+        archive="/var/lib/tercet/archive",
     )
 
 
@@ -257,3 +261,26 @@ def test_a_database_url_is_never_shown():
     assert "hunter2" not in str(caught.value)
     config = load_serve({"database_url": "postgresql://u:hunter2@h/db"}, {})
     assert "hunter2" not in repr(config)
+
+
+def test_finished_transactions_are_kept_for_ever_unless_told_otherwise():
+    """A gid is an idempotency key, and only the row remembers it."""
+    assert load_serve({}, {}).keep_finished_ms is None
+    assert load_serve({"keep_finished": "off"}, {}).keep_finished_ms is None
+    assert load_serve({"keep_finished": "1h"}, {}).keep_finished_ms == 3_600_000
+    assert load_serve({"keep_finished": "3660d"}, {}).keep_finished_ms > 0
+
+
+@pytest.mark.parametrize("value", ["", "0d", "59m", "soon", "36601d", "-1d", "90"])
+def test_a_keep_time_that_cannot_be_is_refused(value):
+    """With what is expected."""
+    with pytest.raises(ConfigError, match="1h to 36600d") as caught:
+        load_serve({"keep_finished": value}, {})
+    assert caught.value.key == "keep_finished"
+
+
+def test_an_archive_of_nothing_is_refused():
+    """Who names a folder expects something in it."""
+    with pytest.raises(ConfigError, match="--keep-finished") as caught:
+        load_serve({}, {"TERCET_ARCHIVE": "/var/archive"})
+    assert caught.value.key == "archive"

@@ -1,9 +1,14 @@
 """``tercet db``: upgrades say what they did, and status has an exit code."""
 
+import asyncio
 import json
 import sqlite3
 
 import pytest
+
+from coordinator.cli import database
+from coordinator.storage.sql.store import open_store
+from tests.storage.samples import NOW, began, commit, key, run_to_end
 
 
 def test_upgrade_says_what_it_applied_and_then_has_nothing_to_do(run, tmp_path):
@@ -83,3 +88,97 @@ def test_tables_of_a_newer_version_are_code_4(run, tmp_path):
     served = run("serve", "--db", url)
     assert served.exit_code == 4
     assert "newer version" in served.stderr
+
+
+# ---- Purging -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def filled(run, tmp_path):
+    """A database with three old finished transactions and one that is under way."""
+    url = f"sqlite:///{tmp_path}/a.db"
+    run("db", "upgrade", "--db", url)
+
+    async def fill():
+        store = await open_store(url)
+        for number in range(3):
+            await run_to_end(store, number)
+        await commit(store, began(9, "debit"))
+        await store.close()
+
+    asyncio.run(fill())
+    return url
+
+
+def left(tmp_path) -> list[str]:
+    connection = sqlite3.connect(tmp_path / "a.db")
+    found = connection.execute("SELECT gid FROM global_transactions ORDER BY gid")
+    gids = [gid for (gid,) in found]
+    connection.close()
+    return gids
+
+
+def test_a_purge_removes_what_is_old_and_says_how_much(run, tmp_path, filled):
+    """A second one finds nothing to do; what is under way stays."""
+    dry = run("db", "purge", "--db", filled, "--older-than", "30d", "--dry-run")
+    assert dry.stdout == "3 finished transactions would be removed\n"
+    assert len(left(tmp_path)) == 4
+    done = run("db", "purge", "--db", filled, "--older-than", "30d")
+    assert (done.exit_code, done.stdout) == (0, "removed 3 finished transactions\n")
+    assert left(tmp_path) == [key(9).gid]
+    again = run("db", "purge", "--db", filled, "--older-than", "30d")
+    assert again.stdout == "removed 0 finished transactions\n"
+
+
+def test_a_purge_keeps_what_is_younger(run, tmp_path, filled):
+    """The samples finished in 2025."""
+    done = run("db", "purge", "--db", filled, "--older-than", "36600d")
+    assert (done.exit_code, len(left(tmp_path))) == (0, 4)
+
+
+def test_a_purge_archives_where_it_is_told_to(run, tmp_path, filled):
+    """By the flag, or by the settings that the node has."""
+    archive = tmp_path / "archive"
+    env = {"TERCET_ARCHIVE": str(archive), "TERCET_OUTPUT": "json"}
+    done = run("db", "purge", "--db", filled, "--older-than", "30d", env=env)
+    assert json.loads(done.stdout) == {
+        "dry_run": False,
+        "looked_at": 4,
+        "removed": 3,
+        "archived": 3,
+        "removable": 3,
+    }
+    (file,) = archive.iterdir()
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["gid"] for line in lines] == [key(n).gid for n in range(3)]
+    assert {line["created_at"] for line in lines} == {NOW}
+
+
+def test_a_purge_tells_how_far_it_is(run, monkeypatch, filled):
+    """On stderr, so that the result stands alone."""
+    monkeypatch.setattr(database, "PROGRESS_SECONDS", 0)
+    done = run("db", "purge", "--db", filled, "--older-than", "30d")
+    assert done.stderr.splitlines() == [
+        "looked at 4, removed 0 so far",
+        "looked at 4, removed 3 so far",
+    ]
+
+
+@pytest.mark.parametrize("age", ["0d", "soon", "1m", "-3d"])
+def test_an_age_that_cannot_be_is_code_2(run, tmp_path, filled, age):
+    """With what is expected; nothing is removed."""
+    done = run("db", "purge", "--db", filled, f"--older-than={age}")
+    assert done.exit_code == 2
+    assert "1h to 36600d" in done.stderr
+    assert len(left(tmp_path)) == 4
+
+
+def test_an_archive_that_cannot_be_written_keeps_everything(run, tmp_path, filled):
+    """One line that names it."""
+    (tmp_path / "file").write_text("")
+    place = str(tmp_path / "file" / "archive")
+    done = run("db", "purge", "--db", filled, "--older-than", "30d", "--archive", place)
+    assert done.exit_code == 4
+    assert "archive" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert len(left(tmp_path)) == 4

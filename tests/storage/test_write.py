@@ -77,6 +77,6 @@ async def test_a_batch_that_never_gets_through_is_given_up(store: SqlStore) -> N
 
     with pytest.raises(StoreUnavailable):
         await store._database.write(
-            lambda connection: write._settle(connection, {key(1): 1}, refuse)
+            lambda connection: write.settle(connection, {key(1): 1}, refuse)
         )
     assert len(asked) == 10

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
+    Delete,
     Dialect,
     Insert,
     Integer,
@@ -28,6 +29,7 @@ from sqlalchemy import (
     Table,
     Update,
     bindparam,
+    delete,
     insert,
     update,
 )
@@ -77,11 +79,23 @@ def update_batch(
     return _ForEachRow(dialect, statement, order)
 
 
+def delete_batch(dialect: Dialect, table: Table, guard: Sequence[str]) -> Batch:
+    """Rows of what must be: a key or its beginning, and perhaps a revision."""
+    if dialect.name == "postgresql":
+        return _UnnestDelete(table, guard)
+    if dialect.name in ("mysql", "mariadb"):
+        return _JsonDelete(table, guard)
+    statement = delete(table)
+    for name in guard:
+        statement = statement.where(table.c[name] == bindparam(f"guard_{name}"))
+    return _ForEachRow(dialect, statement, [f"guard_{name}" for name in guard])
+
+
 class _ForEachRow(Batch):
     """A driver's ``executemany``."""
 
     def __init__(
-        self, dialect: Dialect, statement: Insert | Update, order: list[str]
+        self, dialect: Dialect, statement: Insert | Update | Delete, order: list[str]
     ) -> None:
         compiled = statement.compile(dialect=dialect)
         if compiled.positiontup is None:
@@ -125,25 +139,53 @@ class _UnnestUpdate(_Unnest):
     def __init__(
         self, table: Table, to_set: Sequence[str], guard: Sequence[str]
     ) -> None:
-        columns = [table.c[name] for name in (*to_set, *guard)]
         names = [f"new_{name}" for name in to_set] + [f"old_{name}" for name in guard]
+        columns = [table.c[name] for name in (*to_set, *guard)]
         values = ", ".join(f"{name} = v.new_{name}" for name in to_set)
-        # Without it the comparison would mix two collations, and be refused.
-        found = " AND ".join(
-            f"k.{name} = v.old_{name}" + _collation(table.c[name]) for name in guard
-        )
-        still = "".join(
-            f" AND t.{name} = v.old_{name}"
-            for name in guard
-            if not table.c[name].primary_key
-        )
         self.text = (
             f"UPDATE {table.name} AS t SET {values}"  # noqa: S608 - names are our own
-            f" FROM (SELECT v.*, f.row_id FROM {_unnest(columns)} AS v"
-            f"({', '.join(names)}) CROSS JOIN LATERAL (SELECT k.ctid AS row_id"
-            f" FROM {table.name} AS k WHERE {found} OFFSET 0) AS f) AS v"
-            f" WHERE t.ctid = v.row_id{still}"
+            f" FROM {_found(table, columns, names, guard)}"
+            f" WHERE t.ctid = v.row_id{_still(table, guard)}"
         )
+
+
+class _UnnestDelete(_Unnest):
+    """Finds the rows as an update does, and removes them where they stand."""
+
+    def __init__(self, table: Table, guard: Sequence[str]) -> None:
+        names = [f"old_{name}" for name in guard]
+        columns = [table.c[name] for name in guard]
+        self.text = (
+            f"DELETE FROM {table.name} AS t"  # noqa: S608 - names are our own
+            f" USING {_found(table, columns, names, guard)}"
+            f" WHERE t.ctid = v.row_id{_still(table, guard)}"
+        )
+
+
+def _found(
+    table: Table,
+    columns: Sequence[Column[object]],
+    names: Sequence[str],
+    guard: Sequence[str],
+) -> str:
+    """The rows that are asked for, each with the address where it stands."""
+    # Without it the comparison would mix two collations, and be refused.
+    found = " AND ".join(
+        f"k.{name} = v.old_{name}" + _collation(table.c[name]) for name in guard
+    )
+    return (
+        f"(SELECT v.*, f.row_id FROM {_unnest(columns)} AS v"  # noqa: S608 - our own
+        f"({', '.join(names)}) CROSS JOIN LATERAL (SELECT k.ctid AS row_id"
+        f" FROM {table.name} AS k WHERE {found} OFFSET 0) AS f) AS v"
+    )
+
+
+def _still(table: Table, guard: Sequence[str]) -> str:
+    return "".join(
+        f" AND t.{name} = v.old_{name}"
+        for name in guard
+        if not table.c[name].primary_key
+    )
 
 
 def _unnest(columns: Sequence[Column[object]]) -> str:
@@ -176,27 +218,38 @@ class _JsonUpdate(Batch):
     def __init__(
         self, table: Table, to_set: Sequence[str], guard: Sequence[str]
     ) -> None:
-        columns = [(f"new_{name}", table.c[name]) for name in to_set]
-        columns += [(f"old_{name}", table.c[name]) for name in guard]
-        paths = ", ".join(
-            f"{name} {_json_type(column)} PATH '$[{n}]' ERROR ON ERROR"
-            for n, (name, column) in enumerate(columns)
-        )
         values = ", ".join(
             f"t.{name} = {_json_value(table.c[name])}" for name in to_set
         )
-        guards = " AND ".join(f"t.{name} = v.old_{name}" for name in guard)
-        self.text = (
-            f"UPDATE JSON_TABLE(%s, '$[*]' COLUMNS ({paths})) AS v"  # noqa: S608 - ours
-            f" STRAIGHT_JOIN {table.name} AS t FORCE INDEX (PRIMARY) ON {guards}"
-            f" SET {values}"
-        )
+        joined = _json_join(table, to_set, guard)
+        self.text = f"UPDATE {joined} SET {values}"  # noqa: S608 - names are our own
 
     def _run(self, connection: Connection, rows: Sequence[Row]) -> int:
         return sum(
             connection.exec_driver_sql(self.text, (text,)).rowcount
             for text in _json_texts(rows)
         )
+
+
+class _JsonDelete(_JsonUpdate):
+    """The same join; what it finds is removed."""
+
+    def __init__(self, table: Table, guard: Sequence[str]) -> None:
+        self.text = f"DELETE t FROM {_json_join(table, (), guard)}"
+
+
+def _json_join(table: Table, to_set: Sequence[str], guard: Sequence[str]) -> str:
+    columns = [(f"new_{name}", table.c[name]) for name in to_set]
+    columns += [(f"old_{name}", table.c[name]) for name in guard]
+    paths = ", ".join(
+        f"{name} {_json_type(column)} PATH '$[{n}]' ERROR ON ERROR"
+        for n, (name, column) in enumerate(columns)
+    )
+    guards = " AND ".join(f"t.{name} = v.old_{name}" for name in guard)
+    return (
+        f"JSON_TABLE(%s, '$[*]' COLUMNS ({paths})) AS v"
+        f" STRAIGHT_JOIN {table.name} AS t FORCE INDEX (PRIMARY) ON {guards}"
+    )
 
 
 def _json_type(column: Column[object]) -> str:

@@ -16,6 +16,7 @@ class Lane(Enum):
     PEOPLE = "people"
     SWEEPER = "sweeper"
     HEARTBEAT = "heartbeat"
+    RETENTION = "retention"
 
 
 class Database(Protocol):

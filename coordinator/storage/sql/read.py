@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
+from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, or_, select
 
@@ -46,7 +47,7 @@ _SELECT_REVISIONS = select(_HEADERS.namespace, _HEADERS.gid, _HEADERS.revision).
 def load(connection: Connection, keys: Sequence[Key]) -> list[GlobalTransaction]:
     """Those that exist, with their branches; in one transaction's view."""
     found: list[GlobalTransaction] = []
-    for parameters in _chunks(keys):
+    for parameters in chunks(keys):
         headers = connection.execute(_SELECT_HEADERS, parameters).all()
         branches: dict[Key, dict[str, Branch]] = {}
         if headers:
@@ -64,7 +65,7 @@ def stored_revisions(connection: Connection, keys: Sequence[Key]) -> dict[Key, i
     """The revision of each key that exists."""
     return {
         Key(namespace, gid): revision
-        for parameters in _chunks(keys)
+        for parameters in chunks(keys)
         for namespace, gid, revision in connection.execute(
             _SELECT_REVISIONS, parameters
         )
@@ -137,7 +138,8 @@ def _audit_record(  # one argument a column, in their order
     return AuditRecord(number, key, actor, action, reason, at, previous_hash, seal)
 
 
-def _chunks(keys: Sequence[Key]) -> Iterator[dict[str, object]]:
+def chunks(keys: Sequence[Key]) -> Iterator[dict[str, Any]]:
+    """The keys as parameters ``namespace`` and ``gids`` of one query after another."""
     by_namespace = attrgetter("namespace")
     for namespace, group in groupby(sorted(set(keys)), by_namespace):
         gids = [key.gid for key in group]

@@ -82,12 +82,14 @@ class ServerDatabase(Database):
             Lane.SWEEPER: self._engine(_SWEEPER_MAX, isolation),
             Lane.HEARTBEAT: self._engine(1, isolation),
             Lane.PEOPLE: self._engine(1, isolation, is_pinned=False),
+            Lane.RETENTION: self._engine(1, isolation),
         }
         self._reading = {
             Lane.FOREGROUND: self._engine(_READER_MAX, snapshot),
             Lane.SWEEPER: self._engine(1, snapshot),
             Lane.HEARTBEAT: self._engine(1, snapshot),
             Lane.PEOPLE: self._engine(_PEOPLE_MAX, snapshot, is_pinned=False),
+            Lane.RETENTION: self._engine(1, snapshot),
         }
         self._closed = False
         self.dialect = self._writing[Lane.FOREGROUND].dialect

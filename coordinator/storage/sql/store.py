@@ -8,8 +8,9 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from coordinator.core.errors import PreconditionFailed
 from coordinator.core.model import GlobalTransaction, Instant, Key
-from coordinator.ports import Change, NodeRow, Store, SweepRow
-from coordinator.storage.sql import probe, read, tables, write
+from coordinator.core.retention import OldRow
+from coordinator.ports import Change, History, NodeRow, Retention, Store, SweepRow
+from coordinator.storage.sql import probe, read, retention, tables, write
 from coordinator.storage.sql.database import Database, Lane
 from coordinator.storage.sql.failure import explain, is_database_error
 from coordinator.storage.sql.migrate import state
@@ -91,7 +92,7 @@ def _judge(connection: Connection, kind: Kind) -> tuple[Finding, ...]:
     return probe.unsafe_settings(kind, settings)
 
 
-class SqlStore(SqlQueries, Store):
+class SqlStore(SqlQueries, Store, Retention):
     """See the ports for what each method promises; one object serves both.
 
     Attributes:
@@ -106,6 +107,7 @@ class SqlStore(SqlQueries, Store):
         self.writer_max = database.writer_max
         self.unsafe_settings = unsafe_settings
         self._statements = write.Statements(database.dialect)
+        self._removals = retention.Removals(database.dialect)
 
     async def check(self) -> None:
         """The database can be written and read. Raises ``StoreUnavailable``."""
@@ -158,6 +160,34 @@ class SqlStore(SqlQueries, Store):
         """Remove a node's row."""
         await self._database.write(
             retrying(partial(_forget, node_id=node_id)), Lane.HEARTBEAT
+        )
+
+    async def old(
+        self, *, created_before: Instant, after: OldRow | None, limit: int
+    ) -> list[OldRow]:
+        """Transactions that began before an instant, the oldest first."""
+        return await self._database.read(
+            partial(
+                retention.old, created_before=created_before, after=after, limit=limit
+            ),
+            Lane.RETENTION,
+        )
+
+    async def histories(self, keys: Sequence[Key]) -> list[History]:
+        """All of those that exist."""
+        if not keys:
+            return []
+        return await self._database.read(
+            partial(retention.histories, keys=keys), Lane.RETENTION
+        )
+
+    async def remove(self, rows: Sequence[OldRow]) -> list[Key]:
+        """Remove what has finished; return the keys of what is not as it was."""
+        if not rows:
+            return []
+        return await self._database.write(
+            partial(retention.remove, removals=self._removals, rows=rows),
+            Lane.RETENTION,
         )
 
     async def close(self) -> None:

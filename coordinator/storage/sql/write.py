@@ -71,7 +71,7 @@ def write(
     if len(planned) < len(changes):
         raise InvariantViolated("two changes of one transaction in one commit")
     guards = {key: plan.revision for key, plan in planned.items()}
-    return _settle(
+    return settle(
         connection,
         guards,
         lambda keys: _write_all(connection, statements, [planned[k] for k in keys]),
@@ -100,11 +100,11 @@ def claim(
         ]
         return statements.claim.run(connection, parameters) == len(keys)
 
-    lost = set(_settle(connection, guards, take))
+    lost = set(settle(connection, guards, take))
     return [key for key in guards if key not in lost]
 
 
-def _settle(
+def settle(
     connection: Connection,
     guards: Mapping[Key, int],
     apply: Callable[[Sequence[Key]], bool],
