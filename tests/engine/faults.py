@@ -1,4 +1,4 @@
-"""A store that fails at its n-th call, and a bank that counts what it did (F21).
+"""A store that fails at its n-th call, and whole nodes over it (F21).
 
 Three things can be wrong with one call of a store. It fails before anything happens;
 it fails late, and nothing happened; it fails late, and all of it happened. Who calls
@@ -6,17 +6,23 @@ cannot tell the last two apart (L6).
 """
 
 import asyncio
+import heapq
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from coordinator.core.actions import CallBranch
 from coordinator.core.errors import StoreUnavailable
-from coordinator.core.inputs import Outcome, Refused, Succeeded
+from coordinator.core.inputs import Input, Outcome, Refused, Succeeded
 from coordinator.core.model import GlobalTransaction, Instant, Key, Phase
-from coordinator.ports import Change, NodeRow, Store, SweepRow
+from coordinator.ports import AuditEntry, Change, NodeRow, Store, SweepRow
+from tests.engine.world import FakeClock, World, quiet
+
+TURN_MS = 500
+TURNS_MAX = 200
+"""100 s of the flow's time: retries, leases, sweeps and the deadline are within it."""
 
 T = TypeVar("T")
 
@@ -145,3 +151,71 @@ class Bank:
                 self.effects[done] = 1
             self._undone.add(call.branch_id)
         return Succeeded()
+
+
+class Participant(Protocol):
+    """Whoever answers the calls of a node."""
+
+    def carry_out(self, call: CallBranch) -> Outcome:
+        """The answer to one call."""
+
+
+class Node:
+    """A node over a store that fails, its sweeper running.
+
+    Attributes:
+        is_unheard: its confirms reach nobody.
+    """
+
+    def __init__(
+        self, stored: Store, bank: Participant, node_id: str, fault: Fault | None = None
+    ) -> None:
+        self.store = FaultyStore(stored, fault or Fault(Kind.BEFORE, 0))
+        self.clock = FakeClock()
+        self.world = World(self.store, self.clock, node_id=node_id)
+        self.is_unheard = False
+        self._bank = bank
+        self._sweeping = asyncio.ensure_future(self.world.sweeper.run())
+
+    async def settle(self) -> None:
+        """Let everything happen that needs no time, the store's threads included."""
+        await quiet()
+        while await self.store.until_idle():
+            await quiet()
+        while calls := self.world.participants.taken():
+            for call in calls:
+                if self.is_unheard and call.phase is Phase.CONFIRM:
+                    continue
+                await self.world.answer(call, self._bank.carry_out(call))
+            while await self.store.until_idle():
+                await quiet()
+
+    async def turn(self) -> None:
+        """Half a second goes by."""
+        await self.settle()
+        until, timers = self.clock.time + TURN_MS, self.clock._timers
+        while timers and timers[0][0] <= until:
+            self.clock.time, _, timer = heapq.heappop(timers)
+            if timer.callback is not None:
+                timer.callback()
+            await self.settle()
+        self.clock.time = until
+
+    async def ask(
+        self, what: Input, key: Key, *, audit: AuditEntry | None = None
+    ) -> None:
+        """Ask as a client does that has to know: again, until there is an answer."""
+        for _ in range(TURNS_MAX):
+            asked = self.world.ask(what, key, audit=audit)
+            await self.settle()
+            while not asked.answers:
+                await self.turn()
+            if not isinstance(asked.answer, StoreUnavailable):
+                assert asked.tx.key == key
+                return
+            await self.turn()
+        raise AssertionError(f"{what} was never answered")
+
+    def die(self) -> None:
+        """From here on it does nothing any more."""
+        self._sweeping.cancel()

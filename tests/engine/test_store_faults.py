@@ -5,8 +5,6 @@ until it has no such call any more; the client asks again when it is told UNAVAI
 and real sweepers of two nodes do the rest.
 """
 
-import asyncio
-import heapq
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -20,9 +18,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from coordinator import telemetry
-from coordinator.core.errors import StoreUnavailable
 from coordinator.core.evolution import fold
-from coordinator.core.inputs import Begin, Cancel, Confirm, Input, Submit, Try
+from coordinator.core.inputs import Begin, Cancel, Confirm, Submit, Try
 from coordinator.core.model import Key, Phase, Status
 from coordinator.ports import Queries, Store
 from coordinator.storage.journal import decode_events
@@ -30,75 +27,13 @@ from coordinator.storage.memory import MemoryStore
 from coordinator.storage.sql.migrate import upgrade
 from coordinator.storage.sql.store import open_store
 from tests.core.world import definition, saga_request, spec, step, tcc_request
-from tests.engine.faults import Bank, Fault, FaultyStore, Kind
-from tests.engine.world import GID, FakeClock, World, quiet
+from tests.engine.faults import TURNS_MAX, Bank, Fault, Kind, Node
+from tests.engine.world import GID
 from tests.servers import Server
 from tests.storage.conftest import empty_tables
 
-TURN_MS = 500
-TURNS_MAX = 200
-"""100 s of the flow's time: retries, leases, sweeps and the deadline are within it."""
-
 SAGA = definition(step("debit"), step("credit", "debit"))
 SAGA_GID = Key("default", "s-1")
-
-
-class Node:
-    """A node over a store that fails, its sweeper running.
-
-    Attributes:
-        is_unheard: its confirms reach nobody.
-    """
-
-    def __init__(self, stored: Store, fault: Fault, bank: Bank, node_id: str) -> None:
-        self.store = FaultyStore(stored, fault)
-        self.clock = FakeClock()
-        self.world = World(self.store, self.clock, node_id=node_id)
-        self.world.definitions.known[SAGA.digest] = SAGA
-        self.is_unheard = False
-        self._bank = bank
-        self._sweeping = asyncio.ensure_future(self.world.sweeper.run())
-
-    async def settle(self) -> None:
-        """Let everything happen that needs no time, the store's threads included."""
-        await quiet()
-        while await self.store.until_idle():
-            await quiet()
-        while calls := self.world.participants.taken():
-            for call in calls:
-                if self.is_unheard and call.phase is Phase.CONFIRM:
-                    continue
-                await self.world.answer(call, self._bank.carry_out(call))
-            while await self.store.until_idle():
-                await quiet()
-
-    async def turn(self) -> None:
-        """Half a second goes by."""
-        await self.settle()
-        until, timers = self.clock.time + TURN_MS, self.clock._timers
-        while timers and timers[0][0] <= until:
-            self.clock.time, _, timer = heapq.heappop(timers)
-            if timer.callback is not None:
-                timer.callback()
-            await self.settle()
-        self.clock.time = until
-
-    async def ask(self, what: Input, key: Key) -> None:
-        """Ask as a client does that has to know: again, until there is an answer."""
-        for _ in range(TURNS_MAX):
-            asked = self.world.ask(what, key)
-            await self.settle()
-            while not asked.answers:
-                await self.turn()
-            if not isinstance(asked.answer, StoreUnavailable):
-                assert asked.tx.key == key
-                return
-            await self.turn()
-        raise AssertionError(f"{what} was never answered")
-
-    def die(self) -> None:
-        """From here on it does nothing any more."""
-        self._sweeping.cancel()
 
 
 @dataclass
@@ -113,8 +48,10 @@ class Play:
     def node(self) -> Node:
         """One more node over the same data."""
         name = f"node-{len(self.nodes) + 1}"
-        self.nodes.append(Node(self.stored, self.fault, self.bank, name))
-        return self.nodes[-1]
+        node = Node(self.stored, self.bank, name, self.fault)
+        node.world.definitions.known[SAGA.digest] = SAGA
+        self.nodes.append(node)
+        return node
 
     async def until_ended(self, node: Node, key: Key) -> Status:
         """Let time pass until the stored state is final, and for a while after that."""
