@@ -347,6 +347,46 @@ async def test_a_heartbeat_never_waits_for_requests(store: SqlStore) -> None:
     assert told == [[]] * len(told)
 
 
+@pytest.mark.parametrize("free", [Lane.HEARTBEAT, Lane.SWEEPER])
+async def test_a_lane_never_waits_for_the_slow_queries_of_others(
+    server: Server, store: SqlStore, free: Lane
+) -> None:
+    """F22: every connection of all other lanes is in a statement that does not end."""
+    database = store._database
+    assert isinstance(database, ServerDatabase)
+    await store.beat(NodeRow("n", "", 1))
+    slow = "SELECT SLEEP(4)" if isinstance(server, MariaDB) else "SELECT pg_sleep(4)"
+    started = asyncio.Semaphore(0)
+
+    def hang(connection: Connection) -> None:
+        started.release()
+        connection.exec_driver_sql(slow)
+
+    held = [
+        asyncio.create_task(run(hang, lane))
+        for run, lanes in (
+            (database.write, database._writing),
+            (database.read, database._reading),
+        )
+        for lane, engine in lanes.items()
+        for _ in range(engine.pool.size())
+        if lane is not free
+    ]
+    for _ in held:
+        await started.acquire()
+    async with asyncio.timeout(1):
+        for number in (2, 3, 4):
+            if free is Lane.HEARTBEAT:
+                row = NodeRow("n", "", number)
+                assert [row] == await store.beat(row)
+            else:
+                assert await store.unfinished(due_before=NOW, after=None, limit=9) == []
+    assert not any(task.done() for task in held)
+    for task in held:
+        task.cancel()
+    await asyncio.gather(*held, return_exceptions=True)
+
+
 async def test_a_killed_server_that_comes_back_is_used_again(server: Server) -> None:
     """F16, T7: what was acknowledged is there, within three seconds."""
     url = empty_tables(server)

@@ -5,6 +5,7 @@ import resource
 import sqlite3
 import sys
 import textwrap
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from coordinator.core.errors import StoreUnavailable
 from coordinator.ports import NodeRow, TransactionFilter
+from coordinator.storage.sql.database import Lane
 from coordinator.storage.sql.store import SqlStore, open_store
 from tests.storage.samples import (
     NOW,
@@ -351,6 +353,29 @@ async def test_closing_moves_the_log_into_the_file(url: str, path: Path) -> None
     await commit(store, *(began(number, "debit") for number in range(50)))
     await store.close()
     assert [path.name] == sorted(p.name for p in path.parent.iterdir())
+
+
+async def test_a_heartbeat_never_waits_for_slow_queries(store: SqlStore) -> None:
+    """F22: every reader is in a query that does not end; the writer is another one."""
+    enough = threading.Event()
+    started = asyncio.Semaphore(0)
+    loop = asyncio.get_running_loop()
+
+    def hang(_: Connection) -> None:
+        loop.call_soon_threadsafe(started.release)
+        enough.wait(60)
+
+    lanes = (Lane.FOREGROUND, Lane.PEOPLE, Lane.SWEEPER, Lane.RETENTION)
+    held = [asyncio.create_task(store._database.read(hang, lane)) for lane in lanes]
+    await started.acquire()
+    await started.acquire()
+    async with asyncio.timeout(1):
+        for number in (1, 2, 3):
+            row = NodeRow("n", "", number)
+            assert [row] == await store.beat(row)
+    assert not any(task.done() for task in held)
+    enough.set()
+    await asyncio.gather(*held)
 
 
 async def test_writes_asked_at_once_are_carried_out_one_by_one(
