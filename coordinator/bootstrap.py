@@ -13,6 +13,7 @@ from coordinator.api.absence import AbsenceWatch
 from coordinator.api.catalogue import Catalogue
 from coordinator.api.definitions import PublishedSagas
 from coordinator.api.limits import Limits
+from coordinator.api.peers import Peers
 from coordinator.api.server import build_server
 from coordinator.api.usage import Usage
 from coordinator.clock import SystemClock
@@ -20,7 +21,7 @@ from coordinator.config import ServeConfig
 from coordinator.core.errors import StoreUnavailable
 from coordinator.core.inputs import BranchReplied
 from coordinator.core.model import Key
-from coordinator.engine.dispatcher import Dispatcher
+from coordinator.engine.dispatcher import FIRST_ATTACH_MS, Dispatcher
 from coordinator.engine.engine import Engine, EngineLimits
 from coordinator.engine.leases import Leases
 from coordinator.engine.retention import Purge, Purged, Retainer
@@ -30,6 +31,7 @@ from coordinator.storage.archive import FileArchive
 from coordinator.storage.sql.store import SqlStore, open_store
 
 _log = telemetry.get_logger()
+_VERSION = importlib.metadata.version("tercet")
 
 
 async def serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
@@ -70,7 +72,9 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
         def on_returned(participant: str) -> None:
             engine.participant_returned(participant)
 
-        dispatcher = Dispatcher(clock, on_replies, on_returned)
+        dispatcher = Dispatcher(
+            clock, on_replies, on_returned, waits_ms=FIRST_ATTACH_MS
+        )
         engine = Engine(
             store=store,
             participants=dispatcher,
@@ -79,6 +83,7 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
             node_id=node_id,
             limits=EngineLimits(commits_in_flight_max=store.writer_max),
         )
+        peers = Peers(node_id=node_id, version=_VERSION)
         server = build_server(
             engine=engine,
             dispatcher=dispatcher,
@@ -87,21 +92,21 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
             sagas=sagas,
             clock=clock,
             limits=_limits(config),
+            peers=peers,
             node_id=node_id,
-            version=importlib.metadata.version("tercet"),
+            version=_VERSION,
         )
         address = server.bind(config.listen)
-        leases = Leases(store, clock, node_id=node_id, address=address)
+        told = peers.told_as(config.advertise or address)
+        leases = Leases(store, clock, node_id=node_id, address=told, on_seen=peers.seen)
         await leases.beat()  # before it drives anything: who is not listed has left
         await server.start()
         sweeper = Sweeper(
             store=store, engine=engine, leases=leases, clock=clock, node_id=node_id
         )
+        usage = Usage(store, sagas)
         watch = AbsenceWatch(
-            catalogue=catalogue,
-            dispatcher=dispatcher,
-            usage=Usage(store, sagas),
-            clock=clock,
+            catalogue=catalogue, dispatcher=dispatcher, usage=usage, clock=clock
         )
         retaining = _retain(config, store, leases, clock, node_id, archive)
         loops = (sweeper.run(), watch.run(), retaining)
@@ -111,6 +116,7 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
             yield address
         finally:
             _log.info(telemetry.NODE_DRAINING, node_id=node_id)
+            dispatcher.leave()
             await server.drain(config.drain_seconds)
             await _cancel(background)
             await engine.close()

@@ -67,6 +67,8 @@ class ServeConfig:
     Attributes:
         database_url: may hold a password; never shown, not even by ``repr``.
         listen: ``HOST:PORT``, the host an address; port 0 = any free one.
+        advertise: ``HOST:PORT`` under which participants and clients reach this node;
+            empty = the address that it listens on.
         unsafe_database_settings: serve although what was acknowledged can be lost.
         message_bytes_max: of one gRPC message.
         payload_bytes_max: of one application payload.
@@ -80,6 +82,7 @@ class ServeConfig:
 
     database_url: str = field(repr=False)
     listen: str = "127.0.0.1:7700"
+    advertise: str = ""
     insecure_off_loopback: bool = False
     unsafe_database_settings: bool = False
     log_level: str = "info"
@@ -141,6 +144,7 @@ def load_serve(flags: Flags, env: Mapping[str, str]) -> ServeConfig:
         return ServeConfig(
             database_url=sources.read(_DATABASE_URL),
             listen=sources.read(_LISTEN),
+            advertise=sources.read(_ADVERTISE),
             insecure_off_loopback=sources.read(_INSECURE_OFF_LOOPBACK),
             unsafe_database_settings=sources.read(_UNSAFE_DATABASE_SETTINGS),
             log_level=sources.read(_LOG_LEVEL),
@@ -211,6 +215,15 @@ def is_loopback(listen: str) -> bool:
     host = listen.rpartition(":")[0].removeprefix("[").removesuffix("]")
     try:
         return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_wildcard(address: str) -> bool:
+    """Whether ``HOST:PORT`` means all addresses of a machine, and so none to go to."""
+    host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    try:
+        return ipaddress.ip_address(host).is_unspecified
     except ValueError:
         return False
 
@@ -332,6 +345,13 @@ def _address(value: object) -> str:
     return parse_address(_text(value))
 
 
+def _reachable_address(value: object) -> str:
+    address = _address(value)
+    if is_wildcard(address) or address.endswith(":0"):
+        raise ValueError("nobody can be sent there")
+    return address
+
+
 def _boolean(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -412,6 +432,14 @@ _LISTEN: Final = _Setting(
     default="127.0.0.1:7700",
     expected="HOST:PORT such as 127.0.0.1:7700",
     parse=_address,
+)
+_ADVERTISE: Final = _Setting(
+    key="advertise",
+    flag="--advertise",
+    default="",
+    expected="HOST:PORT under which others reach this node, such as"
+    " tercet-1.internal:7700",
+    parse=_reachable_address,
 )
 _INSECURE_OFF_LOOPBACK: Final = _Setting(
     key="insecure_off_loopback",
@@ -517,6 +545,7 @@ _SETTINGS: Final[Mapping[str, _Setting[Any]]] = {
     for setting in (
         _DATABASE_URL,
         _LISTEN,
+        _ADVERTISE,
         _INSECURE_OFF_LOOPBACK,
         _UNSAFE_DATABASE_SETTINGS,
         _LOG_LEVEL,

@@ -337,7 +337,8 @@ class Participants(Protocol):
 
         Each call is answered exactly once through the callback that was given when
         this object was made, with the outcome ``Unknown`` when its time is up, its
-        participant is not there, or its connection broke.
+        participant is not there, or its connection broke; and never, once this node
+        leaves.
         """
 
 

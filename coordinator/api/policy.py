@@ -47,6 +47,7 @@ POLICY: Mapping[str, Role] = {
     "/tercet.v1.Admin/ResolveBranch": Role.OPERATOR,
     "/tercet.v1.Admin/OperateMany": Role.OPERATOR,
     "/tercet.v1.Admin/GetJournal": Role.VIEWER,
+    "/tercet.v1.Admin/ListNodes": Role.VIEWER,
     "/grpc.health.v1.Health/Check": Role.ANYONE,
     "/grpc.health.v1.Health/List": Role.ANYONE,
     "/grpc.health.v1.Health/Watch": Role.ANYONE,

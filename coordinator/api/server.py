@@ -15,6 +15,7 @@ from coordinator.api.handlers import Handlers
 from coordinator.api.limits import KIB, Limits
 from coordinator.api.operations import Operations
 from coordinator.api.operators import Operators
+from coordinator.api.peers import Peers
 from coordinator.api.policy import PolicyInterceptor
 from coordinator.api.services import Services
 from coordinator.api.session import Session
@@ -111,6 +112,7 @@ def build_server(
     sagas: PublishedSagas,
     clock: Clock,
     limits: Limits,
+    peers: Peers,
     node_id: str,
     version: str,
 ) -> ApiServer:
@@ -149,6 +151,7 @@ def build_server(
         handlers=handlers,
         operations=operations,
         operators=operators,
+        peers=peers,
         reader=reader,
         new_session=partial(
             Session,
@@ -157,6 +160,7 @@ def build_server(
             catalogue=catalogue,
             clock=clock,
             limits=limits,
+            peers=peers,
             node_id=node_id,
             version=version,
         ),

@@ -21,6 +21,7 @@ from coordinator.api.engine_port import Engine, Result
 from coordinator.api.handlers import Answer, Handlers, ListAnswer, TransactionAnswer
 from coordinator.api.operations import Operations
 from coordinator.api.operators import Act, Operators
+from coordinator.api.peers import Peers
 from coordinator.api.session import Session
 from coordinator.api.status_codes import abort, error_of
 from coordinator.core.errors import CoordinatorError, InvalidRequest
@@ -50,6 +51,7 @@ class Services:
         handlers: Handlers,
         operations: Operations,
         operators: Operators,
+        peers: Peers,
         reader: RequestReader,
         new_session: Callable[[], Session],
     ) -> None:
@@ -68,6 +70,7 @@ class Services:
             "Admin.GetJournal": self._get_journal,
             **operations.acts,
             **operators.acts,
+            **peers.acts,
         }
 
     def generic_handlers(self) -> Iterator[grpc.GenericRpcHandler]:

@@ -33,6 +33,7 @@ from coordinator.api.handlers import (
     TransactionAnswer,
 )
 from coordinator.api.limits import Limits
+from coordinator.api.peers import Peers
 from coordinator.api.status_codes import error_of
 from coordinator.core.actions import CallBranch
 from coordinator.core.errors import InvalidRequest, Overloaded, PreconditionFailed
@@ -114,6 +115,7 @@ class Session:
         catalogue: Catalogue,
         clock: Clock,
         limits: Limits,
+        peers: Peers,
         node_id: str,
         version: str,
     ) -> None:
@@ -122,6 +124,7 @@ class Session:
         self._catalogue = catalogue
         self._clock = clock
         self._limits = limits
+        self._peers = peers
         self._node_id = node_id
         self._version = version
         self._outbox = Outbox(limits)
@@ -251,8 +254,11 @@ class Session:
             "request_credits": limits.request_credits,
             "message_bytes_max": limits.message_bytes_max,
             "payload_bytes_max": limits.payload_bytes_max,
+            "address": self._peers.address,
+            "peers": self._peers.addresses,
         }
         self._outbox.put(ServerFrame(welcome=welcome).SerializeToString())
+        self._peers.listen(self._tell_peers)
         if participant:
             self._dispatcher.attach(participant, self, credits=credits_)
             self._participant = participant
@@ -356,7 +362,12 @@ class Session:
         self._outbox.finish()
         await asyncio.wait({writer})
 
+    def _tell_peers(self) -> None:
+        peers = {"addresses": self._peers.addresses}
+        self._outbox.put(ServerFrame(peers=(peers,)).SerializeToString())
+
     def _leave(self) -> None:
+        self._peers.forget(self._tell_peers)
         if self._participant:
             self._dispatcher.detach(self)
             self._participant = ""

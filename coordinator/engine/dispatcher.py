@@ -23,6 +23,11 @@ A participant *returns* when it gets a link that takes calls and had none, or wh
 answers after it let calls time out and said nothing for ``SILENT_MS``. The engine is
 told, so that whoever waits need not wait for its next attempt's time (V8). One that is
 slow or overloaded answers between its time-outs, and never returns.
+
+A node that has just started is one that participants are about to attach to: until
+then calls wait in the queue instead of using up their attempts. One that leaves asks
+nothing any more and reports no failure: whoever owns the transactions next asks, as
+after a crash, and no attempt is lost.
 """
 
 from collections import deque
@@ -50,6 +55,11 @@ SILENT_MS: Milliseconds = 5_000
 slow answer is no silence."""
 
 
+FIRST_ATTACH_MS: Milliseconds = 5_000
+"""After a node's start: two heartbeats until its peers have told of it, and the longest
+pause of a participant between two attempts to reach it."""
+
+
 @dataclass(slots=True)
 class _Attached:
     """A link, and what is out on it: call id to its call, ``None`` once timed out."""
@@ -71,14 +81,22 @@ class Dispatcher:
     Args:
         on_replies: receives every outcome; it must not call back at once.
         on_returned: is told of a participant that was away and is back; the same.
+        waits_ms: for so long calls to who is not attached wait for it to attach.
     """
 
     def __init__(
-        self, clock: Clock, on_replies: OnReplies, on_returned: OnReturned
+        self,
+        clock: Clock,
+        on_replies: OnReplies,
+        on_returned: OnReturned,
+        *,
+        waits_ms: Milliseconds = 0,
     ) -> None:
         self._clock = clock
         self._on_replies = on_replies
         self._on_returned = on_returned
+        self._waits_until = clock.now() + waits_ms
+        self._is_leaving = False
         self._silent_since: dict[str, Milliseconds] = {}
         self._links: dict[str, list[_Attached]] = {}
         self._since: dict[str, Instant] = {}
@@ -128,6 +146,15 @@ class Dispatcher:
         """The participants that have a link now, and since when they have one."""
         return self._since
 
+    def leave(self) -> None:
+        """Ask nothing any more, and report no failure; answers still count."""
+        self._is_leaving = True
+        for queue in self._queues.values():
+            for call_id in queue:
+                self._timers.discard(call_id)
+                self._calls.pop(call_id, None)
+            queue.clear()
+
     def close(self) -> None:
         """Stop all timers; nothing is answered any more."""
         self._timers.close()
@@ -136,12 +163,14 @@ class Dispatcher:
 
     def send(self, calls: Sequence[CallBranch]) -> None:
         """Ask; see :class:`coordinator.ports.Participants`."""
+        if self._is_leaving:
+            return
         touched: dict[str, None] = {}
         refused: list[tuple[CallBranch, Unknown]] = []
         now = self._clock.now()
         for call in calls:
             participant = participant_of(call.operation)
-            if participant not in self._links:
+            if participant not in self._links and now >= self._waits_until:
                 refused.append((call, _unavailable(participant)))
                 continue
             queue = self._queues.setdefault(participant, deque())
@@ -214,7 +243,7 @@ class Dispatcher:
             if known is not None:
                 self._timers.discard(call_id)
                 outcomes.append(_reply(known[0], why))
-        if outcomes:
+        if outcomes and not self._is_leaving:
             self._on_replies(outcomes)
 
 

@@ -437,6 +437,11 @@ class AdminStub:
                 request_serializer=protos_dot_v1_dot_admin__pb2.GetJournalRequest.SerializeToString,
                 response_deserializer=protos_dot_v1_dot_admin__pb2.GetJournalReply.FromString,
                 _registered_method=True)
+        self.ListNodes = channel.unary_unary(
+                '/tercet.v1.Admin/ListNodes',
+                request_serializer=protos_dot_v1_dot_admin__pb2.ListNodesRequest.SerializeToString,
+                response_deserializer=protos_dot_v1_dot_admin__pb2.ListNodesReply.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -491,6 +496,13 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListNodes(self, request, context):
+        """The nodes over this database, as the one that answers sees them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -528,6 +540,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.GetJournal,
                     request_deserializer=protos_dot_v1_dot_admin__pb2.GetJournalRequest.FromString,
                     response_serializer=protos_dot_v1_dot_admin__pb2.GetJournalReply.SerializeToString,
+            ),
+            'ListNodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNodes,
+                    request_deserializer=protos_dot_v1_dot_admin__pb2.ListNodesRequest.FromString,
+                    response_serializer=protos_dot_v1_dot_admin__pb2.ListNodesReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -719,6 +736,33 @@ class Admin:
             '/tercet.v1.Admin/GetJournal',
             protos_dot_v1_dot_admin__pb2.GetJournalRequest.SerializeToString,
             protos_dot_v1_dot_admin__pb2.GetJournalReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tercet.v1.Admin/ListNodes',
+            protos_dot_v1_dot_admin__pb2.ListNodesRequest.SerializeToString,
+            protos_dot_v1_dot_admin__pb2.ListNodesReply.FromString,
             options,
             channel_credentials,
             insecure,

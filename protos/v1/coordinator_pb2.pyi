@@ -242,29 +242,39 @@ class ClientFrame(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., requests: _Optional[_Iterable[_Union[Request, _Mapping]]] = ..., replies: _Optional[_Iterable[_Union[_participant_pb2.BranchReply, _Mapping]]] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("node_id", "server_version", "peers", "request_credits", "message_bytes_max", "payload_bytes_max")
+    __slots__ = ("node_id", "server_version", "peers", "request_credits", "message_bytes_max", "payload_bytes_max", "address")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
     PEERS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_CREDITS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     server_version: str
     peers: _containers.RepeatedScalarFieldContainer[str]
     request_credits: int
     message_bytes_max: int
     payload_bytes_max: int
-    def __init__(self, node_id: _Optional[str] = ..., server_version: _Optional[str] = ..., peers: _Optional[_Iterable[str]] = ..., request_credits: _Optional[int] = ..., message_bytes_max: _Optional[int] = ..., payload_bytes_max: _Optional[int] = ...) -> None: ...
+    address: str
+    def __init__(self, node_id: _Optional[str] = ..., server_version: _Optional[str] = ..., peers: _Optional[_Iterable[str]] = ..., request_credits: _Optional[int] = ..., message_bytes_max: _Optional[int] = ..., payload_bytes_max: _Optional[int] = ..., address: _Optional[str] = ...) -> None: ...
+
+class Peers(_message.Message):
+    __slots__ = ("addresses",)
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, addresses: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ServerFrame(_message.Message):
-    __slots__ = ("welcome", "responses", "calls", "draining")
+    __slots__ = ("welcome", "responses", "calls", "draining", "peers")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     RESPONSES_FIELD_NUMBER: _ClassVar[int]
     CALLS_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     responses: _containers.RepeatedCompositeFieldContainer[Response]
     calls: _containers.RepeatedCompositeFieldContainer[_participant_pb2.BranchCall]
     draining: bool
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., responses: _Optional[_Iterable[_Union[Response, _Mapping]]] = ..., calls: _Optional[_Iterable[_Union[_participant_pb2.BranchCall, _Mapping]]] = ..., draining: _Optional[bool] = ...) -> None: ...
+    peers: _containers.RepeatedCompositeFieldContainer[Peers]
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., responses: _Optional[_Iterable[_Union[Response, _Mapping]]] = ..., calls: _Optional[_Iterable[_Union[_participant_pb2.BranchCall, _Mapping]]] = ..., draining: _Optional[bool] = ..., peers: _Optional[_Iterable[_Union[Peers, _Mapping]]] = ...) -> None: ...

@@ -18,6 +18,7 @@ class Client:
         self.calls: list[participant_pb2.BranchCall] = []
         self.responses: dict[int, coordinator_pb2.Response] = {}
         self.is_told_to_leave = False
+        self.told_peers: list[list[str]] = []
         self.frames = 0
 
     async def hello(self, **fields) -> coordinator_pb2.Welcome:
@@ -43,6 +44,12 @@ class Client:
             self.calls.extend(frame.calls)
             self.responses.update((r.id, r) for r in frame.responses)
             self.is_told_to_leave |= frame.draining
+            self.told_peers.extend(list(peers.addresses) for peers in frame.peers)
+
+    async def ended(self) -> None:
+        """The server has ended the session, too."""
+        while await self.call.read() is not grpc.aio.EOF:
+            self.frames += 1
 
     async def refusal(self) -> tuple[grpc.StatusCode, types_pb2.Error]:
         """How the server ended the session."""

@@ -11,6 +11,7 @@ from coordinator.api.engine_port import Result
 from coordinator.api.gid import GidSource
 from coordinator.api.handlers import Handlers
 from coordinator.api.limits import Limits
+from coordinator.api.peers import Peers
 from coordinator.api.server import ApiServer, build_server
 from coordinator.api.session import Session
 from coordinator.core.actions import CallBranch
@@ -339,6 +340,7 @@ class World:
             self.queries.operations[operation.name] = operation
         self.catalogue = Catalogue(self.queries)
         self.sagas = PublishedSagas(self.queries, self.catalogue.operations, self.clock)
+        self.peers = Peers(node_id="node-1", version="1.2.3")
         self.make_tx = make_tx
         self.make_call = make_call
         self.make_entry = JournalEntry
@@ -364,6 +366,7 @@ class World:
             catalogue=self.catalogue,
             clock=self.clock,
             limits=self.limits,
+            peers=self.peers,
             node_id="node-1",
             version="1.2.3",
         )
@@ -378,6 +381,7 @@ class World:
             sagas=self.sagas,
             clock=self.clock,
             limits=self.limits,
+            peers=self.peers,
             node_id="node-1",
             version="1.2.3",
         )

@@ -9,6 +9,7 @@ from coordinator.api.catalogue import Catalogue
 from coordinator.api.convert.enums import KINDS
 from coordinator.api.definitions import PublishedSagas
 from coordinator.api.limits import Limits
+from coordinator.api.peers import Peers
 from coordinator.api.server import build_server
 from coordinator.core.inputs import BranchReplied
 from coordinator.core.model import Key, Operation
@@ -51,6 +52,7 @@ class Node:
             clock=clock,
             node_id=node_id,
         )
+        self.peers = Peers(node_id=node_id, version="1.2.3")
         self._server = build_server(
             engine=self.engine,
             dispatcher=self.dispatcher,
@@ -59,6 +61,7 @@ class Node:
             sagas=sagas,
             clock=clock,
             limits=limits or Limits(),
+            peers=self.peers,
             node_id=node_id,
             version="1.2.3",
         )

@@ -29,12 +29,15 @@ class FakeLink:
 class Desk:
     """A dispatcher, its clock, and the outcomes it reported."""
 
-    def __init__(self) -> None:
+    def __init__(self, waits_ms: int = 0) -> None:
         self.clock = FakeClock()
         self.outcomes: list[tuple[Key, BranchReplied]] = []
         self.returned: list[str] = []
         self.dispatcher = Dispatcher(
-            self.clock, self.outcomes.extend, self.returned.append
+            self.clock,
+            self.outcomes.extend,
+            self.returned.append,
+            waits_ms=waits_ms,
         )
 
     def codes(self) -> list[str]:
@@ -297,3 +300,42 @@ def test_attached_since_the_first_of_its_links(desk: Desk) -> None:
     desk.dispatcher.detach(second)
     desk.dispatcher.attach("bank", first, credits=1)
     assert desk.dispatcher.attached() == {"bank": began + 10}
+
+
+# ---- A node comes and goes -----------------------------------------------------------
+
+
+def test_a_node_that_has_just_started_waits_for_its_participants() -> None:
+    """V7: a call does not use up its attempts while they are about to attach."""
+    desk, link = Desk(waits_ms=1_000), FakeLink()
+    desk.dispatcher.send([call(1)])
+    assert desk.outcomes == []
+    desk.dispatcher.attach("bank", link, credits=1)
+    assert [c.key.gid for _, c in link.calls] == ["g-1"]
+
+
+async def test_who_never_attaches_is_waited_for_no_longer_than_a_call_may_take() -> (
+    None
+):
+    """Its time is up in the queue; after the start it is told at once."""
+    desk = Desk(waits_ms=1_000)
+    desk.dispatcher.send([call(1)])
+    await desk.clock.move_to(desk.clock.now() + 1_000)
+    assert desk.codes() == ["TIMEOUT"]
+    desk.dispatcher.send([call(2)])
+    assert desk.codes() == ["TIMEOUT", "PARTICIPANT_UNAVAILABLE"]
+
+
+async def test_a_node_that_leaves_asks_nothing_and_fails_nothing(desk: Desk) -> None:
+    """V7: the next owner asks, as after a crash; no attempt is lost to the restart."""
+    link = FakeLink()
+    desk.dispatcher.attach("bank", link, credits=2)
+    desk.dispatcher.send([call(1), call(2), call(3)])
+    desk.dispatcher.leave()
+    desk.dispatcher.send([call(4)])
+    answered, _ = link.ids()
+    desk.dispatcher.answered(link, [(answered, Succeeded(NO_PAYLOAD))])
+    desk.dispatcher.detach(link)
+    await desk.clock.move_to(desk.clock.now() + 1_000)
+    assert len(link.calls) == 2
+    assert desk.codes() == ["OK"]
