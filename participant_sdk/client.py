@@ -1,6 +1,7 @@
 """The initiator's side: begin transactions, submit sagas, ask how they are."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -18,7 +19,14 @@ from participant_sdk.nested import (
     check_can_join,
 )
 from participant_sdk.requests import Requests, error_of
-from participant_sdk.session import CHANNEL_OPTIONS, SDK_VERSION, Session, told_error
+from participant_sdk.session import (
+    CHANNEL_OPTIONS,
+    SDK_VERSION,
+    Session,
+    pause_seconds,
+    told_error,
+)
+from participant_sdk.targets import Targets, targets_of
 from participant_sdk.transaction import (
     Call,
     SagaHandle,
@@ -51,7 +59,9 @@ def connect(
     """A client of the coordinator, for ``async with``.
 
     Args:
-        target: ``host:port``, or several of them: tried in turn.
+        target: ``host:port`` of a node, or of several with commas between: tried in
+            turn. The others are learned from the one that answers; when a node does
+            not answer or leaves, the next one is asked.
         name: what this program calls itself, for the coordinator's log.
         timeout: seconds that an answer may take, reconnects and repeats included;
             waiting for a transaction's end has no limit but ``asyncio.timeout``.
@@ -75,7 +85,7 @@ class Client:
         timeout: float,
         connect_timeout: float,
     ) -> None:
-        self._targets = [target] if isinstance(target, str) else list(target)
+        self._targets = targets_of(target)
         self._name = name
         self._timeout = timeout
         self._connect_timeout = connect_timeout
@@ -280,23 +290,37 @@ class Client:
             AlreadyExists: that version has another text.
         """
         request = PublishSagaRequest(text=text, source=source)
-        async with grpc.aio.insecure_channel(
-            self._targets[0], options=CHANNEL_OPTIONS
-        ) as channel:
+        targets = Targets(self._targets)
+        if self._session.view is not None:
+            targets.told((self._session.view.address, *self._session.view.peers))
+        give_up_at = time.monotonic() + self._timeout
+        failures = 0
+        while True:
+            seconds = give_up_at - time.monotonic()
             try:
-                publish = channel.unary_unary(
-                    "/tercet.v1.Definitions/PublishSaga",
-                    request_serializer=PublishSagaRequest.SerializeToString,
-                    response_deserializer=SagaDefinition.FromString,
-                )
-                return await publish(
-                    request, timeout=self._timeout, wait_for_ready=True
-                )
+                return await _publish(targets.next(), request, max(seconds, 0.0))
             except grpc.aio.AioRpcError as error:
-                raise _unary_error(error) from None
+                failures += 1
+                pause = pause_seconds(failures)
+                is_away = error.code() == grpc.StatusCode.UNAVAILABLE
+                if not is_away or seconds <= pause:
+                    raise _unary_error(error) from None
+            await asyncio.sleep(pause)
 
     def _hello(self) -> Hello:
         return Hello(client=self._name, sdk_version=SDK_VERSION)
+
+
+async def _publish(
+    target: str, request: PublishSagaRequest, seconds: float
+) -> SagaDefinition:
+    async with grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) as channel:
+        publish = channel.unary_unary(
+            "/tercet.v1.Definitions/PublishSaga",
+            request_serializer=PublishSagaRequest.SerializeToString,
+            response_deserializer=SagaDefinition.FromString,
+        )
+        return await publish(request, timeout=seconds)
 
 
 def _unary_error(error: grpc.aio.AioRpcError) -> Exception:

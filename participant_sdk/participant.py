@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
+from participant_sdk.attachments import Attachments
 from participant_sdk.barrier.table import TABLE_NAME, has_barrier_table
 from participant_sdk.errors import InvalidRequest, PreconditionFailed
 from participant_sdk.executor.executor import Executor
@@ -21,6 +22,7 @@ from participant_sdk.operations import (
 )
 from participant_sdk.session import SDK_VERSION, Session
 from participant_sdk.sqlite import prepare_async_sqlite, prepare_sqlite
+from participant_sdk.targets import targets_of
 from protos.v1 import types_pb2
 from protos.v1.coordinator_pb2 import Hello
 
@@ -124,32 +126,46 @@ class Participant:
         )
 
     async def serve(self, target: str | Sequence[str]) -> None:
-        """Attach to the coordinator and answer its calls until ``stop``.
+        """Attach to all nodes of the coordinator and answer their calls until ``stop``.
 
-        Needs no inbound port. Reconnects by itself, with jittered back-off.
+        Needs no inbound port. Reconnects by itself, with jittered back-off. Nodes
+        that come and go meanwhile are learned from the others.
+
+        Args:
+            target: ``host:port`` of a node, or of several with commas between.
 
         Raises:
-            InvalidRequest: an operation is not complete.
+            InvalidRequest: an operation is not complete, or ``target`` names nobody.
             PreconditionFailed: the barrier's table is missing.
         """
         self._registry.check_complete()
+        targets = targets_of(target)
         await self._check_database()
         executor = Executor(self._registry, self._engine, debug=self._debug)
         stopped = self._stopped = asyncio.Event()
         attached = self._attached = asyncio.Event()
-        session = Session(
-            target, self._hello, on_calls=executor.submit, on_welcome=attached.set
-        )
-        session.start()
+
+        def open_session(node: str, on_view: Callable[[], None]) -> Session:
+            return Session(
+                node,
+                self._hello,
+                on_calls=executor.submit,
+                on_welcome=attached.set,
+                on_view=on_view,
+                roams=False,
+            )
+
+        attachments = Attachments(targets, open_session)
+        attachments.start()
         try:
             await stopped.wait()
-            session.drain()
+            attachments.drain()
             async with asyncio.timeout(GRACE_SECONDS):
                 await executor.drain()
         except TimeoutError:
             log().warning("participant_stopped_with_running_calls", name=self.name)
         finally:
-            await session.finish()
+            await attachments.finish()
             await executor.close()
             self._stopped = self._attached = None
 

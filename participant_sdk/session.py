@@ -5,12 +5,17 @@ per frame. There is no task per item. The stream may break at any time: requests
 without an answer are sent again on the next one (every request is idempotent),
 replies to calls are dropped with the stream that the calls came on, because the
 coordinator asks again and gets the recorded answer.
+
+A node that leaves says so. Then the next connection is made while the old one still
+brings answers; what it has not answered by the time that the next one stands goes out
+there.
 """
 
 import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TypeAlias
 
@@ -18,8 +23,9 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from participant_sdk.errors import InvalidRequest, Unavailable
+from participant_sdk.errors import Unavailable
 from participant_sdk.log import log
+from participant_sdk.targets import Targets, targets_of
 from protos.v1.coordinator_pb2 import (
     ClientFrame,
     Hello,
@@ -63,33 +69,59 @@ _Call: TypeAlias = "grpc.aio.StreamStreamCall[Message, ServerFrame]"
 OnCalls = Callable[[Iterable[BranchCall], Callable[[list[BranchReply]], None]], None]
 
 
-class _Stream:
-    """The outbound side of one connection."""
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """The node that a session is connected with, and what it tells of the others.
 
-    def __init__(self, wake: asyncio.Event) -> None:
+    Attributes:
+        address: as others are told it; where it does not say, how it was reached.
+        peers: the addresses of the other live nodes.
+    """
+
+    address: str
+    peers: tuple[str, ...]
+
+
+class _Stream:
+    """One connection: its outbound side, and what it owes us."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.wake = asyncio.Event()
+        self.wake.set()
+        self.in_flight: dict[int, Request] = {}
         self.replies: deque[BranchReply] = deque()
         self.calls_open = 0
         self.welcomed = False
         self.credits = 0
         self.server_drains = False
         self.drain_told = False
-        self._wake = wake
+        self.is_handed_over = False
+        """What it has not answered is asked on the next one."""
+        self.is_ending = asyncio.Event()
+        """It has ended, or its node is about to leave: time for the next one."""
 
     def reply(self, replies: list[BranchReply]) -> None:
         """Queue answers; on a stream that is gone they go nowhere."""
         self.calls_open -= len(replies)
         self.replies.extend(replies)
-        self._wake.set()
+        self.wake.set()
 
 
 class Session:
     """Requests out and responses in, calls in and replies out; reconnects by itself.
 
     Args:
-        target: ``host:port``, or several of them: tried in turn.
+        target: ``host:port``, or several of them: tried in turn, and so are the nodes
+            that the connected one tells of.
         hello: made anew for every connection.
         on_calls: gets each frame's calls and where to put their replies.
         on_welcome: called after every connection.
+        on_view: called whenever ``view`` has changed.
+        roams: whether it goes to other nodes than the configured ones.
+
+    Attributes:
+        view: of the node that it is connected with; ``None`` while there is none.
     """
 
     def __init__(
@@ -99,19 +131,21 @@ class Session:
         *,
         on_calls: OnCalls | None = None,
         on_welcome: Callable[[], None] | None = None,
+        on_view: Callable[[], None] | None = None,
+        roams: bool = True,
     ) -> None:
-        self._targets = [target] if isinstance(target, str) else list(target)
-        if not self._targets or not all(self._targets):
-            raise InvalidRequest("expected host:port of a coordinator", field="target")
+        self._targets = Targets(targets_of(target))
+        self._roams = roams
+        self._on_view = on_view
+        self.view: NodeView | None = None
         self._hello = hello
         self._on_calls = on_calls
         self._on_welcome = on_welcome
         self._next_id = 0
         self._waiting: deque[Request] = deque()
-        self._in_flight: dict[int, Request] = {}
         self._futures: dict[int, asyncio.Future[Response]] = {}
-        self._wake = asyncio.Event()
         self._stream: _Stream | None = None
+        self._serving: dict[_Stream, asyncio.Task[None]] = {}
         self._draining = False
         self._finishing = False
         self._closed = False
@@ -130,7 +164,7 @@ class Session:
         future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._futures[request.id] = future
         self._waiting.append(request)
-        self._wake.set()
+        self._wake()
         return future
 
     def start(self) -> None:
@@ -140,13 +174,13 @@ class Session:
     def drain(self) -> None:
         """Tell the coordinator to send no further calls."""
         self._draining = True
-        self._wake.set()
+        self._wake()
 
     async def finish(self, seconds: float = FINISH_SECONDS_MAX) -> None:
         """Send what is queued, part in peace as far as that works, and close."""
         self._finishing = True
-        self._wake.set()
-        if self._runner is not None and self._stream is not None:
+        self._wake()
+        if self._runner is not None and self._serving:
             await asyncio.wait({self._runner}, timeout=seconds)
         await self.close()
 
@@ -166,43 +200,53 @@ class Session:
 
     async def _run(self) -> None:
         failures = 0
-        while True:
-            target = self._targets[failures % len(self._targets)]
-            welcomed = await self._connect_once(target)
-            if self._finishing:
-                return
-            failures = 1 if welcomed else failures + 1
-            limit = BACKOFF_SECONDS_FIRST * 2 ** min(failures, 10)
-            # Full jitter: clients of a node that died do not come back at once.
-            seconds = random.uniform(0, min(limit, BACKOFF_SECONDS_MAX))  # noqa: S311
-            await asyncio.sleep(seconds)
+        try:
+            while True:
+                stream = _Stream(self._targets.next())
+                serving = asyncio.create_task(self._serve(stream))
+                self._serving[stream] = serving
+                await stream.is_ending.wait()
+                if self._finishing:
+                    break
+                failures = 1 if stream.welcomed else failures + 1
+                await asyncio.sleep(pause_seconds(failures))
+            if self._serving:
+                await asyncio.wait({*self._serving.values()})
+        finally:
+            for serving in self._serving.values():
+                serving.cancel()
+            if self._serving:
+                await asyncio.wait({*self._serving.values()})
 
     # ---- one connection ----------------------------------------------------------
 
-    async def _connect_once(self, target: str) -> bool:
-        """Serve one connection until it ends; whether it was welcomed."""
-        stream = _Stream(self._wake)
-        async with grpc.aio.insecure_channel(
-            target, options=CHANNEL_OPTIONS
-        ) as channel:
-            call = channel.stream_stream(
-                "/tercet.v1.Coordinator/Session",
-                request_serializer=ClientFrame.SerializeToString,
-                response_deserializer=ServerFrame.FromString,
-            )()
-            writer = asyncio.create_task(self._write(call, stream))
-            self._stream = stream
-            try:
-                await self._read(call, stream)
-            except grpc.aio.AioRpcError as error:
-                self._tell(target, error)
-            finally:
-                self._stream = None
-                writer.cancel()
-                await asyncio.wait({writer})
-                call.cancel()
-                self._take_back()
-        return stream.welcomed
+    async def _serve(self, stream: _Stream) -> None:
+        """Serve one connection until it ends."""
+        try:
+            async with grpc.aio.insecure_channel(
+                stream.target, options=CHANNEL_OPTIONS
+            ) as channel:
+                call = channel.stream_stream(
+                    "/tercet.v1.Coordinator/Session",
+                    request_serializer=ClientFrame.SerializeToString,
+                    response_deserializer=ServerFrame.FromString,
+                )()
+                await self._exchange(call, stream)
+        finally:
+            del self._serving[stream]
+            self._take_back(stream)
+            self._turn_from(stream)
+
+    async def _exchange(self, call: _Call, stream: _Stream) -> None:
+        writer = asyncio.create_task(self._write(call, stream))
+        try:
+            await self._read(call, stream)
+        except grpc.aio.AioRpcError as error:
+            self._tell(stream.target, error)
+        finally:
+            writer.cancel()
+            await asyncio.wait({writer})
+            call.cancel()
 
     def _tell(self, target: str, error: grpc.aio.AioRpcError) -> None:
         """Log why a connection ended; a refusal, as a warning, until it is another."""
@@ -219,10 +263,32 @@ class Session:
                 text=told.message,
             )
 
-    def _take_back(self) -> None:
+    def _wake(self) -> None:
+        for stream in self._serving:
+            stream.wake.set()
+
+    def _take_back(self, stream: _Stream) -> None:
         """What was not answered goes out again on the next connection, in order."""
-        self._waiting.extendleft(reversed(self._in_flight.values()))
-        self._in_flight.clear()
+        if stream.in_flight:
+            self._waiting.extendleft(reversed(stream.in_flight.values()))
+            stream.in_flight.clear()
+            self._wake()
+
+    def _turn_to(self, stream: _Stream, view: NodeView) -> None:
+        """This is the node that we are connected with, and what it tells."""
+        self._stream, self.view = stream, view
+        if self._roams:
+            self._targets.told(view.peers)
+        if self._on_view is not None:
+            self._on_view()
+
+    def _turn_from(self, stream: _Stream) -> None:
+        """Its node is gone, or about to go."""
+        stream.is_ending.set()
+        if self._stream is stream:
+            self._stream = self.view = None
+            if self._on_view is not None:
+                self._on_view()
 
     async def _read(self, call: _Call, stream: _Stream) -> None:
         while True:
@@ -231,24 +297,35 @@ class Session:
                 return  # the server has ended the stream
             if frame.HasField("welcome"):
                 self._welcomed(stream, frame.welcome)
+            if frame.peers and self.view is not None and self._stream is stream:
+                peers = tuple(frame.peers[-1].addresses)
+                self._turn_to(stream, NodeView(self.view.address, peers))
             for response in frame.responses:
-                self._answered(response)
+                self._answered(stream, response)
             if frame.calls and self._on_calls is not None:
                 stream.calls_open += len(frame.calls)
                 self._on_calls(frame.calls, stream.reply)
             if frame.draining and not stream.server_drains:
                 stream.server_drains = True
                 asyncio.get_running_loop().call_later(DRAIN_SECONDS_MAX, call.cancel)
-            self._wake.set()
+                self._turn_from(stream)
+            stream.wake.set()
 
     def _welcomed(self, stream: _Stream, welcome: Welcome) -> None:
         stream.welcomed = True
         stream.credits = welcome.request_credits or CREDITS_DEFAULT
+        for former in self._serving:
+            if former is not stream:
+                self._take_back(former)
+                former.is_handed_over = True
+                former.wake.set()
+        address = welcome.address or stream.target
+        self._turn_to(stream, NodeView(address, tuple(welcome.peers)))
         if self._on_welcome is not None:
             self._on_welcome()
 
-    def _answered(self, response: Response) -> None:
-        self._in_flight.pop(response.id, None)
+    def _answered(self, stream: _Stream, response: Response) -> None:
+        stream.in_flight.pop(response.id, None)
         future = self._futures.pop(response.id, None)
         if future is not None and not future.done():
             future.set_result(response)
@@ -257,20 +334,23 @@ class Session:
         try:
             await call.write(ClientFrame(hello=self._hello()))
             while True:
-                await self._wake.wait()
+                await stream.wake.wait()
                 # Let everybody who is about to say something say it first.
                 await asyncio.sleep(0)
-                self._wake.clear()
+                stream.wake.clear()
                 while (frame := self._next_frame(stream)) is not None:
                     await call.write(frame)
                 if self._is_over(stream):
-                    await call.done_writing()
+                    if stream.is_handed_over:
+                        call.cancel()  # or the node would wait for its answers
+                    else:
+                        await call.done_writing()
                     return
         except grpc.aio.AioRpcError:
             return  # the reader sees the same, and says so
 
     def _is_over(self, stream: _Stream) -> bool:
-        if self._in_flight or stream.calls_open or stream.replies:
+        if stream.in_flight or stream.calls_open or stream.replies:
             return False
         return stream.server_drains or (self._finishing and not self._waiting)
 
@@ -286,7 +366,7 @@ class Session:
         while (
             self._waiting
             and not stream.server_drains
-            and len(self._in_flight) < stream.credits
+            and len(stream.in_flight) < stream.credits
             and size < FRAME_BYTES_MAX
             and items < FRAME_ITEMS_MAX
         ):
@@ -295,7 +375,7 @@ class Session:
             if future is None or future.cancelled():
                 self._futures.pop(request.id, None)
                 continue
-            self._in_flight[request.id] = request
+            stream.in_flight[request.id] = request
             frame.requests.append(request)
             size += request.ByteSize()
             items += 1
@@ -303,6 +383,12 @@ class Session:
             frame.draining = stream.drain_told = True
             items += 1
         return frame if items else None
+
+
+def pause_seconds(failures: int) -> float:
+    """Full jitter: clients of a node that died do not come back at once."""
+    limit = BACKOFF_SECONDS_FIRST * 2 ** min(failures, 10)
+    return random.uniform(0, min(limit, BACKOFF_SECONDS_MAX))  # noqa: S311
 
 
 def told_error(error: grpc.aio.AioRpcError) -> Error | None:

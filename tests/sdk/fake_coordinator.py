@@ -15,6 +15,7 @@ from protos.v1.admin_pb2_grpc import (
 from protos.v1.coordinator_pb2 import (
     ClientFrame,
     Hello,
+    Peers,
     Request,
     Response,
     ServerFrame,
@@ -38,6 +39,7 @@ class Attachment:
         self.replies: asyncio.Queue[BranchReply] = asyncio.Queue()
         self.out: asyncio.Queue[ServerFrame | None] = asyncio.Queue()
         self.told_draining = asyncio.Event()
+        self.gone = asyncio.Event()
         self.frames: list[ClientFrame] = []
 
     def send(self, *calls: BranchCall) -> None:
@@ -50,6 +52,14 @@ class Attachment:
         replies = [await self.replies.get() for _ in calls]
         return {reply.call_id: reply for reply in replies}
 
+    def tell_peers(self, *addresses: str) -> None:
+        """Say which other nodes live now."""
+        self.out.put_nowait(ServerFrame(peers=[Peers(addresses=addresses)]))
+
+    def leave(self) -> None:
+        """Say that this node is about to leave."""
+        self.out.put_nowait(ServerFrame(draining=True))
+
     def hang_up(self) -> None:
         """End the stream."""
         self.out.put_nowait(None)
@@ -61,6 +71,7 @@ class FakeCoordinator(CoordinatorServicer, DefinitionsServicer):
     def __init__(self) -> None:
         self.answer: Answer = lambda _: ()
         self.request_credits = 100
+        self.peers: list[str] = []
         self.requests: list[Request] = []
         self.attached: asyncio.Queue[Attachment] = asyncio.Queue()
         self.asked: asyncio.Queue[Request] = asyncio.Queue()
@@ -105,7 +116,12 @@ class FakeCoordinator(CoordinatorServicer, DefinitionsServicer):
         reader = asyncio.create_task(self._read(request_iterator, attachment))
         attachment.out.put_nowait(
             ServerFrame(
-                welcome=Welcome(node_id="fake", request_credits=self.request_credits)
+                welcome=Welcome(
+                    node_id="fake",
+                    request_credits=self.request_credits,
+                    address=self.target,
+                    peers=self.peers,
+                )
             )
         )
         self.attached.put_nowait(attachment)
@@ -113,6 +129,7 @@ class FakeCoordinator(CoordinatorServicer, DefinitionsServicer):
             while (frame := await attachment.out.get()) is not None:
                 yield frame
         finally:
+            attachment.gone.set()
             reader.cancel()
 
     async def _read(

@@ -348,13 +348,13 @@ async def test_stop_finishes_what_runs(bank, coordinator):
 async def test_stop_ends_a_participant_that_never_attached(bank, monkeypatch):
     """Nobody listens there; it still ends at once."""
     tried = asyncio.Event()
-    connect_once = Session._connect_once
+    serve = Session._serve
 
-    async def notice(self, target):
+    async def notice(self, stream):
         tried.set()
-        return await connect_once(self, target)
+        await serve(self, stream)
 
-    monkeypatch.setattr(Session, "_connect_once", notice)
+    monkeypatch.setattr(Session, "_serve", notice)
     task = asyncio.create_task(bank.participant.serve("127.0.0.1:1"))
     await tried.wait()
     bank.participant.stop()
