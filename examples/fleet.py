@@ -123,6 +123,14 @@ class Fleet:
         self.kills += 1
         member.process = _spawn(member.arguments, member.log)
 
+    async def restart(self, name: str) -> None:
+        """SIGTERM the member, wait until it has left in order, and start it again."""
+        member = self._members[name]
+        member.process.send_signal(signal.SIGTERM)
+        await self.ended(name)
+        self.check()
+        member.process = _spawn(member.arguments, member.log)
+
     def kill_all(self) -> None:
         """SIGKILL everybody at once, then start them again, as after a power cut."""
         for member in self._members.values():
