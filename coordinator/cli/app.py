@@ -10,6 +10,7 @@ from coordinator.cli import (
     catalogue,
     database,
     node,
+    nodes,
     output,
     saga,
     transaction,
@@ -58,6 +59,7 @@ def build(*, is_pretty: bool) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     node.add_to(app)
+    nodes.add_to(app)
     app.add_typer(database.app, name="db")
     app.add_typer(transaction.app, name="tx")
     app.add_typer(saga.app, name="saga")

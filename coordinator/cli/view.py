@@ -111,6 +111,19 @@ def journal_entry(of: admin_pb2.JournalEntry) -> dict[str, object]:
     }
 
 
+def node(of: admin_pb2.Node) -> dict[str, object]:
+    """A node, as the one that answers sees it."""
+    return {
+        "node_id": of.node_id,
+        "address": of.address,
+        "state": "alive" if of.alive else "silent",
+        "answers": of.answers,
+        "heartbeat": of.heartbeat,
+        "silent_ms": of.silent_ms,
+        "version": of.version or None,
+    }
+
+
 def payload(of: types_pb2.Payload) -> dict[str, object] | None:
     """A payload: JSON as a value, anything else in Base64; ``None`` when empty."""
     if not of.data:

@@ -91,6 +91,7 @@ for _name in (
     "ResolveBranch",
     "OperateMany",
     "GetJournal",
+    "ListNodes",
     "PublishSaga",
     "GetSaga",
     "SignalSaga",
