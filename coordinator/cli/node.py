@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +26,17 @@ def serve(
     *,
     db: option.Database = None,
     listen: option.Listen = None,
+    advertise: option.Advertise = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            "--nodes",
+            min=1,
+            max=option.NODES_MAX,
+            help="So many nodes, each a process of its own that is started again when "
+            "it dies: on the port of --listen, the next one, and so on.",
+        ),
+    ] = None,
     config_file: option.ConfigFile = None,
     insecure_off_loopback: Annotated[
         bool | None,
@@ -63,21 +74,23 @@ def serve(
     SIGTERM or Ctrl-C stops it once what is in flight has finished. An empty embedded
     database gets its tables; one of an older version is refused.
     """
-    config = load_serve(
-        {
-            "database_url": db,
-            "listen": listen,
-            "config": config_file,
-            # Click says False for a flag that was not given.
-            "insecure_off_loopback": insecure_off_loopback or None,
-            "unsafe_database_settings": unsafe_database_settings or None,
-            "keep_finished": keep_finished,
-            "archive": archive,
-            "log_level": log_level,
-            "log_format": log_format,
-        },
-        os.environ,
-    )
+    flags = {
+        "database_url": db,
+        "listen": listen,
+        "advertise": advertise,
+        "config": config_file,
+        # Click says False for a flag that was not given.
+        "insecure_off_loopback": insecure_off_loopback or None,
+        "unsafe_database_settings": unsafe_database_settings or None,
+        "keep_finished": keep_finished,
+        "archive": archive,
+        "log_level": log_level,
+        "log_format": log_format,
+    }
+    config = load_serve(flags, os.environ)
+    if nodes is not None:
+        _supervise(config, nodes, flags)
+        return
     _run(config, lambda address: output.line(f"tercet is ready on {address}"))
 
 
@@ -139,6 +152,20 @@ def _run(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
     except Exception:
         log.exception(telemetry.NODE_FAILED)
         raise
+
+
+def _supervise(
+    config: ServeConfig, nodes: int, flags: Mapping[str, str | bool | None]
+) -> None:
+    from coordinator import telemetry
+    from coordinator.cli.supervisor import environments, supervise
+
+    each = environments(config, nodes, flags)
+    telemetry.configure(level=config.log_level, log_format=config.log_format)
+    _prepare_database(config.database_url)
+    code = asyncio.run(supervise(each, output.text, drain_seconds=config.drain_seconds))
+    if code:
+        raise typer.Exit(code)
 
 
 def _prepare_database(url: str) -> None:

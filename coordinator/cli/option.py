@@ -12,6 +12,8 @@ from coordinator.config import ClientConfig, load_client
 from coordinator.core.model import Status
 
 LIMIT_MAX = 1_000
+NODES_MAX = 64
+"""As many as a participant opens sessions to."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -62,6 +64,15 @@ Archive: TypeAlias = Annotated[
         "--archive",
         metavar="DIR",
         help="Write what is removed there first, as JSON lines (TERCET_ARCHIVE).",
+    ),
+]
+Advertise: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--advertise",
+        metavar="HOST:PORT",
+        help="Where participants and clients reach this node, if not where it "
+        "listens (TERCET_ADVERTISE).",
     ),
 ]
 ConfigFile: TypeAlias = Annotated[
