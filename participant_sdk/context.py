@@ -84,6 +84,11 @@ class Context(Generic[S_co, C_co]):
         self._work = work
 
     @property
+    def has_transaction(self) -> bool:
+        """Its handler works in a transaction of the barrier's."""
+        return self._work is not None
+
+    @property
     def session(self) -> S_co:
         """An ORM session in the barrier's transaction. Returning commits it."""
         return self._local().session

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from participant_sdk.attachments import Attachments
 from participant_sdk.barrier.table import TABLE_NAME, has_barrier_table
@@ -20,6 +20,7 @@ from participant_sdk.operations import (
     Registry,
     TccDecorator,
 )
+from participant_sdk.server import SERVERS, commits_by_itself, prepare_server
 from participant_sdk.session import SDK_VERSION, Session
 from participant_sdk.sqlite import prepare_async_sqlite, prepare_sqlite
 from participant_sdk.targets import targets_of
@@ -199,7 +200,18 @@ class Participant:
         )
 
     async def _check_database(self) -> None:
-        if self._engine is not None and not await _has_table(self._engine):
+        if self._engine is not None:
+            await _on_connection(self._engine, self._check_connection)
+
+    def _check_connection(self, connection: Connection) -> None:
+        if commits_by_itself(connection):
+            raise PreconditionFailed(
+                f"the database of participant {self.name} is in autocommit, and keeps "
+                "no two statements together: make the engine without "
+                "isolation_level='AUTOCOMMIT'",
+                field="database",
+            )
+        if not has_barrier_table(connection):
             raise PreconditionFailed(
                 f"the database of participant {self.name} has no table {TABLE_NAME}: "
                 "call create_barrier_table(engine), or add barrier_table(metadata) "
@@ -212,30 +224,42 @@ def _prepare(database: "Engine | AsyncEngine | None") -> bool:
     """Make ready what can be used as a database; whether it is an async one."""
     if database is None:
         return False
-    if isinstance(database, Engine):
-        if database.dialect.name == "sqlite":
-            prepare_sqlite(database)
-        return False
-    sync_engine = getattr(database, "sync_engine", None)
-    if not isinstance(sync_engine, Engine):
+    engine = getattr(database, "sync_engine", database)
+    if not isinstance(engine, Engine):
         raise InvalidRequest(
             "expected a SQLAlchemy Engine or AsyncEngine, got "
             f"{type(database).__name__}",
             field="database",
         )
-    if sync_engine.dialect.name == "sqlite":
-        prepare_async_sqlite(sync_engine)
-    return True
+    is_async = engine is not database
+    if engine.dialect.name in SERVERS:
+        prepare_server(engine)
+    elif engine.dialect.name == "sqlite":
+        prepare = prepare_async_sqlite if is_async else prepare_sqlite
+        prepare(engine)
+    else:
+        raise InvalidRequest(
+            f"expected SQLite, PostgreSQL, MariaDB or MySQL, got {engine.dialect.name}",
+            field="database",
+        )
+    return is_async
 
 
-async def _has_table(engine: "Engine | AsyncEngine") -> bool:
+async def _on_connection(
+    engine: "Engine | AsyncEngine", work: Callable[[Connection], None]
+) -> None:
     if isinstance(engine, Engine):
-        return await asyncio.to_thread(has_barrier_table, engine)
-    if engine.dialect.name == "sqlite":
-        # Idle connections may have been opened before they could be configured.
-        await engine.dispose()
+        await asyncio.to_thread(_on_thread, engine, work)
+        return
+    # Idle connections may have been opened before they could be configured.
+    await engine.dispose()
     async with engine.connect() as connection:
-        return await connection.run_sync(has_barrier_table)
+        await connection.run_sync(work)
+
+
+def _on_thread(engine: Engine, work: Callable[[Connection], None]) -> None:
+    with engine.connect() as connection:
+        work(connection)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -6,12 +6,10 @@ other way round, and the next run simply begins again.
 """
 
 import time
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, delete, select, update
-from sqlalchemy.exc import IntegrityError
 
 from participant_sdk.barrier import rules
 from participant_sdk.barrier.rules import Outcome, Phase, Record, Slot
@@ -128,9 +126,7 @@ def _raise_horizon(connection: Connection, horizon_ms: int) -> None:
         "message": "",
         "created_at_ms": horizon_ms,
     }
-    # Where an insert has no better word for a taken key, the error undoes only itself.
-    with suppress(IntegrityError):
-        connection.execute(insert_if_free(connection.dialect.name), row)
+    connection.execute(insert_if_free(connection.dialect.name), row)
     connection.execute(
         update(TABLE)
         .where(IS_HORIZON, TABLE.c.created_at_ms < horizon_ms)

@@ -17,17 +17,18 @@ from sqlalchemy import (
     Update,
     bindparam,
     delete,
-    insert,
+    literal_column,
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from participant_sdk.barrier import rules
 from participant_sdk.barrier.rules import Outcome, Phase, Record, Slot, Verdict
 from participant_sdk.barrier.table import IS_HORIZON, TABLE
 
 _T = TABLE.c
+_MYSQL = ("mysql", "mariadb")
 
 
 class BranchKey(NamedTuple):
@@ -83,8 +84,7 @@ class SqlBarrier:
 
     def __init__(self, dialect: Dialect) -> None:
         self._insert = _Statement(insert_if_free(dialect.name), dialect)
-        self._raises_on_conflict = dialect.name not in ("sqlite", "postgresql")
-        self._integrity_error: type[Exception] = dialect.loaded_dbapi.IntegrityError
+        self._counts_taken_keys = dialect.name in _MYSQL
         self._read = _Statement(
             select(
                 _T.slot,
@@ -200,7 +200,11 @@ class SqlBarrier:
         return Slot.SECOND if claimed else None
 
     def settle(self, cursor: Any, key: BranchKey, slot: Slot, record: Record) -> None:
-        """Record the answer in the claimed row."""
+        """Record the answer in the claimed row.
+
+        Raises:
+            RowLost: it is not there any more.
+        """
         self._settle.run(
             cursor,
             {
@@ -214,13 +218,19 @@ class SqlBarrier:
                 "n_message": record.message,
             },
         )
+        _check_one_row(cursor)
 
     def drop(self, cursor: Any, key: BranchKey, slot: Slot) -> None:
-        """Give the claimed slot back."""
+        """Give the claimed slot back.
+
+        Raises:
+            RowLost: it is not there any more.
+        """
         self._drop.run(
             cursor,
             {"b_gid": key.gid, "b_branch_id": key.branch_id, "b_slot": int(slot)},
         )
+        _check_one_row(cursor)
 
     def rows(self, cursor: Any, key: BranchKey) -> tuple[Record | None, Record | None]:
         """All that is recorded of the branch: first side, second side."""
@@ -242,14 +252,9 @@ class SqlBarrier:
             "message": "",
             "created_at_ms": at_ms,
         }
-        if not self._raises_on_conflict:
-            self._insert.run(cursor, values)
-            return bool(cursor.rowcount == 1)
-        try:
-            self._insert.run(cursor, values)
-        except self._integrity_error:
-            return False
-        return True
+        self._insert.run(cursor, values)
+        is_taken = self._counts_taken_keys and cursor.lastrowid
+        return bool(cursor.rowcount == 1 and not is_taken)
 
     def _take_over(
         self,
@@ -310,10 +315,28 @@ def slot_of(phase: Phase) -> Slot:
 
 
 def insert_if_free(dialect_name: str) -> Insert:
-    """An insert that a taken key, and nothing else, turns into no row."""
+    """An insert that a taken key, and nothing else, turns into no row.
+
+    MariaDB and MySQL have two words for it, and neither will do: INSERT IGNORE hides
+    other errors too, and a plain INSERT that fails keeps a shared lock on the row, so
+    that two of them deadlock. So the taken row is updated to what it is, which locks it
+    for this transaction alone. Drivers count that as one row, like an insert; by
+    ``LAST_INSERT_ID(1)`` the same answer tells them apart, in ``cursor.lastrowid``.
+    """
     key = [_T.gid, _T.branch_id, _T.slot]
     if dialect_name == "sqlite":
         return sqlite.insert(TABLE).on_conflict_do_nothing(index_elements=key)
     if dialect_name == "postgresql":
         return postgresql.insert(TABLE).on_conflict_do_nothing(index_elements=key)
-    return insert(TABLE)
+    return mysql.insert(TABLE).on_duplicate_key_update(
+        created_at_ms=literal_column("created_at_ms + 0 * LAST_INSERT_ID(1)")
+    )
+
+
+class RowLost(Exception):
+    """A claimed row is gone: somebody ended the transaction that it was part of."""
+
+
+def _check_one_row(cursor: Any) -> None:
+    if cursor.rowcount != 1:
+        raise RowLost

@@ -53,6 +53,14 @@ def barrier_table(metadata: MetaData) -> Table:
         Column("message", String(2000), nullable=False),
         Column("created_at_ms", BigInteger, nullable=False),
         sqlite_with_rowid=False,
+        # Whatever the database's own defaults are: rows that can be rolled back, any
+        # text, comparison byte by byte.
+        mysql_engine="InnoDB",
+        mysql_default_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+        mariadb_engine="InnoDB",
+        mariadb_default_charset="utf8mb4",
+        mariadb_collate="utf8mb4_bin",
     )
 
 

@@ -10,13 +10,12 @@ from typing import TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from participant_sdk.executor.call import Job
+from participant_sdk.executor.conflict import poisoned_by
 from participant_sdk.executor.local import (
     CallScope,
     GuardedSession,
     LocalDatabase,
     LocalTransaction,
-    Poisoned,
-    database_error,
 )
 from participant_sdk.executor.outcome import CallOutcome
 from participant_sdk.executor.single import OpenCall, SingleCall, transact_on
@@ -52,7 +51,7 @@ class AsyncCalls:
             if self.database.is_sqlite:
                 await connection.execution_options(**{IMMEDIATE: True})
         except Exception as error:
-            raise Poisoned(database_error(error)) from error
+            raise poisoned_by(error) from error
         return connection
 
 

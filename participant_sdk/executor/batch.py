@@ -13,17 +13,16 @@ from typing import TypeAlias
 
 from sqlalchemy import Connection
 
-from participant_sdk.context import enter, leave
-from participant_sdk.executor.call import ErrorSink, Job, Rejected, log_failure
-from participant_sdk.executor.local import (
-    CallScope,
-    LocalDatabase,
-    LocalTransaction,
-    Poisoned,
-    database_error,
+from participant_sdk.executor.call import (
+    ErrorSink,
+    Job,
+    Rejected,
+    log_failure,
+    run_sync,
 )
-from participant_sdk.executor.outcome import CallOutcome, Failed, outcome_of_value
-from participant_sdk.payload import Encoded
+from participant_sdk.executor.conflict import Poisoned, database_error
+from participant_sdk.executor.local import CallScope, LocalDatabase, LocalTransaction
+from participant_sdk.executor.outcome import CallOutcome, Failed
 
 BATCH_CALLS_MAX = 128
 """One frame's worth; more would only make the first answers wait."""
@@ -58,9 +57,9 @@ class BatchRunner:
         """One commit's worth of ``waiting``, which it takes from."""
         try:
             transaction = self._begin()
-        except Exception as error:  # noqa: BLE001  # a driver's error of any kind
+        except Poisoned as poisoned:
             self.close()
-            return self._all(list(waiting), waiting, database_error(error))
+            return self._all(list(waiting), waiting, poisoned.outcome)
         done: Answered = []
         until = time.monotonic() + BATCH_SECONDS_MAX
         while waiting and len(done) < BATCH_CALLS_MAX:
@@ -105,17 +104,3 @@ class BatchRunner:
         for job in jobs:
             log_failure(job, failed)
         return [(job, failed) for job in jobs]
-
-
-def run_sync(job: Job, recorded: Encoded | None, sink: ErrorSink) -> CallOutcome:
-    """Call a sync handler, whatever it does."""
-    entered = enter(job.context)
-    try:
-        value = job.handler.function(*job.arguments(recorded))
-    except Rejected as rejected:
-        return rejected.outcome
-    except BaseException as error:  # noqa: BLE001  # sys.exit() is no way out either
-        return sink(job, error)
-    finally:
-        leave(entered)
-    return outcome_of_value(value, job.key.phase)

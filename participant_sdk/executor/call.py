@@ -6,13 +6,15 @@ from typing import Any, Protocol
 
 from participant_sdk.barrier.rules import Phase, is_identifier
 from participant_sdk.barrier.sql import BranchKey
-from participant_sdk.context import Context
+from participant_sdk.context import Context, enter, leave
+from participant_sdk.executor.conflict import gave_way
 from participant_sdk.executor.outcome import (
     CallOutcome,
     Failed,
     No,
     clean,
     outcome_of_error,
+    outcome_of_value,
     to_reply,
 )
 from participant_sdk.log import log
@@ -165,7 +167,12 @@ def error_sink(*, debug: bool) -> ErrorSink:
 
     def outcome_of(job: Job, error: BaseException) -> CallOutcome:
         outcome = outcome_of_error(error, job.key.phase)
-        if isinstance(outcome, Failed) and outcome.code in _LOGGED:
+        is_told_later = job.context.has_transaction and gave_way(error)
+        if (
+            isinstance(outcome, Failed)
+            and outcome.code in _LOGGED
+            and not is_told_later
+        ):
             log_failure(job, outcome, exc_info=error if debug else None)
         return outcome
 
@@ -190,3 +197,17 @@ def log_failure(
         text=outcome.text,
         exc_info=exc_info,
     )
+
+
+def run_sync(job: Job, recorded: Encoded | None, sink: ErrorSink) -> CallOutcome:
+    """Call a sync handler, whatever it does."""
+    entered = enter(job.context)
+    try:
+        value = job.handler.function(*job.arguments(recorded))
+    except Rejected as rejected:
+        return rejected.outcome
+    except BaseException as error:  # noqa: BLE001  # sys.exit() is no way out either
+        return sink(job, error)
+    finally:
+        leave(entered)
+    return outcome_of_value(value, job.key.phase)

@@ -20,11 +20,11 @@ everything that holds its write lock takes turns.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Engine
 
@@ -33,18 +33,18 @@ from participant_sdk.executor.batch import (
     BATCH_CALLS_MAX,
     Answered,
     BatchRunner,
-    run_sync,
 )
 from participant_sdk.executor.call import (
     Deliver,
-    ErrorSink,
     Job,
     Rejected,
     accept,
     error_sink,
     log_failure,
+    run_sync,
 )
-from participant_sdk.executor.local import LocalDatabase, Poisoned
+from participant_sdk.executor.conflict import Poisoned, again_while_giving_way
+from participant_sdk.executor.local import LocalDatabase, LocalTransaction
 from participant_sdk.executor.outcome import (
     CallOutcome,
     Failed,
@@ -59,6 +59,8 @@ from protos.v1.participant_pb2 import BranchCall, BranchReply
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+T = TypeVar("T")
 
 POOL_THREADS = 16
 """Sync handlers without a transaction that may block at the same time."""
@@ -90,12 +92,11 @@ class Executor:
         )
         self._runner: BatchRunner | None = None
         self._calls: Calls | None = None
-        self._database: LocalDatabase | None = None
         if isinstance(engine, Engine):
-            self._database = LocalDatabase(engine)
+            database = LocalDatabase(engine)
             if is_sqlite:
-                self._runner = BatchRunner(self._database, self._sink)
-            self._calls = ThreadedCalls(self._database, self._database_threads)
+                self._runner = BatchRunner(database, self._sink)
+            self._calls = ThreadedCalls(database, self._database_threads)
         elif engine is not None:
             self._calls = _async_calls(engine)
         self._turn: AbstractAsyncContextManager[None] = (
@@ -189,8 +190,9 @@ class Executor:
             if self._calls is None:
                 outcome = await self._call_handler(job, None)
             elif job.handler.transactional:
-                async with self._turn:
-                    outcome = await self._call_in_transaction(job, self._calls)
+                outcome = await again_while_giving_way(
+                    partial(self._call_in_turn, job, self._calls)
+                )
             else:
                 outcome = await self._call_outside(job, self._calls)
         except Rejected as rejected:
@@ -200,12 +202,14 @@ class Executor:
             log_failure(job, poisoned.outcome)
         job.settle([job.reply(outcome)])
 
-    async def _call_in_transaction(self, job: Job, calls: Calls) -> CallOutcome:
-        if not job.handler.is_async and self._database is not None:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._database_threads, _run_alone, self._database, job, self._sink
-            )
-        job.check_time()
+    async def _call_in_turn(self, job: Job, calls: Calls) -> CallOutcome:
+        async with self._turn:
+            job.check_time()
+            if not job.handler.is_async and isinstance(calls, ThreadedCalls):
+                return await calls.answer(job, self._sink)
+            return await self._call_awaited(job, calls)
+
+    async def _call_awaited(self, job: Job, calls: Calls) -> CallOutcome:
         work = calls.call(job)
         try:
             recorded = await work.open()
@@ -221,16 +225,27 @@ class Executor:
         self._outside.add(branch)
         try:
             call = OutsideCall(job)
-            async with self._turn:
-                job.check_time()
-                answer = await calls.transact(call.intend)
+            answer = await self._transact(job, calls, call.intend)
             if answer is not None:
                 return answer
             outcome = await self._call_handler(job, call.recorded)
-            async with self._turn:
-                return await calls.transact(partial(call.record, outcome=outcome))
+            record = partial(call.record, outcome=outcome)
+            return await self._transact(None, calls, record)
         finally:
             self._outside.discard(branch)
+
+    async def _transact(
+        self, job: Job | None, calls: Calls, work: Callable[[LocalTransaction], T]
+    ) -> T:
+        """Run ``work`` in a short transaction; for ``job`` only while it has time."""
+
+        async def attempt() -> T:
+            async with self._turn:
+                if job is not None:
+                    job.check_time()
+                return await calls.transact(work)
+
+        return await again_while_giving_way(attempt)
 
     def _is_busy(self, job: Job) -> bool:
         """A call of the same branch works outside of the database here.
@@ -268,17 +283,6 @@ def _async_calls(engine: "AsyncEngine") -> Calls:
     from participant_sdk.executor.aio import AsyncCalls  # noqa: PLC0415
 
     return AsyncCalls(engine)
-
-
-def _run_alone(database: LocalDatabase, job: Job, sink: ErrorSink) -> CallOutcome:
-    """A batch of one, on a connection of its own."""
-    runner = BatchRunner(database, sink)
-    answers: Answered = []
-    try:
-        runner.run([job], answers.extend)
-    finally:
-        runner.close()
-    return answers[0][1]
 
 
 def _seconds_left(job: Job) -> float | None:

@@ -20,20 +20,27 @@ from participant_sdk.barrier.rules import Outcome, Slot
 from participant_sdk.barrier.sql import SqlBarrier
 from participant_sdk.errors import HandlerMisuse
 from participant_sdk.executor.call import Job, Rejected, log_failure
+from participant_sdk.executor.conflict import (
+    Poisoned,
+    database_error,
+    gave_way,
+    poisoned_by,
+)
 from participant_sdk.executor.outcome import (
     CallOutcome,
     Done,
     Failed,
     Later,
-    clean,
     outcome_of_record,
     outcome_of_rejection,
     record_of,
 )
 from participant_sdk.payload import Encoded
+from participant_sdk.server import commits_by_itself
 from participant_sdk.sqlite import IMMEDIATE
 
 _ERROR_SEEN = "tercet_error_seen"
+_GAVE_WAY = "tercet_gave_way"
 _HANDLER_RUNS = "tercet_handler_runs"
 
 _SAVEPOINT = "SAVEPOINT tercet_call"
@@ -48,30 +55,24 @@ _LOST = Failed(
 _SWALLOWED = Failed(
     "DATABASE_ERROR", "the handler went on after a database error; all is undone"
 )
-
-
-class Poisoned(Exception):
-    """The local transaction cannot go on; ``outcome`` is that of the guilty call."""
-
-    def __init__(self, outcome: Failed) -> None:
-        self.outcome = outcome
-        super().__init__()
-
-
-def database_error(error: Exception) -> Failed:
-    """The outcome of a database error; its text may hold values and stays here.
-
-    SQLite's name of the error holds none, and tells a full disk from a busy file.
-    """
-    cause = getattr(error, "orig", None) or error
-    name = getattr(cause, "sqlite_errorname", "")
-    kind = type(error).__name__
-    return Failed("DATABASE_ERROR", clean(f"{kind} {name}" if name else kind))
+_NESTED = Failed(
+    "HANDLER_MISUSE",
+    "the handler left a nested transaction open: use begin_nested() with `with`",
+)
+_AUTOCOMMIT = Failed(
+    "HANDLER_MISUSE",
+    "the connection is in autocommit, which keeps no two statements together: make the "
+    "engine without isolation_level='AUTOCOMMIT'",
+)
 
 
 def _note_error(context: ExceptionContext) -> None:
-    if context.connection is not None and not context.connection.invalidated:
-        context.connection.info[_ERROR_SEEN] = True
+    if context.connection is None or context.connection.invalidated:
+        return
+    error, info = context.original_exception, context.connection.info
+    info[_ERROR_SEEN] = True
+    if gave_way(error):
+        info[_GAVE_WAY] = database_error(error)
 
 
 def _guard_end(connection: Connection) -> None:
@@ -147,15 +148,32 @@ class LocalDatabase:
             event.listen(engine, "rollback", _guard_end)
 
     def connect(self) -> Connection:
-        """A connection for local transactions, the caller's to close."""
-        connection = self._engine.connect()
-        if self.is_sqlite:
-            connection = connection.execution_options(**{IMMEDIATE: True})
+        """A connection for local transactions, the caller's to close.
+
+        Raises:
+            Poisoned: there is none to be had.
+        """
+        try:
+            connection = self._engine.connect()
+            if self.is_sqlite:
+                connection = connection.execution_options(**{IMMEDIATE: True})
+        except Exception as error:
+            raise poisoned_by(error) from error
         return connection
 
     def begin(self, connection: Connection) -> LocalTransaction:
-        """A new local transaction on ``connection``."""
-        return LocalTransaction(connection, self._barrier)
+        """A new local transaction on ``connection``.
+
+        Raises:
+            Poisoned: the database failed, or there would be no transaction.
+        """
+        try:
+            is_split = commits_by_itself(connection)
+            if not is_split:
+                return LocalTransaction(connection, self._barrier)
+        except Exception as error:
+            raise poisoned_by(error) from error
+        raise Poisoned(_AUTOCOMMIT)
 
 
 class LetIn(NamedTuple):
@@ -260,11 +278,13 @@ class CallScope:
             # Whoever is let in holds a claim; a tombstone's holder is answered above.
             self._slot = admission.slot or Slot.FORWARD
             transaction.info.pop(_ERROR_SEEN, None)
+            transaction.info.pop(_GAVE_WAY, None)
             transaction.cursor.execute(_SAVEPOINT)
         except Rejected:
             raise
         except Exception as error:  # a driver's error of any kind
-            raise Poisoned(database_error(error)) from error
+            raise poisoned_by(error) from error
+        job.context.nested_count = 0  # an earlier run's children were the same ones
         job.context._work = self  # noqa: SLF001  # the context's other half
         transaction.info[_HANDLER_RUNS] = True
 
@@ -279,11 +299,17 @@ class CallScope:
         if not transaction.is_whole:
             raise Poisoned(_LOST)
         transaction.info[_HANDLER_RUNS] = False
+        if _is_kept(outcome) and self._is_nested():
+            raise Poisoned(_NESTED)
+        # Then it may be rolled back already, whatever the handler made of that.
+        self._check_gave_way()
+        if _is_kept(outcome):
+            outcome = self._flush(outcome)
         try:
-            if _is_kept(outcome):
-                outcome = self._flush(outcome)
             if self._session is not None:
                 Session.close(self._session)
+            while nested := self.connection.get_nested_transaction():
+                nested.rollback()
             if not _is_kept(outcome):
                 transaction.cursor.execute(_UNDO)
             transaction.cursor.execute(_RELEASE)
@@ -296,6 +322,17 @@ class CallScope:
             raise Poisoned(_LOST) from error
         return outcome
 
+    def _check_gave_way(self) -> None:
+        lost = self._transaction.info.pop(_GAVE_WAY, None)
+        if lost is not None:
+            raise Poisoned(lost, gave_way=True)
+
+    def _is_nested(self) -> bool:
+        """A nested transaction of the handler's is still open."""
+        if self._session is None:
+            return self.connection.in_nested_transaction()
+        return self._session.in_nested_transaction()
+
     def _flush(self, outcome: CallOutcome) -> CallOutcome:
         """Write what the session still holds; any database error undoes all (B8)."""
         failed: Failed | None = None
@@ -303,6 +340,7 @@ class CallScope:
             try:
                 Session.commit(self._session)
             except Exception as error:  # noqa: BLE001  # also a mapper's own errors
+                self._check_gave_way()
                 failed = database_error(error)
         if failed is None and self._transaction.info.pop(_ERROR_SEEN, None):
             failed = _SWALLOWED

@@ -12,14 +12,15 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from participant_sdk.executor.call import Job, Rejected, log_failure
-from participant_sdk.executor.local import (
-    CallScope,
-    LocalDatabase,
-    LocalTransaction,
-    Poisoned,
-    database_error,
+from participant_sdk.executor.call import (
+    ErrorSink,
+    Job,
+    Rejected,
+    log_failure,
+    run_sync,
 )
+from participant_sdk.executor.conflict import database_error, gave_way, poisoned_by
+from participant_sdk.executor.local import CallScope, LocalDatabase, LocalTransaction
 from participant_sdk.executor.outcome import CallOutcome, Failed
 from participant_sdk.payload import Encoded
 
@@ -80,10 +81,7 @@ class SingleCall:
 
     def open(self, connection: Connection) -> Encoded | None:
         """Begin and pass the barrier."""
-        try:
-            self._transaction = self._database.begin(connection)
-        except Exception as error:
-            raise Poisoned(database_error(error)) from error
+        self._transaction = self._database.begin(connection)
         scope = CallScope(self._transaction, self._job)
         try:
             scope.enter()
@@ -106,7 +104,9 @@ class SingleCall:
             raise AssertionError("nothing was begun")
         try:
             self._transaction.commit()
-        except Exception as error:  # noqa: BLE001  # a driver's error of any kind
+        except Exception as error:  # a driver's error of any kind
+            if gave_way(error):
+                raise poisoned_by(error) from error
             failed = Failed("COMMIT_UNKNOWN", database_error(error).text)
             log_failure(self._job, failed)
             return failed
@@ -120,16 +120,13 @@ def transact_on(
     work: Callable[[LocalTransaction], T],
 ) -> T:
     """Run ``work`` in a transaction on ``connection``, and commit it."""
-    try:
-        transaction = database.begin(connection)
-    except Exception as error:
-        raise Poisoned(database_error(error)) from error
+    transaction = database.begin(connection)
     try:
         result = work(transaction)
         transaction.commit()
     except Exception as error:
         transaction.roll_back()
-        raise Poisoned(database_error(error)) from error
+        raise poisoned_by(error) from error
     return result
 
 
@@ -144,21 +141,23 @@ class ThreadedCalls:
         """One for a handler to work in."""
         return _ThreadedCall(self, job)
 
+    async def answer(self, job: Job, sink: ErrorSink) -> CallOutcome:
+        """Run a sync handler, with all that belongs to its transaction, in one thread.
+
+        Raises:
+            Rejected: the barrier did not let it in.
+            Poisoned: the transaction was lost.
+        """
+        return await self.run(_answer, self.database, job, sink)
+
     async def transact(self, work: Callable[[LocalTransaction], T]) -> T:
         """Run ``work`` in one of its own, and commit it."""
 
         def do() -> T:
-            with self.connect() as connection:
+            with self.database.connect() as connection:
                 return transact_on(connection, self.database, work)
 
         return await self.run(do)
-
-    def connect(self) -> Connection:
-        """A connection; raises ``Poisoned`` where there is none to be had."""
-        try:
-            return self.database.connect()
-        except Exception as error:
-            raise Poisoned(database_error(error)) from error
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run ``work`` in a thread; it has ended on return, also when cancelled."""
@@ -171,6 +170,16 @@ class ThreadedCalls:
             # Nobody hears of its error any more; closing follows.
             future.cancelled() or future.exception()
             raise
+
+
+def _answer(database: LocalDatabase, job: Job, sink: ErrorSink) -> CallOutcome:
+    with database.connect() as connection:
+        single = SingleCall(database, job)
+        try:
+            recorded = single.open(connection)
+            return single.finish(run_sync(job, recorded, sink))
+        finally:
+            single.close()
 
 
 class _ThreadedCall:
@@ -189,7 +198,7 @@ class _ThreadedCall:
         await self._calls.run(self._close)
 
     def _open(self) -> Encoded | None:
-        self._connection = self._calls.connect()
+        self._connection = self._calls.database.connect()
         return self._single.open(self._connection)
 
     def _close(self) -> None:

@@ -1,0 +1,1 @@
+"""The barrier on each kind of database, by each kind of driver."""
