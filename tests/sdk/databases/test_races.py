@@ -11,7 +11,7 @@ from participant_sdk.barrier.sql import BranchKey, SqlBarrier
 from tests.sdk.bank import CANCEL, CONFIRM, OK, OPENING, TRY, ask, call, tell, told
 from tests.sdk.databases.ledger import codes, one
 
-ROUNDS = 4
+ROUNDS = 2
 
 _WAITING = {
     "postgresql": "SELECT count(*) FROM pg_locks WHERE NOT granted",
