@@ -178,3 +178,4 @@ def test_pivot_is_out_from_its_start_to_its_answer() -> None:
     play.answer("p")
     assert not is_pivot_out(play.tx)
     assert not is_pivot_out(submit(step("a")).tx)
+    assert is_pivot_out(submit(step("beside"), pivot("p")).tx)

@@ -23,6 +23,8 @@ _ANY_STEP = (
     "the saga's own output stands at no step; only the scope of its place is read"
 )
 
+_REFUSED_BEFORE = "whoever settles something of an ended transaction was refused before"
+
 _SAME_HORIZON = "a horizon that is written again as it is stays the same"
 
 EQUIVALENT: dict[str, dict[str, str]] = {
@@ -46,6 +48,10 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         ),
         "last_choice: 1  ->  0": _NO_SUCH_CHOICE,
         "last_choice: 0  ->  -1": _NO_SUCH_CHOICE,
+    },
+    "coordinator/core/saga.py": {
+        "decide: not draft.tx.status.is_final  ->  nothing": _REFUSED_BEFORE,
+        "_succeeded: return  ->  pass": _ASKED_AGAIN,
     },
     "coordinator/core/tcc.py": {
         "_look_at_the_clock: return  ->  pass": _DECIDED,

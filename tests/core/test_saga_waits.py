@@ -1,0 +1,117 @@
+"""Promises of what time, signals and people decide about a saga."""
+
+import pytest
+
+from coordinator.core import machine
+from coordinator.core.events import AttentionRaised
+from coordinator.core.inputs import Cancel, Refused, Resolve, Signal, Woken
+from coordinator.core.model import Decision, Status
+from tests.core.world import (
+    DEADLINE,
+    Play,
+    await_step,
+    child_step,
+    definition,
+    pivot,
+    step,
+    submit,
+    tcc_step,
+)
+
+
+def committed() -> Play:
+    """Its pivot has succeeded, a confirm and a step after it are out."""
+    play = submit(
+        tcc_step("hold"),
+        pivot("pay", "hold"),
+        step("after", "pay", undo=False),
+        step("last", "after", undo=False),
+    )
+    play.answer("hold")
+    play.answer("pay")
+    return play
+
+
+def test_cancel_after_the_commit_changes_nothing() -> None:
+    """A saga past its pivot only goes forward (S5)."""
+    play = committed()
+
+    assert play.happen(Cancel()) == ()
+    assert play.tx.decision is Decision.COMMIT
+
+
+def test_saga_that_is_too_late_turns_back_and_calls_nobody() -> None:
+    """A person is called only where nothing can be undone."""
+    play = submit(step("a"))
+    play.now = DEADLINE
+    play.happen(Woken())
+
+    assert play.tx.reason_code == "TIMEOUT"
+    assert play.tx.attention_since is None
+
+
+def test_saga_that_goes_back_has_no_deadline() -> None:
+    """While its compensation is out, nothing is due (S4)."""
+    play = submit(step("a"), step("b", "a"))
+    play.answer("a")
+    play.answer("b", Refused("NO"))
+
+    assert play.asked() == {("a", "COMPENSATION")}
+    assert machine.due_at(play.tx, {"a"}) is None
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_step_whose_signal_did_not_come_is_refused(*, optional: bool) -> None:
+    """Nothing has happened there, so nothing is undone (S3)."""
+    ok = await_step("ok", signal="go", timeout_ms=100, optional=optional)
+    play = submit(ok, step("b", "ok"))
+    play.now = 100
+    play.happen(Woken())
+
+    assert play.statuses()["ok"] == "REFUSED"
+    assert (play.tx.status is Status.RUNNING) is optional
+
+
+def test_signal_that_is_bound_is_awaited_again_and_a_person_called_once() -> None:
+    """Each time that passes is counted, and the next one begins then (S5)."""
+    play = submit(pivot("pay"), await_step("ok", "pay", signal="go", timeout_ms=100))
+    play.answer("pay")
+    raised = []
+    for times in (1, 2, 3):
+        play.now = times * 100
+        raised += [e for e in play.happen(Woken()) if isinstance(e, AttentionRaised)]
+        assert play.branch("ok").attempts == times
+        assert play.branch("ok").due_at == play.now + 100
+
+    assert [e.reason for e in raised] == [
+        "ok: no signal 'go' in time; it is still awaited"
+    ]
+
+
+def test_signal_that_a_child_alone_awaits_reaches_it() -> None:
+    """However deep it is."""
+    inner = definition(await_step("in", signal="go"))
+    play = submit(child_step("c", child=definition(child_step("d", child=inner))))
+    play.happen(Signal("go"))
+
+    assert play.tx.status is Status.COMPLETED
+
+
+def test_step_settled_by_hand_lets_those_start_that_need_it() -> None:
+    """Its work counts as done."""
+    play = committed()
+    play.answer("hold")
+    play.happen(Resolve("after", "alice", "by letter"))
+
+    assert play.asked() == {("last", "ACTION")}
+
+
+def test_confirm_settled_by_hand_may_be_the_last() -> None:
+    """Then the saga ends, and says that a person has had a hand in it (T8)."""
+    play = committed()
+    play.answer("after")
+    play.answer("last")
+    assert play.asked() == {("hold", "CONFIRM")}
+    play.happen(Resolve("hold", "alice", "by cheque"))
+
+    assert play.tx.status is Status.RESOLVED
