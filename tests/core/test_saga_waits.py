@@ -1,16 +1,28 @@
 """Promises of what time, signals and people decide about a saga."""
 
+from dataclasses import replace
+
 import pytest
 
 from coordinator.core import machine
+from coordinator.core.backoff import PHASE_TWO, RetryPolicy
 from coordinator.core.events import AttentionRaised
-from coordinator.core.inputs import Cancel, Refused, Resolve, Signal, Woken
-from coordinator.core.model import Decision, Status
+from coordinator.core.inputs import (
+    BranchReplied,
+    Cancel,
+    Refused,
+    Resolve,
+    Signal,
+    Unknown,
+    Woken,
+)
+from coordinator.core.model import Decision, Phase, Status
 from tests.core.world import (
     DEADLINE,
     Play,
     await_step,
     child_step,
+    compensation,
     definition,
     pivot,
     step,
@@ -102,6 +114,39 @@ def test_step_settled_by_hand_lets_those_start_that_need_it() -> None:
     play.happen(Resolve("after", "alice", "by letter"))
 
     assert play.asked() == {("last", "ACTION")}
+
+
+def test_refusal_after_the_commit_calls_a_person_once() -> None:
+    """Asked or reported unasked: the first says so, all are counted (S5)."""
+    play = committed()
+    for attempt, counted, calls in ((1, 1, 1), (2, 2, 0), (0, 3, 0)):
+        refused = BranchReplied("after", Phase.ACTION, attempt, Refused("NO", "not I"))
+        events = play.happen(refused)
+        raised = [e for e in events if isinstance(e, AttentionRaised)]
+        assert len(raised) == calls
+        assert play.branch("after").attempts == counted
+
+    assert "failed 1 times, last: NO not I" in play.tx.attention_reason
+
+
+def test_compensation_is_asked_at_its_own_pace() -> None:
+    """Not at that of other transactions' second phase."""
+    hours = RetryPolicy(
+        attempt_max=0, initial_interval_ms=3_600_000, interval_max_ms=3_600_000
+    )
+    first = step("a")
+    call = first.calls[0]
+    undo = replace(compensation("a"), retry=hours)
+    play = submit(
+        replace(first, calls=(replace(call, compensation=undo),)), step("b", "a")
+    )
+    play.answer("a")
+    play.answer("b", Refused("NO"))
+    play.answer("a", Unknown("LOST"))
+    due_at = play.branch("a").due_at
+
+    assert due_at is not None
+    assert due_at > PHASE_TWO.interval_max_ms
 
 
 def test_confirm_settled_by_hand_may_be_the_last() -> None:

@@ -171,6 +171,19 @@ def test_output_of_what_was_given_up_is_read_by_nobody() -> None:
         read(play, "b", "steps.a.output")
 
 
+def test_compensation_reads_what_other_steps_answered() -> None:
+    """Those of its own saga; its own answer stands under its own name alone."""
+    child = definition(
+        step("reserve"),
+        step("pay", "reserve", undo_input=reference("steps.reserve.output.id")),
+    )
+    play = submit(child_step("loan", child=child))
+    answer_json(play, "loan:reserve", {"id": 1})
+    answer_json(play, "loan:pay", {"id": 2})
+
+    assert undo_of(play, "loan:pay").data == b"1"
+
+
 def test_compensation_without_the_output_it_needs_is_empty() -> None:
     """Or null in its place, when there will never be one."""
     play = submit(step("a", undo_input=reference("steps.a.output.id")))

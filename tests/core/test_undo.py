@@ -382,3 +382,13 @@ def test_undo_beside_a_running_child_leaves_it_alone() -> None:
     assert play.asked() == {("c:x", "ACTION")}
     play.answer("c:x")
     assert play.tx.status is Status.COMPLETED
+
+
+def test_branch_that_was_given_up_says_why() -> None:
+    """The saga goes on, so the branch alone can."""
+    once = step("a", retry=RetryPolicy(attempt_max=1))
+    play = submit(replace(once, optional=True), step("b", "a"))
+    play.answer("a", Unknown("LOST"))
+
+    assert play.asked() == {("a", "COMPENSATION"), ("b", "ACTION")}
+    assert play.branch("a").error_code == "ATTEMPTS_USED_UP"
