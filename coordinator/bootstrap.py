@@ -118,11 +118,7 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
             _log.info(telemetry.NODE_DRAINING, node_id=node_id)
             dispatcher.leave()
             await server.drain(config.drain_seconds)
-            await _cancel(background)
-            await engine.close()
-            dispatcher.close()
-            with suppress(StoreUnavailable):
-                await leases.leave()
+            await _stop(background, engine, dispatcher, leases)
             _log.info(telemetry.NODE_STOPPED, node_id=node_id)
 
 
@@ -141,11 +137,21 @@ async def _opened_store(config: ServeConfig) -> AsyncIterator[SqlStore]:
         await store.close()
 
 
-async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+async def _stop(
+    tasks: Sequence[asyncio.Task[None]],
+    engine: Engine,
+    dispatcher: Dispatcher,
+    leases: Leases,
+) -> None:
+    """End what runs in the background, then leave the others' list."""
     for task in tasks:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+    await engine.close()
+    dispatcher.close()
+    with suppress(StoreUnavailable):
+        await leases.leave()
 
 
 async def _retain(
