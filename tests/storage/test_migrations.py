@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import Column, Integer, MetaData, Table, make_url
+from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from coordinator.core.errors import InvalidRequest, PreconditionFailed, StoreUnavailable
@@ -174,3 +175,12 @@ def set_revision(path: Path, revision: str) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
     connection.close()
+
+
+def test_tables_of_others_keep_the_options_that_they_name() -> None:
+    """A program may use the coordinator's store beside tables of its own."""
+    theirs = Table("t", MetaData(), Column("n", Integer), mysql_engine="MEMORY")
+    made = str(CreateTable(theirs).compile(dialect=mysql.dialect()))
+
+    assert made.count("ENGINE=") == 1
+    assert "ENGINE=MEMORY" in made

@@ -18,7 +18,9 @@ _TEXT_DEFAULT: Final = re.compile(r"(\bLONGTEXT\b(?: NOT NULL)? DEFAULT )('[^']*
 
 @compiles(CreateTable, "mysql", "mariadb")
 def _create_table(create: CreateTable, compiler: Any, **options: Any) -> str:
-    return f"{compiler.visit_create_table(create, **options).rstrip()} {_OPTIONS}"
+    statement: str = compiler.visit_create_table(create, **options).rstrip()
+    is_said = "mysql_engine" in create.element.kwargs  # by a table that is not ours
+    return statement if is_said else f"{statement} {_OPTIONS}"
 
 
 @compiles(Text, "mysql", "mariadb")
