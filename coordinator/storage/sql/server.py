@@ -53,6 +53,7 @@ _PINNED_PLANS: Final = {
     # A batch is joined to its rows by the key's index, however large the tables are
     # and whatever the statistics say. Other plans win on paper and lose by far.
     "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_memoize": "off",
