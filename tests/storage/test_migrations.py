@@ -159,6 +159,22 @@ def test_state_does_not_import_alembic(empty: Path) -> None:
     assert done.stdout.strip() == "CURRENT False False"
 
 
+def test_embedded_database_needs_no_driver_of_a_server(tmp_path: Path) -> None:
+    """Nor greenlet, which comes with them: `pip install tercet` is enough."""
+    url = f"sqlite:///{tmp_path}/tercet.db"
+    program = (
+        "import asyncio, sys; sys.modules['greenlet'] = None;"
+        "import coordinator.bootstrap, participant_sdk;"
+        "from coordinator.storage.sql.migrate import upgrade;"
+        "from coordinator.storage.sql.store import open_store;"
+        f"upgrade({url!r}); asyncio.run(open_store({url!r})); print('open')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "open", done.stderr
+
+
 @pytest.mark.parametrize("name", ["postgresql", "mysql+pymysql"])
 def test_tables_can_be_declared_on_other_databases(name: str) -> None:
     """Portable types, and identifiers that compare byte by byte."""

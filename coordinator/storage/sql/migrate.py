@@ -14,10 +14,9 @@ import io
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.core.errors import PreconditionFailed
 from coordinator.storage.sql.failure import explain, is_database_error
@@ -34,6 +33,9 @@ from coordinator.storage.sql.server import create_server_engine
 from coordinator.storage.sql.sqlite import BUSY_TIMEOUT_MS, create_sqlite_engine
 from coordinator.storage.sql.upgrade import Step, run_steps, sole_runner, steps_of
 from coordinator.storage.sql.url import DatabaseUrl, Kind, parse_url
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 T = TypeVar("T")
 
@@ -130,7 +132,7 @@ async def _upgrade_server(where: DatabaseUrl) -> list[str]:
         await engine.dispose()
 
 
-async def _read_revision(connection: AsyncConnection) -> str | None:
+async def _read_revision(connection: "AsyncConnection") -> str | None:
     revision = await connection.run_sync(stored_revision)
     await connection.rollback()
     return revision

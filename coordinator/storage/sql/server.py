@@ -15,15 +15,17 @@ sent nobody here can know, and the caller is told so (L6).
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import Connection, event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from coordinator.core.errors import StoreUnavailable
 from coordinator.storage.sql.database import Database, Lane
 from coordinator.storage.sql.failure import Failure, answered, classify
 from coordinator.storage.sql.url import DatabaseUrl, Kind
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
 
@@ -116,18 +118,18 @@ class ServerDatabase(Database):
 
     def _engine(
         self, size: int, isolation: str, *, is_pinned: bool = True
-    ) -> AsyncEngine:
+    ) -> "AsyncEngine":
         return create_server_engine(
             self._url, size=size, isolation=isolation, is_pinned=is_pinned
         )
 
-    async def _run(self, engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
+    async def _run(self, engine: "AsyncEngine", work: Callable[[Connection], T]) -> T:
         if self._closed:
             raise StoreUnavailable("the store was closed")
         return await answered(lambda: _attempt(engine, work), may_run_again)
 
 
-async def _attempt(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
+async def _attempt(engine: "AsyncEngine", work: Callable[[Connection], T]) -> T:
     async with asyncio.timeout(CALL_SECONDS_MAX), engine.connect() as connection:
         info = connection.sync_connection.info  # type: ignore[union-attr] # it is open
         info[_COMMITTING] = False
@@ -157,13 +159,16 @@ def create_server_engine(
     isolation: str,
     is_pinned: bool = False,
     has_patience: bool = False,
-) -> AsyncEngine:
+) -> "AsyncEngine":
     """An engine whose connections are set up alike, none of them opened yet.
 
     Args:
         is_pinned: statements are planned as if all tables were large.
         has_patience: no statement is too long; for changing tables.
     """
+    # Needs greenlet, which an embedded database does not.
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+
     engine = create_async_engine(
         url.server,
         isolation_level=isolation,

@@ -16,7 +16,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     Column,
@@ -31,9 +31,11 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from coordinator.storage.sql.failure import Failure, classify, code_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 _METADATA = MetaData()
 _PROGRESS: Final = Table(
@@ -92,7 +94,7 @@ def steps_of(text: str) -> list[Step]:
 
 
 @asynccontextmanager
-async def sole_runner(engine: AsyncEngine) -> AsyncIterator[None]:
+async def sole_runner(engine: "AsyncEngine") -> AsyncIterator[None]:
     """Return when nobody else upgrades, and keep it so."""
     async with engine.connect() as connection:
         await connection.run_sync(_prepare_progress)
