@@ -1,42 +1,35 @@
 """What a node says of transactions that it does not have any more.
 
-A gid is an idempotency key, and the stored row is all that remembers it. Where finished
-transactions are removed, a request that begins one under an old gid could be the late
-repetition of one that is gone, and would do the business twice. A gid that carries its
-time (those that the SDK and this coordinator make) tells: such a request begins nothing
-unless its transaction is still there. A gid of the initiator's own making does not
-tell; for it, the participants' barriers are what is left (docs/databases.md).
+A gid that carries its time (those that the SDK and this coordinator make) tells whether
+its transaction may have been removed: see :mod:`coordinator.core.retention`. A gid of
+the initiator's own making does not tell; for it, the participants' barriers are what is
+left (docs/databases.md).
 """
 
 from coordinator.api.gid import made_at
 from coordinator.api.limits import Limits
+from coordinator.core import retention
 from coordinator.core.durations import format_duration
 from coordinator.core.errors import CoordinatorError, NotFound, PreconditionFailed
-from coordinator.core.model import GlobalTransaction, Instant, Milliseconds
-
-SKEW_MS: Milliseconds = 10 * 60_000
-"""By how much clocks may differ: of nodes, and of who made a gid. Far less than the
-shortest time for which anything is kept."""
+from coordinator.core.model import GlobalTransaction, Instant
 
 
 def may_be_gone(gid: str, limits: Limits, now: Instant) -> bool:
     """Whether a transaction of this gid may have been here, and been removed."""
-    made = made_at(gid)
-    return (
-        limits.keep_finished_ms is not None
-        and made is not None
-        and made < now - limits.keep_finished_ms + SKEW_MS
-    )
+    made, kept_ms = made_at(gid), limits.keep_finished_ms
+    if kept_ms is None or made is None:
+        return False
+    return retention.may_be_gone(made, kept_ms=kept_ms, now=now)
 
 
 def is_still_there(
     found: GlobalTransaction | CoordinatorError, limits: Limits, now: Instant
 ) -> bool:
     """Whether it will be for as long as a request takes."""
-    if not isinstance(found, GlobalTransaction) or limits.keep_finished_ms is None:
+    kept_ms = limits.keep_finished_ms
+    if not isinstance(found, GlobalTransaction) or kept_ms is None:
         return False
-    removed_from = now - limits.keep_finished_ms + SKEW_MS
-    return found.finished_at is None or found.finished_at >= removed_from
+    return retention.stays(found.finished_at, kept_ms=kept_ms, now=now)
 
 
 def gone(limits: Limits) -> PreconditionFailed:

@@ -9,6 +9,12 @@ repeated as long as its transaction is unfinished, and no row says which transac
 that is; but it began earlier. So what is nested goes only when everything that began
 before it has finished.
 
+A gid is an idempotency key, and the stored row is all that remembers it. A request that
+begins a transaction under an old gid could be the late repetition of one that is gone,
+and would do the business twice. So nothing begins under a gid that was made so long ago
+that its transaction may have been removed, unless it is there and will stay for as long
+as a request takes.
+
 Rows are walked in the order in which transactions began. A first walk removes what is
 not nested and learns what the oldest unfinished one is; a second walk, where it is
 needed, meets only what the first one left.
@@ -20,8 +26,10 @@ from coordinator.core.errors import InvariantViolated
 from coordinator.core.frozen import dataclass
 from coordinator.core.model import Instant, Key, Milliseconds
 
-NESTED_SKEW_MS: Milliseconds = 10 * 60_000
-"""By how much the clocks of two nodes may differ: "began earlier" is told by clocks."""
+CLOCK_SKEW_MS: Milliseconds = 10 * 60_000
+"""By how much clocks may differ: of nodes, and of who made a gid. "Began earlier" and
+"made longer ago" are told by clocks. Far less than the shortest time for which anything
+is kept."""
 
 BATCH_TRANSACTIONS_MAX = 200
 """Removed in one database transaction: some 10 ms of work, in which a commit waits."""
@@ -71,8 +79,22 @@ def may_go(
         return True
     return (
         unfinished_since is not None
-        and row.created_at + NESTED_SKEW_MS < unfinished_since
+        and row.created_at + CLOCK_SKEW_MS < unfinished_since
     )
+
+
+def may_be_gone(made_at: Instant, *, kept_ms: Milliseconds, now: Instant) -> bool:
+    """Whether a transaction whose gid was made then may have been here, and be removed.
+
+    Args:
+        kept_ms: for how long finished transactions are kept.
+    """
+    return made_at < now - kept_ms + CLOCK_SKEW_MS
+
+
+def stays(finished_at: Instant | None, *, kept_ms: Milliseconds, now: Instant) -> bool:
+    """Whether a transaction will be there for as long as a request takes."""
+    return finished_at is None or finished_at >= now - kept_ms + CLOCK_SKEW_MS
 
 
 def unfinished_since(rows: Iterable[OldRow], so_far: Instant) -> Instant:

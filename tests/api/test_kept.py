@@ -4,9 +4,9 @@ import grpc
 import pytest
 
 from coordinator.api.gid import GidSource
-from coordinator.api.kept import SKEW_MS
 from coordinator.api.limits import Limits
 from coordinator.config import KEEP_MS_MIN
+from coordinator.core.retention import CLOCK_SKEW_MS
 from coordinator.engine.retention import PAGE
 from coordinator.storage.memory import MemoryStore
 from protos.v1 import admin_pb2, coordinator_pb2, types_pb2
@@ -117,9 +117,9 @@ async def test_the_shortest_time_leaves_room_to_begin():
     limits = Limits(keep_finished_ms=KEEP_MS_MIN)
     async with Node(MemoryStore(), FakeClock(), limits=limits) as node:
         await node.participant(DEBIT)
-        gid = gid_of(node.clock.now() - KEEP_MS_MIN + SKEW_MS)
+        gid = gid_of(node.clock.now() - KEEP_MS_MIN + CLOCK_SKEW_MS)
         assert (await node.begin(gid)).status == types_pb2.TRYING
-        gid = gid_of(node.clock.now() - KEEP_MS_MIN + SKEW_MS - 1)
+        gid = gid_of(node.clock.now() - KEEP_MS_MIN + CLOCK_SKEW_MS - 1)
         request = coordinator_pb2.BeginRequest(gid=gid, tries=[DEBITED])
         _, error = await refusal(node.coordinator.Begin(request))
     assert error.reason == "GID_EXPIRED"

@@ -7,7 +7,7 @@ import pytest
 from coordinator.core import retention
 from coordinator.core.errors import InvariantViolated
 from coordinator.core.model import Key
-from coordinator.core.retention import NESTED_SKEW_MS, OldRow
+from coordinator.core.retention import CLOCK_SKEW_MS, OldRow
 
 BEFORE = 1_000_000_000
 
@@ -47,9 +47,9 @@ def test_what_is_nested_waits_for_all_that_began_before_it() -> None:
     began = NESTED.created_at
     assert not may_go(NESTED, None)
     assert not may_go(NESTED, began)
-    assert not may_go(NESTED, began + NESTED_SKEW_MS)
-    assert may_go(NESTED, began + NESTED_SKEW_MS + 1)
-    assert not may_go(replace(NESTED, finished_at=BEFORE), began + NESTED_SKEW_MS + 1)
+    assert not may_go(NESTED, began + CLOCK_SKEW_MS)
+    assert may_go(NESTED, began + CLOCK_SKEW_MS + 1)
+    assert not may_go(replace(NESTED, finished_at=BEFORE), began + CLOCK_SKEW_MS + 1)
 
 
 def test_the_oldest_unfinished_is_remembered() -> None:
@@ -84,3 +84,20 @@ def test_guards_are_of_finished_rows_alone() -> None:
     ]
     with pytest.raises(InvariantViolated, match="unfinished"):
         retention.guards([replace(OVER, finished_at=None)])
+
+
+def test_an_old_gid_may_be_that_of_a_transaction_that_is_gone() -> None:
+    """Sooner than transactions go, by as much as clocks may differ."""
+    kept_ms = 5 * CLOCK_SKEW_MS
+    now = BEFORE + kept_ms - CLOCK_SKEW_MS
+    assert not retention.may_be_gone(BEFORE, kept_ms=kept_ms, now=now)
+    assert retention.may_be_gone(BEFORE - 1, kept_ms=kept_ms, now=now)
+
+
+def test_what_is_found_stays_while_a_request_is_answered() -> None:
+    """Unless it goes so soon that a clock may say that it went already."""
+    kept_ms = 5 * CLOCK_SKEW_MS
+    now = BEFORE + kept_ms - CLOCK_SKEW_MS
+    assert retention.stays(None, kept_ms=kept_ms, now=now)
+    assert retention.stays(BEFORE, kept_ms=kept_ms, now=now)
+    assert not retention.stays(BEFORE - 1, kept_ms=kept_ms, now=now)

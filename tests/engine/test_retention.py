@@ -8,7 +8,7 @@ import pytest
 
 from coordinator.core.errors import PreconditionFailed, StoreUnavailable
 from coordinator.core.model import Key
-from coordinator.core.retention import BATCH_TRANSACTIONS_MAX, NESTED_SKEW_MS, OldRow
+from coordinator.core.retention import BATCH_TRANSACTIONS_MAX, CLOCK_SKEW_MS, OldRow
 from coordinator.engine import retention as module
 from coordinator.engine.leases import TTL_MS
 from coordinator.engine.retention import PURGE_EVERY_MS, Purge, Purged, Retainer
@@ -196,8 +196,8 @@ async def test_what_is_nested_stays_while_something_older_is_unfinished(
 ) -> None:
     """Its surrounding transaction could repeat the call that began it."""
     await commit(store, began(1, "debit", created_at=NOW))
-    await nested(store, 2, NOW - NESTED_SKEW_MS - 1)
-    await nested(store, 3, NOW - NESTED_SKEW_MS)
+    await nested(store, 2, NOW - CLOCK_SKEW_MS - 1)
+    await nested(store, 3, NOW - CLOCK_SKEW_MS)
     await nested(store, 4, NOW + 5)
     await run_to_end(store, 5)
     purge = Purge(store, clock, finished_before=END + DAY_MS)
