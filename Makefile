@@ -3,6 +3,7 @@
 # have to be there.
 
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -44,8 +45,8 @@ lint: $(VENV)/dev.stamp ## Style
 types: $(VENV)/dev.stamp ## mypy, strict
 	@$(BIN)/mypy
 
-unit: $(VENV)/dev.stamp ## All tests (ARGS="-k name" picks some)
-	@$(BIN)/python -m pytest $(ARGS)
+unit: $(VENV)/dev.stamp ## All tests (ARGS="-k name" picks some, JOBS=0 runs them in one process)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 coverage: $(VENV)/dev.stamp ## Each module of rules, covered by its own tests alone
 	@$(BIN)/python -m tests.core.coverage_check

@@ -44,7 +44,9 @@ async def is_never_taken_for_done(ledger, executor):
 
 
 @pytest.mark.parametrize(
-    "end", [driver_commit, sql("COMMIT"), sql("COMMIT", "BEGIN")], ids=str
+    "end",
+    [driver_commit, sql("COMMIT"), sql("COMMIT", "BEGIN")],
+    ids=["by the driver", "by SQL", "and a new one"],
 )
 async def test_a_commit_by_the_handler_is_a_loud_failure(ledger, executor, end):
     """B1, P11: by the driver, by SQL, and with a new transaction begun after it."""
@@ -54,7 +56,9 @@ async def test_a_commit_by_the_handler_is_a_loud_failure(ledger, executor, end):
 
 
 @pytest.mark.parametrize(
-    "end", [driver_rollback, sql("ROLLBACK"), sql("ROLLBACK", "BEGIN")], ids=str
+    "end",
+    [driver_rollback, sql("ROLLBACK"), sql("ROLLBACK", "BEGIN")],
+    ids=["by the driver", "by SQL", "and a new one"],
 )
 async def test_a_rollback_by_the_handler_leaves_nothing(ledger, executor, end):
     """B1: it is told as a failure, and the next attempt runs."""
