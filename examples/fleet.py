@@ -140,6 +140,10 @@ class Fleet:
             self.kills += 1
             member.process = _spawn(member.arguments, member.log)
 
+    def process_id(self, name: str) -> int:
+        """Of the member as it runs now."""
+        return self._members[name].process.pid
+
     def check(self) -> None:
         """Raise :class:`FleetError` when a member ended by itself with an error."""
         for name, member in self._members.items():
