@@ -50,6 +50,7 @@ _IDLE_MS_MAX: Final = 15_000
 """A transaction of ours that stands still for so long has lost its process."""
 
 _COMMITTING: Final = "tercet_committing"
+_PATIENCE: Final = "tercet_patience"
 
 _PINNED_PLANS: Final = {
     # A batch is joined to its rows by the key's index, however large the tables are
@@ -130,15 +131,55 @@ class ServerDatabase(Database):
 
 
 async def _attempt(engine: "AsyncEngine", work: Callable[[Connection], T]) -> T:
-    async with asyncio.timeout(CALL_SECONDS_MAX), engine.connect() as connection:
+    async with (
+        asyncio.timeout(CALL_SECONDS_MAX) as limit,
+        engine.connect() as connection,
+    ):
         info = connection.sync_connection.info  # type: ignore[union-attr] # it is open
         info[_COMMITTING] = False
+        patience = info[_PATIENCE] = _Patience(limit)
         try:
             return await connection.run_sync(work)
         except Exception as error:
             if info[_COMMITTING]:
                 error.add_note(_COMMITTING)
             raise
+        finally:
+            patience.end()
+
+
+class _Patience:
+    """How long a call is waited for, and how a wait for a COMMIT ends.
+
+    asyncpg asks the server to cancel what is given up. PostgreSQL ends a COMMIT that
+    waits for its synchronous standby, and is cancelled, by keeping it on the primary
+    alone: others read it, and a failover loses it. So such a wait ends by dropping the
+    connection, which PostgreSQL takes no notice of until the standby has answered.
+    """
+
+    def __init__(self, limit: asyncio.Timeout) -> None:
+        self._limit = limit
+        self._until = limit.when()
+        self._cut: asyncio.TimerHandle | None = None
+
+    def commits(self, drop: Callable[[], None]) -> None:
+        """From here on only dropping the connection ends it."""
+        if self._until is not None:
+            self._limit.reschedule(None)
+            loop = asyncio.get_running_loop()
+            self._cut = loop.call_at(self._until, drop)
+
+    def begins(self) -> None:
+        """One more transaction of the same call."""
+        if self._cut is not None:
+            self._cut.cancel()
+            self._cut = None
+            self._limit.reschedule(self._until)
+
+    def end(self) -> None:
+        """It was answered, or has failed."""
+        if self._cut is not None:
+            self._cut.cancel()
 
 
 def may_run_again(error: Exception) -> bool:
@@ -193,10 +234,16 @@ def create_server_engine(
     @event.listens_for(sync, "begin")
     def begin(connection: Connection) -> None:
         connection.info[_COMMITTING] = False
+        if patience := connection.info.get(_PATIENCE):
+            patience.begins()
 
     @event.listens_for(sync, "commit")
     def commit(connection: Connection) -> None:
         connection.info[_COMMITTING] = True
+        patience = connection.info.get(_PATIENCE)
+        driver_connection = connection.connection.driver_connection
+        if patience and url.kind is Kind.POSTGRESQL and driver_connection:
+            patience.commits(driver_connection.terminate)
 
     return engine
 
