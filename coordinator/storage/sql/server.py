@@ -225,6 +225,14 @@ def create_server_engine(
         # The driver's warnings quote values.
         logging.getLogger("asyncmy").setLevel(logging.CRITICAL)
 
+        @event.listens_for(sync, "do_connect")
+        def connect(dialect: Any, _entry: object, args: Any, options: Any) -> Any:
+            try:
+                return dialect.connect(*args, **options)
+            except RuntimeError as error:
+                # The driver's word for a connection that ended while it was made.
+                raise ConnectionResetError(str(error)) from None
+
         @event.listens_for(sync, "connect")
         def set_up(connection: Any, _entry: object) -> None:
             cursor = connection.cursor()
