@@ -81,7 +81,7 @@ class Server(ABC):
         self._process = subprocess.Popen(
             unprivileged(self.command(settings)),
             cwd=self.home,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(self.home)},
+            env=self._env(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -122,7 +122,7 @@ class Server(ABC):
         done = subprocess.run(
             unprivileged(command),
             cwd=self.home,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(self.home)},
+            env=self._env(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -130,6 +130,14 @@ class Server(ABC):
         )
         if done.returncode:
             raise ServerFailed(done.stdout + done.stderr)
+
+    def _env(self) -> dict[str, str]:
+        """Temporary files go into its own folder: a MariaDB that starts removes those
+        of all the others where it looks for its own.
+        """
+        home = str(self.home)
+        path = os.environ["PATH"]
+        return {"PATH": path, "LC_ALL": "C", "HOME": home, "TMPDIR": home}
 
     def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
