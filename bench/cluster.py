@@ -1,10 +1,9 @@
 """Nodes over one database and participants that do nothing, each a real process."""
 
-import asyncio
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -20,53 +19,55 @@ _SERVERS: dict[str, type[Server]] = {"postgresql": PostgreSQL, "mariadb": MariaD
 _DRIVERS = {"postgresql": "+psycopg", "mariadb": "+pymysql", "sqlite": ""}
 
 
+@contextmanager
+def cluster(store: str) -> Iterator["Cluster"]:
+    """A throw-away database with tables; processes and data end with the block."""
+    with (
+        tempfile.TemporaryDirectory(prefix="tercet-bench-") as folder,
+        _database(store, Path(folder)) as url,
+        Fleet(Path(folder)) as fleet,
+    ):
+        migrate.upgrade(url)
+        yield Cluster(store, url, fleet)
+
+
+@contextmanager
+def _database(store: str, folder: Path) -> Iterator[str]:
+    if store not in _SERVERS:
+        yield f"sqlite:///{folder / 'coordinator.sqlite'}"
+        return
+    server = _SERVERS[store]()
+    try:
+        server.initialize()
+        server.start()
+        yield server.create("bench")
+    finally:
+        server.remove()
+
+
 class Cluster:
-    """Throw-away: its processes end and its data goes with the block.
+    """What runs over one database.
 
     Attributes:
         kind: which database.
         targets: node name to its address, of the nodes that were started.
     """
 
-    def __init__(self, store: str) -> None:
-        self.kind = store
-        self._folder = tempfile.TemporaryDirectory(prefix="tercet-bench-")
-        self._server = _SERVERS[store]() if store in _SERVERS else None
-        self.fleet = Fleet(Path(self._folder.name))
+    def __init__(self, kind: str, url: str, fleet: Fleet) -> None:
+        self.kind = kind
+        self.fleet = fleet
         self.targets: dict[str, str] = {}
-        self.url = ""
-
-    def __enter__(self) -> Self:
-        self.fleet.__enter__()
-        if self._server is None:
-            self.url = f"sqlite:///{self.fleet.database('coordinator')}"
-        else:
-            self._server.initialize()
-            self._server.start()
-            self.url = self._server.create("bench")
-        migrate.upgrade(self.url)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.fleet.stop()
-        if self._server is not None:
-            self._server.remove()
-        self._folder.cleanup()
+        self._url = url
 
     async def store(self) -> SqlStore:
         """A handle of the same kind as nodes have."""
-        return await open_store(self.url)
+        return await open_store(self._url)
 
     async def start_node(self, name: str) -> None:
         """Return when it serves."""
         target = self.targets[name] = f"127.0.0.1:{find_free_port()}"
         self.fleet.start(
-            name, "coordinator", "serve", "--listen", target, "--db", self.url
+            name, "coordinator", "serve", "--listen", target, "--db", self._url
         )
         self.fleet.target = next(iter(self.targets.values()))
         await serves(target)
@@ -91,7 +92,7 @@ class Cluster:
 
     def count_unfinished(self) -> int:
         """Asked of the database alone."""
-        scheme, _, rest = self.url.partition("://")
+        scheme, _, rest = self._url.partition("://")
         engine = create_engine(f"{scheme}{_DRIVERS[self.kind]}://{rest}")
         query = text(
             "SELECT count(*) FROM global_transactions WHERE finished_at IS NULL"
@@ -103,14 +104,10 @@ class Cluster:
 
 
 async def serves(target: str) -> None:
-    """Return when the node answers that it serves."""
+    """Return when the node answers; it does so from the moment in which it serves."""
     options = [("grpc.initial_reconnect_backoff_ms", 20)]
     async with grpc.aio.insecure_channel(target, options=options) as channel:
         health = health_pb2_grpc.HealthStub(channel)
-        while True:
-            reply = await health.Check(
-                health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=60
-            )
-            if reply.status == health_pb2.HealthCheckResponse.SERVING:
-                return
-            await asyncio.sleep(0.01)
+        await health.Check(
+            health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=60
+        )

@@ -1,7 +1,7 @@
 """What a node holds in memory for each transaction that has not ended.
 
 ``python -m bench.memory`` starts one node and submits transactions that wait: first TCC
-transactions whose two participants' answers are awaited, then sagas that wait a day
+transactions whose two branches are waited for, then sagas that wait a day
 for a timer. It ends with a line each:
 
 ``MEMORY kind=executing transactions=N kib_each=… cpu_percent=…``
@@ -11,14 +11,11 @@ import argparse
 import asyncio
 import time
 
-from bench.cluster import STORES, Cluster
+from bench.cluster import STORES, Cluster, cluster
 from participant_sdk import Call, connect
 from participant_sdk.client import Client
 
 AT_ONCE = 256
-SETTLE_SECONDS = 20.0
-"""By then a node has let go of what waits for longer than it keeps anything."""
-
 IDLE_SECONDS = 10.0
 
 LONG_WAIT = """
@@ -39,26 +36,24 @@ async def main() -> None:
     parser.add_argument("--transactions", type=int, default=10_000)
     options = parser.parse_args()
     for kind in ("executing", "timer"):
-        with Cluster(options.store) as cluster:
-            await cluster.start_node("n0")
-            # Later than the calls' time, so that each is awaited as long as it may be.
-            await cluster.start_participant("null", "--delay-ms", "600000")
-            print(await measure(cluster, kind, options.transactions))
+        with cluster(options.store) as here:
+            await here.start_node("n0")
+            # Nothing is answered while this program looks.
+            await here.start_participant("null", "--delay-ms", "600000")
+            print(await measure(here, kind, options.transactions))
 
 
-async def measure(cluster: Cluster, kind: str, count: int) -> str:
+async def measure(here: Cluster, kind: str, count: int) -> str:
     """Memory and processor time, before and after."""
-    async with connect(cluster.targets["n0"]) as client:
+    async with connect(here.targets["n0"]) as client:
         await client.publish_saga(LONG_WAIT)
         await submit(client, kind, AT_ONCE)
-        before = cluster.resident_kib("n0")
+        before = here.resident_kib("n0")
         await submit(client, kind, count)
-        if kind != "executing":
-            await asyncio.sleep(SETTLE_SECONDS)
-        each = (cluster.resident_kib("n0") - before) / count
-        began, used = time.monotonic(), cluster.cpu_seconds("n0")
+        each = (here.resident_kib("n0") - before) / count
+        began, used = time.monotonic(), here.cpu_seconds("n0")
         await asyncio.sleep(IDLE_SECONDS)
-        used = cluster.cpu_seconds("n0") - used
+        used = here.cpu_seconds("n0") - used
         share = 100 * used / (time.monotonic() - began)
     return (
         f"MEMORY kind={kind} transactions={count} kib_each={each:.1f}"

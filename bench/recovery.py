@@ -13,7 +13,7 @@ import asyncio
 import sys
 import time
 
-from bench.cluster import STORES, Cluster
+from bench.cluster import STORES, Cluster, cluster
 from bench.leftovers import leave
 
 LOOK_SECONDS = 1.0
@@ -26,8 +26,8 @@ async def main() -> None:
     parser.add_argument("--unfinished", type=int, default=100_000)
     parser.add_argument("--nodes", type=int, default=1)
     options = parser.parse_args()
-    with Cluster(options.store) as cluster:
-        store = await cluster.store()
+    with cluster(options.store) as here:
+        store = await here.store()
         await leave(
             store,
             options.unfinished,
@@ -36,37 +36,37 @@ async def main() -> None:
             on_progress=lambda done: say(f"left {done} of {options.unfinished}"),
         )
         await store.close()
-        print(await measure(cluster, options.nodes, options.unfinished))
+        print(await measure(here, options.nodes, options.unfinished))
 
 
-async def measure(cluster: Cluster, nodes: int, unfinished: int) -> str:
+async def measure(here: Cluster, nodes: int, unfinished: int) -> str:
     """Start everybody, and follow."""
     names = [f"n{number}" for number in range(nodes)]
     began = time.monotonic()
-    await asyncio.gather(*map(cluster.start_node, names))
+    await asyncio.gather(*map(here.start_node, names))
     serving = time.monotonic() - began
-    await cluster.start_participant("null")
+    await here.start_participant("null")
     attached = time.monotonic()
-    first = most = memory(cluster, names)
-    while left := cluster.count_unfinished():
-        cluster.fleet.check()
-        most = max(most, memory(cluster, names))
+    first = most = memory(here, names)
+    while left := here.count_unfinished():
+        here.fleet.check()
+        most = max(most, memory(here, names))
         seconds = time.monotonic() - attached
         say(f"{left} unfinished after {seconds:.0f} s, {most:.0f} MiB")
         await asyncio.sleep(LOOK_SECONDS)
     drained = time.monotonic() - attached
     say("")
     return (
-        f"RECOVERY store={cluster.kind} unfinished={unfinished} nodes={nodes}"
+        f"RECOVERY store={here.kind} unfinished={unfinished} nodes={nodes}"
         f" serving_s={serving:.1f} drained_s={drained:.1f}"
         f" per_s={unfinished / drained:.0f}"
         f" rss_mib_first={first:.0f} rss_mib_most={most:.0f}"
     )
 
 
-def memory(cluster: Cluster, names: list[str]) -> float:
+def memory(here: Cluster, names: list[str]) -> float:
     """The largest node's, in MiB."""
-    return max(cluster.resident_kib(name) for name in names) / 1_024
+    return max(here.resident_kib(name) for name in names) / 1_024
 
 
 def say(text: str) -> None:
