@@ -1,6 +1,7 @@
-"""``python -m tests.servers install``: what is missing, from Debian."""
+"""``python -m tests.servers install [faults]``: what is missing, from Debian."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -13,17 +14,20 @@ _PACKAGES = {
     PostgreSQL: ["postgresql"],
     MariaDB: ["mariadb-server-core", "mariadb-client-core"],
 }
+_FOR_FAULTS = {"strace": "strace", "nft": "nftables"}
 _WAIT_FOR_OTHERS = "DPkg::Lock::Timeout=300"
 
 
 def main(arguments: list[str]) -> int:
     """Bring what is missing; say what to do where that cannot be done here."""
-    if arguments != ["install"]:
-        sys.stderr.write("usage: python -m tests.servers install\n")
+    if arguments not in (["install"], ["install", "faults"]):
+        sys.stderr.write("usage: python -m tests.servers install [faults]\n")
         return 2
     missing = [
         name for kind in _PACKAGES if not _is_here(kind) for name in _names(kind)
     ]
+    if "faults" in arguments:
+        missing += [name for p, name in _FOR_FAULTS.items() if not shutil.which(p)]
     if not missing:
         return 0
     if os.geteuid() != 0:

@@ -112,6 +112,17 @@ class Server(ABC):
         """It goes on."""
         self._signal_all(signal.SIGCONT)
 
+    def pids(self) -> list[int]:
+        """Of its process and the children that this has now."""
+        assert self._process is not None
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [pid, *map(int, children)]
+
+    def log_lines(self) -> list[str]:
+        """The end of its log."""
+        return list(self._log)
+
     def remove(self) -> None:
         """End it for good, data and all."""
         self.kill()
@@ -147,10 +158,7 @@ class Server(ABC):
         process.wait(START_SECONDS_MAX)
 
     def _signal_all(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        pid = self._process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for one in (pid, *map(int, children)):
+        for one in self.pids():
             os.kill(one, number)
 
     def _follow(self, process: "subprocess.Popen[str]", ready: threading.Event) -> None:

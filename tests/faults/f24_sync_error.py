@@ -1,0 +1,179 @@
+"""F24: the disk reports an error when it is told to sync.
+
+After a failed sync the kernel counts the pages as clean, and a second sync would lie.
+So nothing may be acknowledged on the strength of a sync that failed: SQLite's commit is
+refused and its pages are written again; PostgreSQL stops itself and replays its log.
+
+``strace`` puts itself between the process and the kernel, makes every n-th sync fail,
+and writes down which ones succeeded; the clients' clock says what was told when.
+"""
+
+import asyncio
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+
+from protos.v1.coordinator_pb2_grpc import CoordinatorStub
+from tests.faults.node import Node
+from tests.faults.stage import (
+    Database,
+    Probe,
+    client_of,
+    database,
+    running,
+    still_there,
+    until,
+)
+from tests.faults.verdict import Fault, Figures, Trial, need, promise, say
+
+REFUSED_MIN = 200
+"""Requests that met a failed sync."""
+
+EVERY = 3
+"""Each third sync fails."""
+
+PANICS = 10
+RESUME_SECONDS_MAX = 10
+
+_SYNC = re.compile(r"^\d+ +(\d+\.\d+) .*sync.*= (-?\d+)", re.MULTILINE)
+
+
+async def run(trial: Trial) -> Figures:
+    """Of the node itself with SQLite; of the database's processes with PostgreSQL."""
+    need("strace")
+    with database(trial) as where:
+        if where.server is None:
+            return await embedded(trial, where)
+        return await served(trial, where)
+
+
+async def embedded(trial: Trial, where: Database) -> Figures:
+    """One request at a time, so that each answer has syncs of its own."""
+    trace = trial.directory / "trace"
+    node = Node(trial.directory, where.url)
+    acknowledged: list[tuple[str, float, float]] = []
+    refused = 0
+    async with running(node):
+        with traced(f"when={EVERY}+{EVERY}", trace, node.pid):
+            probe = Probe(node.target)
+            async with grpc.aio.insecure_channel(node.target) as channel:
+                stub = CoordinatorStub(channel)
+                while refused < REFUSED_MIN:
+                    asked_at = time.time()
+                    answer = await probe.ask(stub)
+                    if answer.code == "OK":
+                        acknowledged.append((answer.gid, asked_at, time.time()))
+                    else:
+                        promise(answer.code == "UNAVAILABLE", f"told {answer.code}")
+                        refused += 1
+        node.check()
+        node.kill()
+    synced, failed = syncs(trace)
+    say(f"{len(synced)} syncs succeeded, {failed} failed")
+    for gid, asked_at, told_at in acknowledged:
+        promise(
+            any(asked_at <= at <= told_at for at in synced),
+            f"{gid} was acknowledged without a sync that succeeded",
+        )
+    lost = await lost_after_restart(trial, where, [g for g, *_ in acknowledged])
+    return {
+        "syncs_failed": failed,
+        "refused": refused,
+        "acknowledged": len(acknowledged),
+        "acknowledged_without_sync": 0,
+        "lost": lost,
+    }
+
+
+def syncs(trace: Path) -> tuple[list[float], int]:
+    """When a sync succeeded, and how many failed."""
+    succeeded, failed = [], 0
+    for at, result in _SYNC.findall(trace.read_text(errors="replace")):
+        if result == "0":
+            succeeded.append(float(at))
+        else:
+            failed += 1
+    return succeeded, failed
+
+
+async def served(trial: Trial, where: Database) -> Figures:
+    """The log's sync fails in whoever commits next: the server panics, comes back."""
+    node = Node(trial.directory, where.url)
+    slowest = 0.0
+    async with running(node), Probe(node.target).asking() as probe:
+        await asyncio.sleep(1)
+        for number in range(PANICS):
+            before = panics(where)
+            victims = where.running.pids()
+            with traced("when=1", trial.directory / "trace", *victims):
+                await until(lambda: panics(where) > before, seconds=30)  # noqa: B023
+            panicked_at = asyncio.get_running_loop().time()
+            await until(
+                lambda: probe.first_ok_after(panicked_at + 0.1) < float("inf"),  # noqa: B023
+                seconds=RESUME_SECONDS_MAX * 2,
+            )
+            resumed = probe.first_ok_after(panicked_at + 0.1)
+            slowest = max(slowest, resumed)
+            say(f"panic {number + 1}: served again after {resumed:.1f} s")
+            node.check()
+        kept = [a.gid for a in probe.answers if a.code == "OK"]
+        codes = {a.code for a in probe.answers}
+        where.running.kill()
+        where.running.start()
+        async with client_of(node.target) as client:
+            lost = await still_there(client, kept)
+    promise(not lost, f"{lost} acknowledged ones are lost")
+    promise(codes == {"OK", "UNAVAILABLE"}, f"told {codes}")
+    promise(slowest <= RESUME_SECONDS_MAX, f"served again after {slowest:.1f} s")
+    return {
+        "panics": PANICS,
+        "acknowledged": len(kept),
+        "lost": lost,
+        "served_again_seconds_max": f"{slowest:.1f}",
+    }
+
+
+@contextmanager
+def traced(when: str, trace: Path, *pids: int) -> Iterator[None]:
+    """Let some of the processes' syncs fail, and write all of them down."""
+    failing = f"inject=fdatasync,fsync:error=EIO:{when}"
+    tracer = subprocess.Popen(
+        [
+            *("strace", "-f", "-ttt", "-o", str(trace), "-e", "trace=fsync,fdatasync"),
+            *("-e", failing, *(flag for pid in pids for flag in ("-p", str(pid)))),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert tracer.stderr is not None
+    attached = [tracer.stderr.readline() for _ in pids]
+    promise("attached" in attached[-1], f"strace: {' '.join(attached)}")
+    try:
+        yield
+    finally:
+        tracer.terminate()
+        tracer.communicate()
+
+
+def panics(where: Database) -> int:
+    """How often the server has said that it stops itself."""
+    return sum("PANIC" in line for line in where.running.log_lines())
+
+
+async def lost_after_restart(trial: Trial, where: Database, gids: list[str]) -> int:
+    """How many acknowledged ones a node does not know that starts on what was left."""
+    node = Node(trial.directory, where.url, name="after")
+    async with running(node), client_of(node.target) as client:
+        lost = await still_there(client, gids)
+    promise(not lost, f"{lost} acknowledged ones are lost")
+    return lost
+
+
+FAULT = Fault("F24", "a sync that fails", ("sqlite", "postgresql"), run)
