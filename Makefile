@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo servers test lint types unit coverage mutation rules sim planted exhaustive faults protos lock clean
+.PHONY: help demo servers test lint types unit coverage mutation rules sim planted exhaustive chaos faults protos lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,6 +65,9 @@ planted: $(VENV)/dev.stamp ## Plant known bugs in memory, let the simulator find
 
 exhaustive: $(VENV)/dev.stamp ## Every order of events in small worlds (minutes; ARGS="--only diamond" picks some)
 	@$(BIN)/python -m tests.exhaustive --deep $(ARGS)
+
+chaos: $(VENV)/dev.stamp ## Real processes under real faults (STORE=sqlite|postgresql|mariadb DURATION=60 SEED=7)
+	@$(BIN)/python -m tests.chaos --store $(or $(STORE),sqlite) --duration $(or $(DURATION),60) --seed $(or $(SEED),7) $(ARGS)
 
 faults: $(VENV)/dev.stamp ## Inject one fault into real processes (ONLY=F19 ARGS="--store mariadb"; alone: name all)
 	@$(BIN)/python -m tests.faults $(or $(ONLY),--list) $(ARGS)

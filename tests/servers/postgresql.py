@@ -1,5 +1,6 @@
 """PostgreSQL, as a throw-away server."""
 
+import signal
 from collections.abc import Sequence
 
 from tests.servers.process import PASSWORD, USER, Server, find_program
@@ -36,6 +37,10 @@ class PostgreSQL(Server):
                 "--no-sync",
             ]
         )
+
+    def quit(self) -> None:
+        """At once and without a checkpoint, as ``pg_ctl stop -m immediate``."""
+        self._end(signal.SIGQUIT)
 
     def command(self, settings: Sequence[str]) -> list[str]:
         """On one port of loopback, without sockets elsewhere."""

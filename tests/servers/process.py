@@ -52,6 +52,11 @@ class Server(ABC):
         self._process: subprocess.Popen[str] | None = None
         self._log = deque[str](maxlen=_LOG_LINES_MAX)
 
+    @property
+    def is_running(self) -> bool:
+        """It was started, and has not ended by itself."""
+        return self._process is not None and self._process.poll() is None
+
     @abstractmethod
     def initialize(self) -> None:
         """Make the data, and an account ``USER`` that may do everything."""
