@@ -51,6 +51,8 @@ def main(
             f"{store!r} is none; expected {', '.join(STORES)}", param_hint="--store"
         )
     take_own_mounts()
+    # A shell that starts it in the background has it ignore the first of these.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _as_interrupt)
     options = Options(store=store, seconds=duration, seed=seed)

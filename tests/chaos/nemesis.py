@@ -6,6 +6,7 @@ victim is taken waits for it.
 """
 
 import asyncio
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,16 +17,14 @@ from time import monotonic
 from tests.chaos.faults import Kind
 from tests.chaos.scene import Scene
 
-ROUND_SECONDS = 40.0
+ROUND_SECONDS = 50.0
 """In each, every kind happens once."""
 
 TAIL_SECONDS = 12.0
 """Before the end nothing begins any more: the longest fault takes that long."""
 
-ATTEMPTS_MAX = 4
-"""For a fault that meets nobody, such as a link without connections."""
-
 RETRY_SECONDS = 0.5
+"""After a fault that met nobody, such as a link without connections."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class Nemesis:
 
     async def _strike(self, blow: Blow, end: float) -> None:
         dice = random.Random(blow.seed)
-        for _ in range(ATTEMPTS_MAX):
+        while monotonic() < end:
             victim = blow.kind.choose(self._scene, dice)
             async with AsyncExitStack() as stack:
                 for name in sorted({victim, *blow.kind.takes}):
@@ -108,10 +107,17 @@ class Nemesis:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _act(self, kind: Kind, dice: random.Random, victim: str) -> bool:
-        what = f"{kind.name} {victim}"
+        what, began = f"{kind.name} {victim}", monotonic()
         self._say(what)
         self._tally.going_on.append(what)
         try:
-            return await kind.act(self._scene, dice, victim)
+            is_felt = await kind.act(self._scene, dice, victim)
         finally:
             self._tally.going_on.remove(what)
+        self._note(what=what, at=began, until=monotonic(), is_felt=is_felt)
+        return is_felt
+
+    def _note(self, **fields: object) -> None:
+        """For whoever asks what was going on when something went wrong."""
+        with (self._scene.directory / "faults.jsonl").open("a") as file:
+            file.write(json.dumps(fields) + "\n")

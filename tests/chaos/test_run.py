@@ -96,7 +96,7 @@ def test_each_gate_is_missed_by_name() -> None:
     assert gates(evidence=busy(10)) == [
         "throughput: 40 transfers, expected at least 60"
     ]
-    assert gates(600, node_frozen=9) == ["fault node_frozen: 9 times, expected 10"]
+    assert gates(600, node_frozen=7) == ["fault node_frozen: 7 times, expected 8"]
     assert gates(evidence=replace(evidence, records=no_saga)) == [
         "end COMPLETED: 0 times, expected 1"
     ]

@@ -1,6 +1,7 @@
 """One server process: started, killed and started again on the same data."""
 
 import asyncio
+import contextlib
 import os
 import pwd
 import shutil
@@ -164,7 +165,8 @@ class Server(ABC):
 
     def _signal_all(self, number: signal.Signals) -> None:
         for one in self.pids():
-            os.kill(one, number)
+            with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+                os.kill(one, number)
 
     def _follow(self, process: "subprocess.Popen[str]", ready: threading.Event) -> None:
         assert process.stderr is not None
