@@ -1,5 +1,7 @@
 """All stores behind one fixture, with what a restart and a neighbour need."""
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
@@ -10,14 +12,20 @@ import pytest
 from sqlalchemy import event
 
 from coordinator.storage.memory import MemoryStore
+from coordinator.storage.sql.flavour import Flavour
 from coordinator.storage.sql.migrate import upgrade
-from coordinator.storage.sql.server import ServerDatabase
+from coordinator.storage.sql.server import ServerDatabase, create_server_engine
 from coordinator.storage.sql.store import SqlStore, open_store
 from coordinator.storage.sql.tables import METADATA
 from coordinator.storage.sql.url import parse_url
 from tests.servers import Server
 
 AnyStore = MemoryStore | SqlStore
+
+_STORES = ("memory", "sqlite", "postgresql", "postgresql serializable", "mariadb")
+_OTHERS = ("postgresql as cockroachdb", "mariadb as tidb")
+ELSEWHERE = os.environ.get("TERCET_TEST_DATABASE", "")
+"""URL of a database on which the contract is played instead; what is in it is lost."""
 
 _CURRENT = "tercet_current"
 _prepared: set[Server] = set()
@@ -64,9 +72,9 @@ def server_url(server: Server) -> str:
     return empty_tables(server)
 
 
-def open_serializable(url: str) -> SqlStore:
+def open_serializable(url: str, flavour: Flavour) -> SqlStore:
     """PostgreSQL at SERIALIZABLE, with one statement in 23 losing to another's."""
-    database = ServerDatabase(parse_url(url), isolation="SERIALIZABLE")
+    database = ServerDatabase(parse_url(url), flavour=flavour, isolation="SERIALIZABLE")
     numbers = count(1)
 
     def lose_some(*_: object) -> None:
@@ -78,28 +86,63 @@ def open_serializable(url: str) -> SqlStore:
     return SqlStore(database)
 
 
-@pytest.fixture(
-    params=["memory", "sqlite", "postgresql", "postgresql serializable", "mariadb"]
-)
+async def empty_elsewhere(url: str) -> str:
+    """A database that is named for tests, with tables and nothing in them."""
+    where = parse_url(url)
+    assert "test" in str(where.server.database), "the database is not named for tests"
+    await asyncio.to_thread(upgrade, url)
+    engine = create_server_engine(where, size=1, isolation="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        for table in METADATA.sorted_tables:
+            await connection.exec_driver_sql(f"DELETE FROM {table.name}")
+    await engine.dispose()
+    return url
+
+
+async def open_sql(url: str, how: str) -> SqlStore:
+    """As what is there, or as if it were another one."""
+    match how:
+        case "serializable":
+            return open_serializable(url, Flavour.POSTGRESQL)
+        case "as cockroachdb":  # which is serializable unless it is told otherwise
+            return open_serializable(url, Flavour.COCKROACHDB)
+        case "as tidb":
+            return SqlStore(ServerDatabase(parse_url(url), flavour=Flavour.TIDB))
+        case _:
+            return await open_store(url)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each store; where batches are at issue, also as databases that are not here."""
+    if "stores" not in metafunc.fixturenames:
+        return
+    plays_others = getattr(metafunc.module, "PLAYS_OTHERS", False)
+    stores = [*_STORES, *_OTHERS] if plays_others else [*_STORES]
+    metafunc.parametrize(
+        "stores", ["elsewhere"] if ELSEWHERE else stores, indirect=True
+    )
+
+
+@pytest.fixture
 async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     opened: list[AnyStore] = []
-    if request.param == "memory":
+    server, _, how = request.param.partition(" ")
+    if server == "memory":
         first = MemoryStore()
 
         async def open_one() -> AnyStore:
             opened.append(first.reopen())
             return opened[-1]
     else:
-        if request.param == "sqlite":
+        if server == "sqlite":
             url = request.getfixturevalue("url")
+        elif server == "elsewhere":
+            url = await empty_elsewhere(ELSEWHERE)
         else:
-            server = request.param.partition(" ")[0]
             url = empty_tables(request.getfixturevalue(server))
 
         async def open_one() -> AnyStore:
-            is_strict = request.param == "postgresql serializable"
-            store = open_serializable(url) if is_strict else await open_store(url)
-            opened.append(store)
+            opened.append(await open_sql(url, how))
             return opened[-1]
 
     yield Stores(open_one)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, MetaData, insert
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from coordinator.api.definitions import PublishedSagas
 from coordinator.core.actions import CallBranch
@@ -37,7 +38,7 @@ from coordinator.storage.sql.mysql import with_text_defaults
 from coordinator.storage.sql.server import create_server_engine
 from coordinator.storage.sql.sqlite import create_sqlite_engine
 from coordinator.storage.sql.store import SqlStore, open_store
-from coordinator.storage.sql.upgrade import run_steps, sole_runner, steps_of
+from coordinator.storage.sql.upgrade import run_one_by_one, sole_runner, steps_of
 from coordinator.storage.sql.url import Kind, parse_url
 from tests.engine.faults import TURNS_MAX, Node
 from tests.servers import Server
@@ -127,10 +128,12 @@ async def make_on_server(url: str) -> None:
     steps = steps_of(with_text_defaults(text.getvalue()))
     engine = create_server_engine(where, size=2, isolation="READ COMMITTED")
     async with sole_runner(engine), engine.connect() as connection:
-        await connection.run_sync(run_steps, steps)
-    async with engine.begin() as connection:
-        await connection.run_sync(fill)
+        await connection.run_sync(run_one_by_one, steps)
     await engine.dispose()
+    reflecting = create_async_engine(where.server)
+    async with reflecting.begin() as connection:
+        await connection.run_sync(fill)
+    await reflecting.dispose()
 
 
 def fill(connection: Connection) -> None:

@@ -31,6 +31,7 @@ from tests.storage.samples import (
 )
 
 LATER = NOW + 1_000_000
+PLAYS_OTHERS = True
 
 
 def row_of(tx: GlobalTransaction) -> OldRow:

@@ -239,6 +239,27 @@ async def test_a_statement_that_loses_to_another_is_run_again_with_its_batch(
         assert change.after == await stored(store, change.key)
 
 
+async def test_a_commit_that_is_refused_is_run_again_as_a_whole(
+    server: Server, store: SqlStore
+) -> None:
+    """A refusal in favour of another is an outcome, at COMMIT too: nothing was kept."""
+    starts: list[object] = []
+    event.listen(writing(store), "begin", starts.append)
+    dialect = writing(store).dialect
+    real = dialect.do_commit
+
+    def refuse(connection: Any) -> None:
+        del dialect.do_commit
+        connection.rollback()
+        raise injected(server, "1213" if isinstance(server, MariaDB) else "40001")
+
+    dialect.do_commit = refuse
+    await commit(store, began(1, "debit"))
+    assert dialect.do_commit == real
+    assert len(starts) == 2
+    assert await store.load([key(1)]) == [began(1, "debit").after]
+
+
 async def test_retries_are_bounded(server: Server, store: SqlStore) -> None:
     """Whoever always loses is told so, and nothing of it is stored."""
 

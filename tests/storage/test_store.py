@@ -37,6 +37,8 @@ from tests.storage.samples import (
     tried,
 )
 
+PLAYS_OTHERS = True
+
 
 async def test_what_was_stored_is_loaded_exactly(store: AnyStore) -> None:
     """Every field of a transaction and its branches makes the round trip."""

@@ -3,16 +3,20 @@
 SQLite runs a prepared statement once for each row, in the process; that is its batch.
 PostgreSQL is handed one array a column and opens them with ``unnest``. MariaDB and
 MySQL take an INSERT of many rows, and an UPDATE of a table made out of one JSON text.
-The text of a statement never depends on the number of rows, so it is compiled, and
-where there is a server planned, once.
+The text of these statements never depends on the number of rows.
+
+Databases that only speak the language of one of them have neither addresses of rows
+nor ``JSON_TABLE``. They get the plain join by the key, of arrays or of as many SELECTs
+as there are rows; which index it takes is for their planner to say.
 
 Rows are tuples in the order that :mod:`.rows` gives them. They are sorted by key by
 who calls, so that two batches lock what they share in the same order.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Final, TypeVar
 
 import msgspec
 from sqlalchemy import (
@@ -35,11 +39,17 @@ from sqlalchemy import (
 )
 
 from coordinator.core.errors import InvariantViolated
+from coordinator.storage.sql.flavour import Flavour
 from coordinator.storage.sql.rows import Row
 
-JSON_BYTES_MAX: Final = 2 * 1024 * 1024
+STATEMENT_BYTES_MAX: Final = 2 * 1024 * 1024
 """Of one statement's rows, unless a single row is longer: a fraction of the packet
 that MariaDB admits by default."""
+
+_SELECTS_MAX: Final = 256
+"""In one statement that has a SELECT for each row; more would be planned no cheaper."""
+
+T = TypeVar("T")
 
 _encode_row = msgspec.json.Encoder().encode
 
@@ -65,13 +75,22 @@ def insert_batch(dialect: Dialect, table: Table) -> Batch:
 
 
 def update_batch(
-    dialect: Dialect, table: Table, to_set: Sequence[str], guard: Sequence[str]
+    dialect: Dialect,
+    flavour: Flavour,
+    table: Table,
+    to_set: Sequence[str],
+    guard: Sequence[str],
 ) -> Batch:
     """Rows of what shall be, then of what must be (the key, and a revision)."""
-    if dialect.name == "postgresql":
-        return _UnnestUpdate(table, to_set, guard)
-    if dialect.name in ("mysql", "mariadb"):
-        return _JsonUpdate(table, to_set, guard)
+    match flavour:
+        case Flavour.POSTGRESQL:
+            return _UnnestUpdate(table, to_set, guard)
+        case Flavour.MYSQL:
+            return _JsonUpdate(table, to_set, guard)
+        case Flavour.TIDB:
+            return _UnionUpdate(table, to_set, guard)
+        case Flavour.COCKROACHDB | Flavour.YUGABYTEDB | Flavour.POSTGRESQL_LIKE:
+            return _UnnestJoinUpdate(table, to_set, guard)
     statement = update(table).values({name: bindparam(name) for name in to_set})
     for name in guard:
         statement = statement.where(table.c[name] == bindparam(f"guard_{name}"))
@@ -79,12 +98,19 @@ def update_batch(
     return _ForEachRow(dialect, statement, order)
 
 
-def delete_batch(dialect: Dialect, table: Table, guard: Sequence[str]) -> Batch:
+def delete_batch(
+    dialect: Dialect, flavour: Flavour, table: Table, guard: Sequence[str]
+) -> Batch:
     """Rows of what must be: a key or its beginning, and perhaps a revision."""
-    if dialect.name == "postgresql":
-        return _UnnestDelete(table, guard)
-    if dialect.name in ("mysql", "mariadb"):
-        return _JsonDelete(table, guard)
+    match flavour:
+        case Flavour.POSTGRESQL:
+            return _UnnestDelete(table, guard)
+        case Flavour.MYSQL:
+            return _JsonDelete(table, guard)
+        case Flavour.TIDB:
+            return _UnionDelete(table, guard)
+        case Flavour.COCKROACHDB | Flavour.YUGABYTEDB | Flavour.POSTGRESQL_LIKE:
+            return _UnnestJoinDelete(table, guard)
     statement = delete(table)
     for name in guard:
         statement = statement.where(table.c[name] == bindparam(f"guard_{name}"))
@@ -160,6 +186,36 @@ class _UnnestDelete(_Unnest):
             f" USING {_found(table, columns, names, guard)}"
             f" WHERE t.ctid = v.row_id{_still(table, guard)}"
         )
+
+
+class _UnnestJoinUpdate(_Unnest):
+    """Joined by the key; nothing in it is one database's own."""
+
+    def __init__(
+        self, table: Table, to_set: Sequence[str], guard: Sequence[str]
+    ) -> None:
+        values = ", ".join(f"{name} = v.new_{name}" for name in to_set)
+        self.text = (
+            f"UPDATE {table.name} AS t SET {values}"  # noqa: S608 - names are our own
+            f" FROM {_joined(table, to_set, guard)}"
+        )
+
+
+class _UnnestJoinDelete(_Unnest):
+    """The same join; what it finds is removed."""
+
+    def __init__(self, table: Table, guard: Sequence[str]) -> None:
+        self.text = (
+            f"DELETE FROM {table.name} AS t"  # noqa: S608 - names are our own
+            f" USING {_joined(table, (), guard)}"
+        )
+
+
+def _joined(table: Table, to_set: Sequence[str], guard: Sequence[str]) -> str:
+    names = [f"new_{name}" for name in to_set] + [f"old_{name}" for name in guard]
+    columns = [table.c[name] for name in (*to_set, *guard)]
+    same = " AND ".join(f"t.{name} = v.old_{name}" for name in guard)
+    return f"{_unnest(columns)} AS v({', '.join(names)}) WHERE {same}"
 
 
 def _found(
@@ -277,17 +333,69 @@ def _json_value(column: Column[object]) -> str:
 
 def _json_texts(rows: Sequence[Row]) -> Iterator[str]:
     """JSON lists of rows, bytes as base64; each text is bounded."""
-    texts: list[bytes] = []
+    for texts in _pieces(map(_encode_row, rows), len, len(rows)):
+        yield f"[{b','.join(texts).decode()}]"
+
+
+class _UnionUpdate(Batch):
+    """A table made out of one SELECT a row, which leads the join."""
+
+    def __init__(
+        self, table: Table, to_set: Sequence[str], guard: Sequence[str]
+    ) -> None:
+        joined = _union_join(table, guard)
+        values = ", ".join(f"t.{name} = v.new_{name}" for name in to_set)
+        names = [f"new_{name}" for name in to_set] + [f"old_{name}" for name in guard]
+        self._first = f"SELECT {', '.join(f'%s AS {name}' for name in names)}"
+        self._other = f" UNION ALL SELECT {', '.join('%s' for _ in names)}"
+        self.text = f"UPDATE ({{rows}}) {joined} SET {values}"  # noqa: S608 - our own
+
+    def _run(self, connection: Connection, rows: Sequence[Row]) -> int:
+        return sum(
+            connection.exec_driver_sql(
+                self.text.format(rows=self._first + self._other * (len(piece) - 1)),
+                tuple(chain.from_iterable(piece)),
+            ).rowcount
+            for piece in _pieces(rows, _row_size, _SELECTS_MAX)
+        )
+
+
+class _UnionDelete(_UnionUpdate):
+    """The same join; what it finds is removed."""
+
+    def __init__(self, table: Table, guard: Sequence[str]) -> None:
+        super().__init__(table, (), guard)
+        self.text = f"DELETE t FROM ({{rows}}) {_union_join(table, guard)}"
+
+
+def _union_join(table: Table, guard: Sequence[str]) -> str:
+    guards = " AND ".join(
+        f"t.{name} = {_ascii(table.c[name], f'v.old_{name}')}" for name in guard
+    )
+    return f"AS v STRAIGHT_JOIN {table.name} AS t FORCE INDEX (PRIMARY) ON {guards}"
+
+
+def _ascii(column: Column[object], value: str) -> str:
+    """As the key's index has it; else every key would be converted in its place."""
+    is_text = isinstance(column.type, String)
+    return f"CONVERT({value} USING ascii) COLLATE ascii_bin" if is_text else value
+
+
+def _row_size(row: Row) -> int:
+    return sum(len(value) for value in row if isinstance(value, str | bytes))
+
+
+def _pieces(
+    rows: Iterable[T], size_of: Callable[[T], int], rows_max: int
+) -> Iterator[list[T]]:
+    """The rows of one statement after another."""
+    piece: list[T] = []
     size = 0
     for row in rows:
-        text = _encode_row(row)
-        if texts and size + len(text) > JSON_BYTES_MAX:
-            yield _json_list(texts)
-            texts, size = [], 0
-        texts.append(text)
-        size += len(text) + 1
-    yield _json_list(texts)
-
-
-def _json_list(texts: Sequence[bytes]) -> str:
-    return f"[{b','.join(texts).decode()}]"
+        row_size = size_of(row) + 1
+        if piece and (size + row_size > STATEMENT_BYTES_MAX or len(piece) == rows_max):
+            yield piece
+            piece, size = [], 0
+        piece.append(row)
+        size += row_size
+    yield piece

@@ -6,6 +6,8 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, Dialect
 
+from coordinator.storage.sql.flavour import Flavour
+
 T = TypeVar("T")
 
 
@@ -27,10 +29,12 @@ class Database(Protocol):
 
     Attributes:
         dialect: how statements are spelled here.
+        flavour: which database it is.
         writer_max: how many writes may go on at once.
     """
 
     dialect: Dialect
+    flavour: Flavour
     writer_max: int
 
     async def write(

@@ -34,6 +34,10 @@ _ROLLED_BACK: Final = frozenset(
         "1213",  # deadlock
         "1205",  # lock wait timeout
         "1020",  # record has changed since last read
+        "9007",  # TiDB: write conflict
+        "8002",
+        "8022",
+        "8028",  # TiDB: a table was changed meanwhile
         "SQLITE_BUSY",
     }
 )

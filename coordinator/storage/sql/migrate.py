@@ -14,13 +14,14 @@ import io
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from coordinator.core.errors import PreconditionFailed
 from coordinator.storage.sql.failure import explain, is_database_error
-from coordinator.storage.sql.mysql import with_text_defaults
+from coordinator.storage.sql.flavour import Flavour, ask_version, named_by
+from coordinator.storage.sql.mysql import with_text_defaults, without_text_defaults
 from coordinator.storage.sql.schema import (
     SchemaState,
     migration_names,
@@ -31,11 +32,14 @@ from coordinator.storage.sql.schema import (
 )
 from coordinator.storage.sql.server import create_server_engine
 from coordinator.storage.sql.sqlite import BUSY_TIMEOUT_MS, create_sqlite_engine
-from coordinator.storage.sql.upgrade import Step, run_steps, sole_runner, steps_of
+from coordinator.storage.sql.upgrade import (
+    Step,
+    run_as_one,
+    run_one_by_one,
+    sole_runner,
+    steps_of,
+)
 from coordinator.storage.sql.url import DatabaseUrl, Kind, parse_url
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection
 
 T = TypeVar("T")
 
@@ -71,9 +75,9 @@ def state(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> SchemaState:
 def upgrade(url: str) -> list[str]:
     """Run the migrations that are missing; return their names.
 
-    On SQLite and PostgreSQL all of them or none take effect. On MariaDB and MySQL,
-    where each statement is its own transaction, an upgrade that was interrupted goes
-    on where it ended. Of several that are started at once, one runs and the others
+    On SQLite and PostgreSQL all of them or none take effect. Elsewhere, where each
+    statement is its own transaction, an upgrade that was interrupted goes on where it
+    ended. Of several that are started at once, one runs and the others
     wait for it.
 
     Raises:
@@ -100,13 +104,13 @@ def upgrade(url: str) -> list[str]:
 def preview(url: str) -> str:
     """The statements that :func:`upgrade` would carry out. Raises like it."""
     where = parse_url(url)
-    revision = (
-        None
+    flavour, revision = (
+        (Flavour.SQLITE, None)
         if where.kind is Kind.SQLITE and not where.path.exists()
-        else _ask(where, stored_revision, busy_timeout_ms=BUSY_TIMEOUT_MS)
+        else _ask(where, partial(_situation, where), busy_timeout_ms=BUSY_TIMEOUT_MS)
     )
     _refuse_newer(revision)
-    steps = _written_down(where, revision)
+    steps = _written_down(where, flavour, revision)
     return "\n\n".join(f"{step.statement};" for step in steps)
 
 
@@ -123,22 +127,33 @@ async def _upgrade_server(where: DatabaseUrl) -> list[str]:
     )
     try:
         async with sole_runner(engine), engine.connect() as connection:
-            revision = await _read_revision(connection)
+            flavour, revision = await connection.run_sync(partial(_situation, where))
+            await connection.rollback()
             _refuse_newer(revision)
-            steps = _written_down(where, revision)
-            await connection.run_sync(run_steps, steps)
+            steps = _written_down(where, flavour, revision)
+            if flavour.changes_tables_in_transactions:
+                await connection.run_sync(run_as_one, steps)
+            else:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                await connection.run_sync(run_one_by_one, steps)
             return missing_migrations(revision)
     finally:
         await engine.dispose()
 
 
-async def _read_revision(connection: "AsyncConnection") -> str | None:
-    revision = await connection.run_sync(stored_revision)
-    await connection.rollback()
-    return revision
+def _situation(
+    where: DatabaseUrl, connection: Connection
+) -> tuple[Flavour, str | None]:
+    """Which database it is, and how far its tables are."""
+    if where.kind is Kind.SQLITE:
+        return Flavour.SQLITE, stored_revision(connection)
+    flavour = named_by(where.kind, ask_version(connection))
+    return flavour, stored_revision(connection)
 
 
-def _written_down(where: DatabaseUrl, revision: str | None) -> list[Step]:
+def _written_down(
+    where: DatabaseUrl, flavour: Flavour, revision: str | None
+) -> list[Step]:
     missing = missing_migrations(revision)
     if not missing:
         return []
@@ -146,7 +161,20 @@ def _written_down(where: DatabaseUrl, revision: str | None) -> list[Step]:
     target = f"{revision}:head" if revision else "head"
     text = io.StringIO()
     _alembic(target, dialect=dialect.partition("+")[0], output=text)
-    return steps_of(with_text_defaults(text.getvalue()))
+    return steps_of(_spelled(text.getvalue(), flavour))
+
+
+def _spelled(text: str, flavour: Flavour) -> str:
+    """As this database takes it."""
+    match flavour:
+        case Flavour.MYSQL:
+            return with_text_defaults(text)
+        case Flavour.TIDB:
+            return without_text_defaults(text)
+        case Flavour.COCKROACHDB:  # It has no name for its only order of text.
+            return text.replace(' COLLATE "C"', "")
+        case _:
+            return text
 
 
 def _refuse_newer(revision: str | None) -> None:

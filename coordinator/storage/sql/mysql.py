@@ -13,7 +13,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateTable
 
 _OPTIONS: Final = "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
-_TEXT_DEFAULT: Final = re.compile(r"(\bLONGTEXT\b(?: NOT NULL)? DEFAULT )('[^']*')")
+_TEXT_DEFAULT: Final = re.compile(r"(\bLONGTEXT\b(?: NOT NULL)?) DEFAULT ('[^']*')")
 
 
 @compiles(CreateTable, "mysql", "mariadb")
@@ -35,4 +35,9 @@ def _payload(_type: LargeBinary, _compiler: Any, **_options: Any) -> str:
 
 def with_text_defaults(statement: str) -> str:
     """MySQL takes a text's default value in parentheses alone; MariaDB both ways."""
-    return _TEXT_DEFAULT.sub(r"\1(\2)", statement)
+    return _TEXT_DEFAULT.sub(r"\1 DEFAULT (\2)", statement)
+
+
+def without_text_defaults(statement: str) -> str:
+    """TiDB takes none: rows that exist get an empty text, new ones have to name it."""
+    return _TEXT_DEFAULT.sub(r"\1", statement)

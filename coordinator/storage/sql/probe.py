@@ -3,6 +3,7 @@
 Each finding names the setting, its value, what it would cost and what to set instead.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from coordinator.core.errors import PreconditionFailed
 from coordinator.storage.sql.failure import code_of
+from coordinator.storage.sql.flavour import Flavour, ask_version, original
 from coordinator.storage.sql.tables import METADATA
 from coordinator.storage.sql.url import Kind
 
@@ -20,6 +22,15 @@ OVERRIDE: Final = "--unsafe-database-settings"
 _POSTGRESQL_MIN: Final = 140_000
 _MARIADB_MIN: Final = (10, 6)
 _MYSQL_MIN: Final = (8, 0, 19)
+_LIKE_MIN: Final[Mapping[Flavour, tuple[re.Pattern[str], tuple[int, ...]]]] = {
+    Flavour.COCKROACHDB: (re.compile(r" v(\d+)\.(\d+)"), (23, 2)),
+    Flavour.YUGABYTEDB: (re.compile(r"-YB-(\d+)\.(\d+)"), (2024, 1)),
+    Flavour.TIDB: (re.compile(r"-TiDB-v(\d+)\.(\d+)", re.IGNORECASE), (7, 5)),
+}
+_NEW_ENOUGH: Final = (
+    "PostgreSQL 14, MariaDB 10.6, MySQL 8.0.19, CockroachDB 23.2, YugabyteDB 2024.1,"
+    " TiDB 7.5, or later"
+)
 _NO_RIGHT: Final = frozenset({"42501", "1142", "1143", "1044", "1370"})
 
 
@@ -52,9 +63,8 @@ def _is_off(value: str, _all: Mapping[str, str]) -> bool:
     return value.lower() in ("off", "0", "")
 
 
-_RULES: Final[Mapping[Kind, tuple[_Rule, ...]]] = {
-    Kind.SQLITE: (),  # The store sets and checks them at each connection.
-    Kind.POSTGRESQL: (
+_RULES: Final[Mapping[Flavour, tuple[_Rule, ...]]] = {
+    Flavour.POSTGRESQL: (
         _Rule(
             "fsync", "a power cut would corrupt the database; set fsync = on", _is_on
         ),
@@ -72,7 +82,7 @@ _RULES: Final[Mapping[Kind, tuple[_Rule, ...]]] = {
             ),
         ),
     ),
-    Kind.MYSQL: (
+    Flavour.MYSQL: (
         _Rule(
             "innodb_flush_log_at_trx_commit",
             "an acknowledged commit could be lost; set it to 1",
@@ -122,38 +132,42 @@ _ALSO_ASKED: Final = (
 )
 
 
-def unsafe_settings(kind: Kind, settings: Mapping[str, str]) -> tuple[Finding, ...]:
-    """The settings that are there and are not safe."""
+def unsafe_settings(
+    flavour: Flavour, settings: Mapping[str, str]
+) -> tuple[Finding, ...]:
+    """The settings that are there and are not safe.
+
+    Databases that only speak a language show such settings for the sake of programs
+    like this one, and write in their own way whatever they say. SQLite's are set and
+    checked at each connection.
+    """
     return tuple(
         Finding(rule.name, settings[rule.name], rule.advice)
-        for rule in _RULES[kind]
+        for rule in _RULES.get(flavour, ())
         if rule.name in settings and not rule.is_safe(settings[rule.name], settings)
     )
 
 
 def read_settings(connection: Connection, kind: Kind) -> dict[str, str]:
     """What the rules look at, as far as the server has it."""
-    if kind is Kind.SQLITE:
-        return {}
-    names = [*(rule.name for rule in _RULES[kind]), *_ALSO_ASKED]
+    names = [*(rule.name for rule in _RULES[original(kind)]), *_ALSO_ASKED]
     statement = (
         "SELECT name, setting FROM pg_settings"
         if kind is Kind.POSTGRESQL
         else "SHOW GLOBAL VARIABLES"
     )
     found = connection.exec_driver_sql(statement).all()
-    return {name: str(value) for name, value in found if name in names}
+    settings = {name: str(value) for name, value in found if name in names}
+    return {**settings, "version": ask_version(connection)}
 
 
-def check_server(kind: Kind, settings: Mapping[str, str]) -> None:
+def check_server(flavour: Flavour, settings: Mapping[str, str]) -> None:
     """Raises ``PreconditionFailed`` when the server is too old or read only."""
-    if kind is Kind.SQLITE:
-        return
-    version = settings.get("version") or settings["server_version_num"]
-    if not _is_new_enough(kind, settings):
+    if not _is_new_enough(flavour, settings):
+        version = settings["version"].partition(" (")[0].partition(" on ")[0]
         raise PreconditionFailed(
-            f"the database server's version {version.split('-')[0]} is too old;"
-            " expected PostgreSQL 14, MariaDB 10.6, MySQL 8.0.19, or later",
+            f"the database server's version, {version}, is too old; expected"
+            f" {_NEW_ENOUGH}",
             field="database_url",
             reason="SERVER_VERSION",
         )
@@ -210,9 +224,13 @@ def _is_allowed(connection: Connection, statement: str) -> bool:
     return True
 
 
-def _is_new_enough(kind: Kind, settings: Mapping[str, str]) -> bool:
-    if kind is Kind.POSTGRESQL:
-        return int(settings["server_version_num"]) >= _POSTGRESQL_MIN
+def _is_new_enough(flavour: Flavour, settings: Mapping[str, str]) -> bool:
+    if flavour in _LIKE_MIN:
+        pattern, least = _LIKE_MIN[flavour]
+        match = pattern.search(settings["version"])
+        return match is not None and tuple(map(int, match.groups())) >= least
+    if flavour is not Flavour.MYSQL:
+        return int(settings.get("server_version_num", "0")) >= _POSTGRESQL_MIN
     number, _, rest = settings["version"].partition("-")
     found = tuple(int(part) for part in number.split(".") if part.isdigit())
     return found >= (_MARIADB_MIN if "mariadb" in rest.lower() else _MYSQL_MIN)

@@ -22,6 +22,7 @@ from coordinator.ports import History, JournalEntry
 from coordinator.storage.journal import decode_mappings
 from coordinator.storage.sql import read, tables
 from coordinator.storage.sql.batch import delete_batch
+from coordinator.storage.sql.flavour import Flavour
 from coordinator.storage.sql.write import settle
 
 _HEADERS = tables.global_transactions.c
@@ -47,13 +48,13 @@ _SELECT_JOURNAL = (
 class Removals:
     """The statements that remove, compiled once for a dialect."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, flavour: Flavour) -> None:
         key = ("namespace", "gid")
         self.headers = delete_batch(
-            dialect, tables.global_transactions, (*key, "revision")
+            dialect, flavour, tables.global_transactions, (*key, "revision")
         )
         self.belongings = [
-            delete_batch(dialect, table, key)
+            delete_batch(dialect, flavour, table, key)
             for table in (tables.branches, tables.journal)
         ]
 
@@ -62,9 +63,6 @@ def old(
     connection: Connection, created_before: Instant, after: OldRow | None, limit: int
 ) -> list[OldRow]:
     """Transactions that began before an instant, by namespace, the oldest first."""
-    if connection.dialect.name == "postgresql":
-        # So that no statistics lead away from the index that has this order.
-        connection.exec_driver_sql("SET LOCAL enable_sort = off")
     found: list[OldRow] = []
     namespace = after.key.namespace if after else _next_namespace(connection, "")
     while namespace is not None and len(found) < limit:

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, inspect, text
 
 import coordinator
 
@@ -43,12 +43,28 @@ def missing_migrations(revision: str | None) -> list[str]:
 
 def stored_revision(connection: Connection) -> str | None:
     """The last migration that was carried out as a whole."""
-    if not inspect(connection).has_table(VERSION_TABLE):
+    if not has_table(connection, VERSION_TABLE):
         return None
     row = connection.exec_driver_sql(
         f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608 - a constant
     ).first()
     return str(row[0]) if row else None
+
+
+def has_table(connection: Connection, name: str) -> bool:
+    """Whether there is such a table."""
+    if connection.dialect.name == "sqlite":
+        return inspect(connection).has_table(name)
+    # SQLAlchemy's own way asks for what only PostgreSQL's catalogue has.
+    schema = "DATABASE()" if connection.dialect.name == "mysql" else "current_schema()"
+    found = connection.scalar(
+        text(
+            "SELECT COUNT(*) FROM information_schema.tables"  # noqa: S608 - a constant
+            f" WHERE table_schema = {schema} AND table_name = :name"
+        ),
+        {"name": name},
+    )
+    return bool(found)
 
 
 def state_of(revision: str | None) -> SchemaState:

@@ -1,4 +1,4 @@
-"""PostgreSQL, MariaDB and MySQL: several connections, each for one purpose.
+"""PostgreSQL, MariaDB, MySQL and their like: several connections, each for one purpose.
 
 Writes run at READ COMMITTED, because one-row compare-and-set and unique keys are all
 that correctness leans on; reads run at REPEATABLE READ, so that a header and its
@@ -14,7 +14,7 @@ sent nobody here can know, and the caller is told so (L6).
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import Connection, event
@@ -22,6 +22,7 @@ from sqlalchemy import Connection, event
 from coordinator.core.errors import StoreUnavailable
 from coordinator.storage.sql.database import Database, Lane
 from coordinator.storage.sql.failure import Failure, answered, classify
+from coordinator.storage.sql.flavour import Flavour, original
 from coordinator.storage.sql.url import DatabaseUrl, Kind
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ _IDLE_MS_MAX: Final = 15_000
 _COMMITTING: Final = "tercet_committing"
 _PATIENCE: Final = "tercet_patience"
 
+_PLANS: Final = {"jit": "off"}
 _PINNED_PLANS: Final = {
+    **_PLANS,
     # A batch is joined to its rows by the key's index, however large the tables are
     # and whatever the statistics say. Other plans win on paper and lose by far.
     "enable_seqscan": "off",
@@ -63,37 +66,52 @@ _PINNED_PLANS: Final = {
     # A plan made while the tables were empty would be kept, whichever index it took.
     "plan_cache_mode": "force_custom_plan",
 }
+_WALKING_PLANS: Final = {
+    **_PINNED_PLANS,
+    # No statistics lead away from the index that has retention's order.
+    "enable_sort": "off",
+}
 _TIME_LIMITS: Final = {
     "statement_timeout": str(_STATEMENT_MS_MAX),
     "lock_timeout": str(_LOCK_MS_MAX),
     "idle_in_transaction_session_timeout": str(_IDLE_MS_MAX),
 }
 _MYSQL_MODE: Final = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'"
-_MYSQL_SETTINGS: Final = (
-    f"{_MYSQL_MODE}, innodb_lock_wait_timeout = {_LOCK_MS_MAX // 1_000},"
+_MYSQL_LIMITS: Final = (
+    f", innodb_lock_wait_timeout = {_LOCK_MS_MAX // 1_000},"
     f" lock_wait_timeout = {_STATEMENT_MS_MAX // 1_000}"
 )
+_TIDB_LOCKS: Final = " /*T! , tidb_txn_mode = 'pessimistic' */"
+"""A remark, but to TiDB: that who comes second waits, as with MySQL, and that the
+number of changed rows is true."""
 
 
 class ServerDatabase(Database):
     """See the protocol."""
 
-    def __init__(self, url: DatabaseUrl, *, isolation: str = "READ COMMITTED") -> None:
+    def __init__(
+        self,
+        url: DatabaseUrl,
+        *,
+        flavour: Flavour | None = None,
+        isolation: str = "READ COMMITTED",
+    ) -> None:
         self._url = url
+        self.flavour = flavour or original(url.kind)
         snapshot = "REPEATABLE READ"
         self._writing = {
             Lane.FOREGROUND: self._engine(WRITER_MAX, isolation),
             Lane.SWEEPER: self._engine(_SWEEPER_MAX, isolation),
             Lane.HEARTBEAT: self._engine(1, isolation),
-            Lane.PEOPLE: self._engine(1, isolation, is_pinned=False),
+            Lane.PEOPLE: self._engine(1, isolation, _PLANS),
             Lane.RETENTION: self._engine(1, isolation),
         }
         self._reading = {
             Lane.FOREGROUND: self._engine(_READER_MAX, snapshot),
             Lane.SWEEPER: self._engine(1, snapshot),
             Lane.HEARTBEAT: self._engine(1, snapshot),
-            Lane.PEOPLE: self._engine(_PEOPLE_MAX, snapshot, is_pinned=False),
-            Lane.RETENTION: self._engine(1, snapshot),
+            Lane.PEOPLE: self._engine(_PEOPLE_MAX, snapshot, _PLANS),
+            Lane.RETENTION: self._engine(1, snapshot, _WALKING_PLANS),
         }
         self._closed = False
         self.dialect = self._writing[Lane.FOREGROUND].dialect
@@ -118,10 +136,14 @@ class ServerDatabase(Database):
             await engine.dispose()
 
     def _engine(
-        self, size: int, isolation: str, *, is_pinned: bool = True
+        self, size: int, isolation: str, plans: Mapping[str, str] = _PINNED_PLANS
     ) -> "AsyncEngine":
         return create_server_engine(
-            self._url, size=size, isolation=isolation, is_pinned=is_pinned
+            self._url,
+            size=size,
+            isolation=isolation,
+            flavour=self.flavour,
+            plans=plans,
         )
 
     async def _run(self, engine: "AsyncEngine", work: Callable[[Connection], T]) -> T:
@@ -198,32 +220,42 @@ def create_server_engine(
     *,
     size: int,
     isolation: str,
-    is_pinned: bool = False,
+    flavour: Flavour | None = None,
+    plans: Mapping[str, str] = _PLANS,
     has_patience: bool = False,
 ) -> "AsyncEngine":
     """An engine whose connections are set up alike, none of them opened yet.
 
     Args:
-        is_pinned: statements are planned as if all tables were large.
+        flavour: who answers, if that is known.
+        plans: how PostgreSQL itself plans statements; no other database is sent them.
         has_patience: no statement is too long; for changing tables.
     """
-    # Needs greenlet, which an embedded database does not.
+    # Both need greenlet, which an embedded database does not.
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
 
+    from coordinator.storage.sql.postgresql import DRIVER  # noqa: PLC0415
+
+    is_mysql = url.kind is Kind.MYSQL
+    settings = {} if has_patience else _TIME_LIMITS
+    if flavour is Flavour.POSTGRESQL:
+        settings = {**settings, **plans}
     engine = create_async_engine(
-        url.server,
+        url.server if is_mysql else url.server.set(drivername=DRIVER),
         isolation_level=isolation,
         pool_size=size,
         max_overflow=0,
         pool_timeout=_POOL_SECONDS_MAX,
         pool_reset_on_return="rollback",
         hide_parameters=True,
-        connect_args=_connect_args(url, is_pinned=is_pinned, has_patience=has_patience),
+        connect_args=_connect_args(url, settings),
     )
     sync = engine.sync_engine
-    if url.kind is Kind.MYSQL:
+    if is_mysql:
         # The driver's warnings quote values.
         logging.getLogger("asyncmy").setLevel(logging.CRITICAL)
+        limits = "" if has_patience else _MYSQL_LIMITS
+        statement = f"{_MYSQL_MODE}{limits}{_TIDB_LOCKS}"
 
         @event.listens_for(sync, "do_connect")
         def connect(dialect: Any, _entry: object, args: Any, options: Any) -> Any:
@@ -236,7 +268,7 @@ def create_server_engine(
         @event.listens_for(sync, "connect")
         def set_up(connection: Any, _entry: object) -> None:
             cursor = connection.cursor()
-            cursor.execute(_MYSQL_MODE if has_patience else _MYSQL_SETTINGS)
+            cursor.execute(statement)
             cursor.close()
 
     @event.listens_for(sync, "begin")
@@ -256,19 +288,12 @@ def create_server_engine(
     return engine
 
 
-def _connect_args(
-    url: DatabaseUrl, *, is_pinned: bool, has_patience: bool
-) -> dict[str, Any]:
+def _connect_args(url: DatabaseUrl, settings: Mapping[str, str]) -> dict[str, Any]:
     if url.kind is Kind.POSTGRESQL:
         return {
             "timeout": _CONNECT_SECONDS_MAX,
             "ssl": url.tls or False,
-            "server_settings": {
-                "application_name": "tercet",
-                "jit": "off",
-                **({} if has_patience else _TIME_LIMITS),
-                **(_PINNED_PLANS if is_pinned else {}),
-            },
+            "server_settings": {"application_name": "tercet", **settings},
         }
     return {
         "connect_timeout": _CONNECT_SECONDS_MAX,

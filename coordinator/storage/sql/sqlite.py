@@ -20,6 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 from coordinator.core.errors import StoreUnavailable
 from coordinator.storage.sql.database import Database, Lane
 from coordinator.storage.sql.failure import Failure, answered, classify
+from coordinator.storage.sql.flavour import Flavour
 
 T = TypeVar("T")
 
@@ -104,6 +105,7 @@ class SqliteDatabase(Database):
         self._connection: Connection | None = None
         self._closed = False
         self.dialect = self._writing.dialect
+        self.flavour = Flavour.SQLITE
         self.writer_max = 1
 
     async def write(

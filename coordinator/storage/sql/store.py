@@ -13,6 +13,7 @@ from coordinator.ports import Change, History, NodeRow, Retention, Store, SweepR
 from coordinator.storage.sql import probe, read, retention, tables, write
 from coordinator.storage.sql.database import Database, Lane
 from coordinator.storage.sql.failure import explain, is_database_error
+from coordinator.storage.sql.flavour import Flavour, named_by
 from coordinator.storage.sql.migrate import state
 from coordinator.storage.sql.probe import Finding
 from coordinator.storage.sql.queries import SqlQueries, retrying
@@ -61,14 +62,15 @@ async def open_store(
         store = SqlStore(SqliteDatabase(where.path, busy_timeout_ms=busy_timeout_ms))
         await store.check()
         return store
-    findings = await _fit_server(where)
+    flavour, findings = await _fit_server(where)
     if findings and not accepts_unsafe_settings:
         raise probe.refuse(findings)
-    return SqlStore(ServerDatabase(where), unsafe_settings=findings)
+    database = ServerDatabase(where, flavour=flavour)
+    return SqlStore(database, unsafe_settings=findings)
 
 
-async def _fit_server(where: DatabaseUrl) -> tuple[Finding, ...]:
-    """What is unsafe about a server; raises what makes it unfit."""
+async def _fit_server(where: DatabaseUrl) -> tuple[Flavour, tuple[Finding, ...]]:
+    """Who answers, and what is unsafe about it; raises what makes it unfit."""
     engine = create_server_engine(where, size=1, isolation="READ COMMITTED")
     try:
         async with asyncio.timeout(CALL_SECONDS_MAX), engine.connect() as connection:
@@ -83,13 +85,14 @@ async def _fit_server(where: DatabaseUrl) -> tuple[Finding, ...]:
     raise failure
 
 
-def _judge(connection: Connection, kind: Kind) -> tuple[Finding, ...]:
+def _judge(connection: Connection, kind: Kind) -> tuple[Flavour, tuple[Finding, ...]]:
     settings = probe.read_settings(connection, kind)
-    probe.check_server(kind, settings)
+    flavour = named_by(kind, settings["version"])
+    probe.check_server(flavour, settings)
     if advice := _ADVICE.get(state_of(stored_revision(connection))):
         raise PreconditionFailed(advice, field="database_url", reason="SCHEMA")
     probe.check_rights(connection)
-    return probe.unsafe_settings(kind, settings)
+    return flavour, probe.unsafe_settings(flavour, settings)
 
 
 class SqlStore(SqlQueries, Store, Retention):
@@ -97,6 +100,7 @@ class SqlStore(SqlQueries, Store, Retention):
 
     Attributes:
         writer_max: how many commits may be under way at once.
+        flavour: which database it is.
         unsafe_settings: of the database, with which what was acknowledged can be lost.
     """
 
@@ -106,8 +110,9 @@ class SqlStore(SqlQueries, Store, Retention):
         super().__init__(database)
         self.writer_max = database.writer_max
         self.unsafe_settings = unsafe_settings
-        self._statements = write.Statements(database.dialect)
-        self._removals = retention.Removals(database.dialect)
+        self.flavour = database.flavour
+        self._statements = write.Statements(database.dialect, database.flavour)
+        self._removals = retention.Removals(database.dialect, database.flavour)
 
     async def check(self) -> None:
         """The database can be written and read. Raises ``StoreUnavailable``."""

@@ -1,11 +1,11 @@
 """Carries a server's upgrade out, statement by statement, whatever interrupts it.
 
 Theory. PostgreSQL undoes an interrupted upgrade; there it is one transaction.
-MariaDB and MySQL commit at each change of a table. So the number of a statement is
-stored before it is carried out, with its revision; who comes after a kill goes on at
-that number. Whether that very statement had taken effect cannot be known, so there,
-and only there, "exists already" means that it had. Statements that move data must
-therefore bear being run twice.
+MariaDB, MySQL and distributed databases commit at each change of a table. So the
+number of a statement is stored before it is carried out, with its revision; who comes
+after a kill goes on at that number. Whether that very statement had taken effect
+cannot be known, so there, and only there, "exists already" means that it had.
+Statements that move data must therefore bear being run twice.
 
 Who upgrades holds the lock of one row, on a connection of its own, from before it
 looks at the tables until the end: the server lets go of it when that connection is
@@ -31,16 +31,16 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.schema import CreateTable
 
 from coordinator.storage.sql.failure import Failure, classify, code_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-_METADATA = MetaData()
 _PROGRESS: Final = Table(
     "tercet_upgrade",
-    _METADATA,
+    MetaData(),
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("revision", String(16), nullable=False),
     Column("statement", Integer, nullable=False),
@@ -62,6 +62,13 @@ _EXISTS_ALREADY: Final = frozenset(
         "1091",  # nothing to drop
         "1051",
         "1054",
+        "42P07",  # table or index
+        "42701",  # column
+        "42710",
+        "23505",  # row
+        "42704",  # nothing to drop
+        "42P01",
+        "42703",
     }
 )
 
@@ -98,18 +105,21 @@ async def sole_runner(engine: "AsyncEngine") -> AsyncIterator[None]:
     """Return when nobody else upgrades, and keep it so."""
     async with engine.connect() as connection:
         await connection.run_sync(_prepare_progress)
-        async with connection.begin():
-            await connection.execute(_select_row(_LOCK_ID).with_for_update())
-            yield
+        await connection.execute(_select_row(_LOCK_ID).with_for_update())
+        yield
+        # Nothing was written, so there is nothing to commit, which could fail.
+        await connection.rollback()
 
 
-def run_steps(connection: Connection, steps: Sequence[Step]) -> None:
-    """Carry out what is not done yet."""
-    if connection.dialect.name == "postgresql":
-        with connection.begin():
-            for step in steps:
-                connection.exec_driver_sql(step.statement)
-        return
+def run_as_one(connection: Connection, steps: Sequence[Step]) -> None:
+    """Carry all of it out, or nothing."""
+    with connection.begin():
+        for step in steps:
+            connection.exec_driver_sql(step.statement)
+
+
+def run_one_by_one(connection: Connection, steps: Sequence[Step]) -> None:
+    """Carry out what is not done yet; each statement is its own transaction."""
     began = _begun(connection)
     for step in steps:
         position = (step.revision, step.number)
@@ -135,7 +145,7 @@ def _run_one(connection: Connection, step: Step, *, was_begun: bool) -> None:
 def _prepare_progress(connection: Connection) -> None:
     try:
         with connection.begin():
-            _METADATA.create_all(connection)
+            connection.execute(CreateTable(_PROGRESS, if_not_exists=True))
     except DBAPIError:
         pass  # Another runner made it meanwhile; if not, the next statement says so.
     for row_id in (_LOCK_ID, _PROGRESS_ID):

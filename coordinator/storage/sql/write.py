@@ -25,6 +25,7 @@ from coordinator.storage.audit import AuditRecord, append_record
 from coordinator.storage.journal import journal_entry
 from coordinator.storage.sql import rows, tables
 from coordinator.storage.sql.batch import insert_batch, update_batch
+from coordinator.storage.sql.flavour import Flavour
 from coordinator.storage.sql.read import latest_audit_record, stored_revisions
 from coordinator.storage.sql.rows import Row
 
@@ -34,25 +35,31 @@ that fails means that somebody else's write went through."""
 
 
 class Statements:
-    """The hot statements, compiled once for a dialect."""
+    """The hot statements, compiled once for a database."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, flavour: Flavour) -> None:
         header_key = ("namespace", "gid")
         self.insert_header = insert_batch(dialect, tables.global_transactions)
         self.update_header = update_batch(
             dialect,
+            flavour,
             tables.global_transactions,
             rows.HEADER_MOVING,
             (*header_key, "revision"),
         )
         self.insert_branch = insert_batch(dialect, tables.branches)
         self.update_branch = update_batch(
-            dialect, tables.branches, rows.BRANCH_MOVING, (*header_key, "branch_id")
+            dialect,
+            flavour,
+            tables.branches,
+            rows.BRANCH_MOVING,
+            (*header_key, "branch_id"),
         )
         self.insert_journal = insert_batch(dialect, tables.journal)
         self.insert_audit = insert_batch(dialect, tables.audit)
         self.claim = update_batch(
             dialect,
+            flavour,
             tables.global_transactions,
             ("revision", "owner", "takeovers"),
             (*header_key, "revision"),
