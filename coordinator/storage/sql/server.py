@@ -17,7 +17,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, event
 
 from coordinator.core.errors import StoreUnavailable
 from coordinator.storage.sql.database import Database, Lane
@@ -252,24 +252,7 @@ def create_server_engine(
     )
     sync = engine.sync_engine
     if is_mysql:
-        # The driver's warnings quote values.
-        logging.getLogger("asyncmy").setLevel(logging.CRITICAL)
-        limits = "" if has_patience else _MYSQL_LIMITS
-        statement = f"{_MYSQL_MODE}{limits}{_TIDB_LOCKS}"
-
-        @event.listens_for(sync, "do_connect")
-        def connect(dialect: Any, _entry: object, args: Any, options: Any) -> Any:
-            try:
-                return dialect.connect(*args, **options)
-            except RuntimeError as error:
-                # The driver's word for a connection that ended while it was made.
-                raise ConnectionResetError(str(error)) from None
-
-        @event.listens_for(sync, "connect")
-        def set_up(connection: Any, _entry: object) -> None:
-            cursor = connection.cursor()
-            cursor.execute(statement)
-            cursor.close()
+        _set_up_mysql(sync, has_patience=has_patience)
 
     @event.listens_for(sync, "begin")
     def begin(connection: Connection) -> None:
@@ -288,6 +271,31 @@ def create_server_engine(
     return engine
 
 
+def _set_up_mysql(engine: Engine, *, has_patience: bool) -> None:
+    # The driver's warnings quote values.
+    logging.getLogger("asyncmy").setLevel(logging.CRITICAL)
+    limits = "" if has_patience else _MYSQL_LIMITS
+    statement = f"{_MYSQL_MODE}{limits}{_TIDB_LOCKS}"
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: Any, _entry: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute(statement)
+        cursor.close()
+
+
+async def _connect_mysql(**options: Any) -> Any:
+    """The driver bounds the first packet alone, but a server that hangs sends none."""
+    import asyncmy  # noqa: PLC0415 - heavy, and an extra
+
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS_MAX):
+            return await asyncmy.connect(**options)
+    except RuntimeError as error:
+        # The driver's word for a connection that ended while it was made.
+        raise ConnectionResetError(str(error)) from None
+
+
 def _connect_args(url: DatabaseUrl, settings: Mapping[str, str]) -> dict[str, Any]:
     if url.kind is Kind.POSTGRESQL:
         return {
@@ -296,7 +304,7 @@ def _connect_args(url: DatabaseUrl, settings: Mapping[str, str]) -> dict[str, An
             "server_settings": {"application_name": "tercet", **settings},
         }
     return {
-        "connect_timeout": _CONNECT_SECONDS_MAX,
+        "async_creator_fn": _connect_mysql,
         "charset": "utf8mb4",
         **({"ssl": url.tls} if url.tls else {}),
     }
