@@ -83,7 +83,7 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
             node_id=node_id,
             limits=EngineLimits(commits_in_flight_max=store.writer_max),
         )
-        peers = Peers(node_id=node_id, version=_VERSION)
+        peers = Peers(node_id=node_id, version=_VERSION, warnings=store.unsafe_settings)
         server = build_server(
             engine=engine,
             dispatcher=dispatcher,

@@ -5,7 +5,7 @@ transaction reaches any participant; an initiator goes to one of them when its o
 node does not answer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from google.protobuf.message import Message
 
@@ -21,15 +21,21 @@ PEERS_MAX = 64
 class Peers:
     """What this node knows of the others, and who wants to hear of changes.
 
+    Args:
+        warnings: with what this node serves although it is unsafe; told as text.
+
     Attributes:
         address: of this node, once it is known; empty where there is no single one
             under which others reach it.
         addresses: of the other live nodes.
     """
 
-    def __init__(self, *, node_id: str, version: str) -> None:
+    def __init__(
+        self, *, node_id: str, version: str, warnings: Iterable[object] = ()
+    ) -> None:
         self._node_id = node_id
         self._version = version
+        self._warnings = tuple(map(str, warnings))
         self._nodes: Sequence[SeenNode] = ()
         self._listeners: set[Callable[[], None]] = set()
         self.address = ""
@@ -90,4 +96,5 @@ class Peers:
             alive=node.is_alive,
             answers=answers,
             version=self._version if answers else "",
+            warnings=self._warnings if answers else (),
         )

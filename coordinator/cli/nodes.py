@@ -39,6 +39,9 @@ def nodes(
             for n in reply.nodes
         ]
         output.table(("address", "node", "state", "heartbeat", "version"), rows)
+        for node in reply.nodes:
+            for warning in node.warnings:
+                output.line(f"WARNING: {node.address} serves with {warning}")
 
 
 def _state(node: "admin_pb2.Node") -> str:

@@ -121,6 +121,7 @@ def node(of: admin_pb2.Node) -> dict[str, object]:
         "heartbeat": of.heartbeat,
         "silent_ms": of.silent_ms,
         "version": of.version or None,
+        "warnings": list(of.warnings),
     }
 
 

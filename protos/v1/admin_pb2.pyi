@@ -206,7 +206,7 @@ class ListNodesRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("node_id", "address", "heartbeat", "silent_ms", "alive", "answers", "version")
+    __slots__ = ("node_id", "address", "heartbeat", "silent_ms", "alive", "answers", "version", "warnings")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
@@ -214,6 +214,7 @@ class Node(_message.Message):
     ALIVE_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     address: str
     heartbeat: int
@@ -221,7 +222,8 @@ class Node(_message.Message):
     alive: bool
     answers: bool
     version: str
-    def __init__(self, node_id: _Optional[str] = ..., address: _Optional[str] = ..., heartbeat: _Optional[int] = ..., silent_ms: _Optional[int] = ..., alive: _Optional[bool] = ..., answers: _Optional[bool] = ..., version: _Optional[str] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node_id: _Optional[str] = ..., address: _Optional[str] = ..., heartbeat: _Optional[int] = ..., silent_ms: _Optional[int] = ..., alive: _Optional[bool] = ..., answers: _Optional[bool] = ..., version: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListNodesReply(_message.Message):
     __slots__ = ("nodes",)

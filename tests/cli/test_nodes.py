@@ -35,6 +35,17 @@ def test_nodes_are_a_table(run, server):
     ]
 
 
+def test_what_is_unsafe_stands_below_the_table(run, server):
+    """An operator who asks is told again what was accepted at the start."""
+    unsafe = "fsync=off: a crash loses commits; set it to on"
+    node = admin_pb2.Node(address="h:1", alive=True, answers=True, warnings=[unsafe])
+    server.answers["ListNodes"] = admin_pb2.ListNodesReply(nodes=[node])
+    told = run("nodes", "--server", server.address).stdout.splitlines()
+    assert told[-1] == f"WARNING: h:1 serves with {unsafe}"
+    as_json = run("nodes", "--output", "json", "--server", server.address).stdout
+    assert json.loads(as_json)["nodes"][0]["warnings"] == [unsafe]
+
+
 def test_nodes_are_json(run, server):
     """Every field, for scripts."""
     server.answers["ListNodes"] = ALL
@@ -54,6 +65,7 @@ def test_nodes_are_json(run, server):
         "heartbeat": 4,
         "silent_ms": 7_900,
         "version": None,
+        "warnings": [],
     }
 
 

@@ -47,7 +47,9 @@ def test_a_server_is_upgraded_and_then_served(run, database_server: Server) -> N
 def test_unsafe_settings_need_their_flag_and_are_told_each_time(
     run, database_server: Server
 ) -> None:
-    """T7: refused by name; accepted with a warning on stderr and in the log."""
+    """T7: refused by name; accepted with a warning on stderr, in the log
+    and to who asks for the nodes.
+    """
     url = database_server.create("tercet_unsafe")
     run("db", "upgrade", "--db", url)
     if isinstance(database_server, MariaDB):
@@ -66,12 +68,15 @@ def test_unsafe_settings_need_their_flag_and_are_told_each_time(
         assert f"{name}=" in line
         assert "--unsafe-database-settings" in line
         node = serve(url, "--unsafe-database-settings")
-        assert node.stdout.readline().startswith("tercet is ready")
+        ready = node.stdout.readline()
+        assert ready.startswith("tercet is ready on ")
+        nodes = run("nodes", "--server", ready.rpartition(" ")[2].strip())
         said = stopped(node)
     finally:
         database_server.run(restore)
     assert "WARNING: --unsafe-database-settings" in said
     assert "unsafe_database_accepted" in said
+    assert f" serves with {name}=" in nodes.stdout.splitlines()[-1]
     assert "s3cret" not in said
 
 
