@@ -49,6 +49,7 @@ class PublishedSagas:
         )
         self._operations_named: _Cache[tuple[str, str], frozenset[str]] = _Cache()
         self._compiling: dict[tuple[str, str], asyncio.Future[SagaDefinition]] = {}
+        self._resolving: dict[tuple[str, str, str], asyncio.Future[SagaDefinition]] = {}
         self._publications = 0
 
     async def get(self, namespace: str, digest: str) -> SagaDefinition:
@@ -77,11 +78,22 @@ class PublishedSagas:
     async def resolve(self, namespace: str, name: str, version: str) -> SagaDefinition:
         """The saga with this name and version, or the one published last.
 
-        Raises ``NotFound`` or ``StoreUnavailable``.
+        It is read once for all who ask meanwhile. Raises ``NotFound`` or
+        ``StoreUnavailable``.
         """
         cached = self.cached(namespace, name, version)
         if cached is not None:
             return cached
+        key = (namespace, name, version)
+        resolving = self._resolving.get(key)
+        if resolving is None:
+            resolving = asyncio.ensure_future(self._resolve(*key))
+            self._resolving[key] = resolving
+            resolving.add_done_callback(partial(self._resolved, key))
+        # Who gives up waiting leaves it to the others.
+        return await asyncio.shield(resolving)
+
+    async def _resolve(self, namespace: str, name: str, version: str) -> SagaDefinition:
         publications = self._publications
         asked_at = self._clock.monotonic_ms()
         stored = await self.find(namespace, name, version)
@@ -92,6 +104,14 @@ class PublishedSagas:
                 (namespace, name), (definition, asked_at + LATEST_FRESH_MS)
             )
         return definition
+
+    def _resolved(
+        self, key: tuple[str, str, str], done: asyncio.Future[SagaDefinition]
+    ) -> None:
+        if self._resolving.get(key) is done:
+            del self._resolving[key]
+        if not done.cancelled():
+            done.exception()  # who waits for it is told; if nobody does, nobody asks
 
     async def find(self, namespace: str, name: str, version: str) -> StoredDefinition:
         """What was published. Raises ``NotFound`` or ``StoreUnavailable``."""
@@ -165,6 +185,8 @@ class PublishedSagas:
         stored = await self._queries.publish(mine)
         self._publications += 1
         self._latest.drop((namespace, definition.name))
+        # Who asks from now on is not told what was read before.
+        self._resolving.pop((namespace, definition.name, LATEST), None)
         if stored.digest != definition.digest:
             await self._check_same(stored, definition)
         return stored

@@ -132,6 +132,44 @@ async def test_a_saga_is_compiled_once_for_all_who_wait(sagas, world, monkeypatc
     assert compiled == ["1.0.0"]
 
 
+async def test_a_saga_is_read_once_for_all_who_wait(sagas, world):
+    """A burst of submits asks the database once; who gives up harms nobody."""
+    await sagas.publish("default", text(), "loan.yaml")
+    finds = world.queries.finds
+    gives_up, *asking = [
+        asyncio.ensure_future(sagas.resolve("default", "loan", "latest"))
+        for _ in range(100)
+    ]
+    await asyncio.sleep(0)
+    gives_up.cancel()
+    found = await asyncio.gather(*asking)
+
+    assert {definition.version for definition in found} == {"1.0.0"}
+    assert world.queries.finds == finds + 1
+
+
+async def test_who_asks_after_a_publication_gets_it(sagas, world, monkeypatch):
+    """Even while others still wait for what was read before it."""
+    await sagas.publish("default", text("1.0.0"), "loan.yaml")
+    read, let_go = world.queries.find_definition, asyncio.Event()
+
+    async def slow(*key):
+        stored = await read(*key)
+        await let_go.wait()
+        return stored
+
+    monkeypatch.setattr(world.queries, "find_definition", slow)
+    before = asyncio.ensure_future(sagas.resolve("default", "loan", "latest"))
+    await asyncio.sleep(0)
+    await sagas.publish("default", text("2.0.0"), "loan.yaml")
+    after = asyncio.ensure_future(sagas.resolve("default", "loan", "latest"))
+    await asyncio.sleep(0)
+    let_go.set()
+
+    assert (await before).version == "1.0.0"
+    assert (await after).version == "2.0.0"
+
+
 async def test_a_digest_of_another_release_is_no_other_text(sagas, world):
     """The same saga is a no-op even if releases compute digests in other ways."""
     await sagas.publish("default", text(), "loan.yaml")
