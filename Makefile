@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo servers test lint types unit coverage mutation rules sim planted exhaustive chaos faults protos lock clean
+.PHONY: help demo servers test lint types unit coverage mutation rules sim planted exhaustive chaos faults bench protos lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,11 @@ $(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/bin/python
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
 	@echo "Installing development dependencies (hash-pinned)"
 	@$(PIP) install --require-hashes --no-deps -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/bench.stamp: requirements/bench.txt $(VENV)/dev.stamp
+	@echo "Installing what the benchmark needs (hash-pinned)"
+	@$(PIP) install --require-hashes --no-deps -r requirements/bench.txt
 	@touch $@
 
 demo: $(VENV)/run.stamp ## Transfers and loans while processes are killed, then an audit (ARGS="--help" shows its flags)
@@ -72,12 +77,16 @@ chaos: $(VENV)/dev.stamp ## Real processes under real faults (STORE=sqlite|postg
 faults: $(VENV)/dev.stamp ## Inject one fault into real processes (ONLY=F19 ARGS="--store mariadb"; alone: name all)
 	@$(BIN)/python -m tests.faults $(or $(ONLY),--list) $(ARGS)
 
+bench: $(VENV)/bench.stamp ## Speed against the bare limit (WORKLOAD=saga2 STORE=postgresql IN_FLIGHT=256 RUNS=5; see docs/speed.md)
+	@$(BIN)/python -m bench.speed --workload $(or $(WORKLOAD),saga2) --store $(or $(STORE),postgresql) --in-flight $(or $(IN_FLIGHT),256) --runs $(or $(RUNS),5) $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SWEEP),--sweep $(SWEEP)) $(if $(PARTICIPANT),--participant $(PARTICIPANT)) $(ARGS)
+
 protos: $(VENV)/dev.stamp ## Regenerate the code in protos/v1
 	@$(BIN)/python -m protos.generate
 
 lock: ## Renew the lock files (needs uv)
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --group build pyproject.toml -o requirements/run.txt
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --group dev --constraint requirements/run.txt pyproject.toml -o requirements/dev.txt
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --group bench --constraint requirements/dev.txt pyproject.toml -o requirements/bench.txt
 
 clean: ## Remove the virtual environment and the demo's files
 	@rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -144,7 +144,7 @@ def test_generated_code_is_fresh(tmp_path: Path) -> None:
         assert filecmp.cmp(path, committed, shallow=False), f"run make protos: {path}"
 
 
-@pytest.mark.parametrize("name", ["run.txt", "dev.txt"])
+@pytest.mark.parametrize("name", ["run.txt", "dev.txt", "bench.txt"])
 def test_lock_files_pin_hashes_and_name_no_index(name: str) -> None:
     """Every dependency has a hash, and no address says where it comes from."""
     text = (ROOT / "requirements" / name).read_text()

@@ -1,0 +1,110 @@
+"""``python -m bench.speed``: limit and Tercet in turn, and what that says."""
+
+import sys
+from collections.abc import Callable
+
+from bench.speed.load import Unfinished
+from bench.speed.options import Options, options_of
+from bench.speed.report import Result, as_json, facts, last_line, table
+from bench.speed.rig import (
+    LIMIT,
+    LIMIT_STORES,
+    TERCET,
+    Failed,
+    Load,
+    NotDurable,
+    Rig,
+    rig,
+)
+from examples.fleet import FleetError
+from tests.servers.process import ServerFailed
+
+SWEEP_SECONDS = 2.0
+"""Of each point of the plot, unless the windows are shorter."""
+
+
+def main(arguments: list[str]) -> int:
+    """Measure, print, and leave JSON and a plot."""
+    options = options_of(arguments)
+    try:
+        result = perform(options, say)
+    except (Failed, FleetError, NotDurable, ServerFailed, Unfinished) as problem:
+        sys.stderr.write(f"bench: {problem}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("bench: interrupted; all processes were ended\n")
+        return 130
+    name = f"{options.workload}-{options.store}"
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / f"{name}.json").write_bytes(as_json(result))
+    from bench.speed.plot import draw  # noqa: PLC0415 - takes a second
+
+    draw(result, options.out / f"{name}.png")
+    print("\n".join(table(result)))
+    print(f"{options.out / name}.json and .png hold every window")
+    print(last_line(result))
+    return 0
+
+
+def say(text: str) -> None:
+    """Progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def perform(options: Options, say: Callable[[str], None]) -> Result:
+    """All rounds, then the points of the plot."""
+    result = Result(options, facts=facts())
+    sides = (LIMIT, TERCET) if options.store in LIMIT_STORES else (TERCET,)
+    if LIMIT not in sides:
+        say(f"there is no limit program for {options.store}: Tercet alone is measured")
+    say(f"starting {options.store}, {' and '.join(sides)}")
+    with rig(options.store, options.participant, sides) as here:
+        result.facts |= here.facts
+        say(" ".join(f"{name}={fact}" for name, fact in result.facts.items()))
+        _rounds(here, result, say)
+        _sweep(here, result, say)
+    return result
+
+
+def _rounds(here: Rig, result: Result, say: Callable[[str], None]) -> None:
+    options = result.options
+    load = Load(
+        workload=options.workload,
+        in_flight=options.in_flight,
+        per_second=options.rate,
+        warm_seconds=options.warm_seconds,
+        seconds=options.seconds,
+    )
+    result.windows = {side: [] for side in here.sides}
+    for number in range(options.runs):
+        # Nobody always has the machine as the other one leaves it.
+        order = list(here.sides) if number % 2 == 0 else list(reversed(here.sides))
+        for side in order:
+            window = here.measure(side, load)
+            result.windows[side].append(window)
+            say(
+                f"run {number + 1}/{options.runs} {side:7}"
+                f" {window.per_second:7.0f}/s  p99 {window.latency_ms[99.0]:.1f} ms"
+            )
+
+
+def _sweep(here: Rig, result: Result, say: Callable[[str], None]) -> None:
+    options = result.options
+    result.sweep = {side: {} for side in here.sides}
+    for in_flight in options.sweep:
+        for side in here.sides:
+            load = Load(
+                workload=options.workload,
+                in_flight=in_flight,
+                warm_seconds=options.warm_seconds,
+                seconds=min(options.seconds, SWEEP_SECONDS),
+            )
+            window = result.sweep[side][in_flight] = here.measure(side, load)
+            say(
+                f"for the plot: {in_flight:4} in flight {side:7}"
+                f" {window.per_second:7.0f}/s  p99 {window.latency_ms[99.0]:.1f} ms"
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,61 @@
+"""A node that counts what its database commits: ``python -m bench.speed.node FILE …``.
+
+The rest of the command line is Tercet's own. Counted is what the driver was told to
+do: a COMMIT after statements that wrote transactions, branches or journal, and the
+rows that these statements say they wrote. Heartbeats and reads count for nothing.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+
+from bench.speed.counters import Counters
+from coordinator.cli.app import main as tercet
+
+_TABLES = ("global_transactions", "branches", "journal")
+_ROWS = "bench_rows"
+_MOVES = "bench_moves"
+
+
+def count_into(counters: Counters) -> None:
+    """Count on every connection of this process."""
+    known: dict[str, str] = {}
+
+    @event.listens_for(Engine, "after_cursor_execute")
+    def executed(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
+        table = known.get(statement)
+        if table is None:
+            table = known[statement] = _written(statement)
+        if table:
+            info = connection.info
+            rows = max(cursor.rowcount, 0)
+            info[_ROWS] = info.get(_ROWS, 0) + rows
+            if table == _TABLES[0]:
+                info[_MOVES] = info.get(_MOVES, 0) + rows
+
+    @event.listens_for(Engine, "commit")
+    def committed(connection: Connection) -> None:
+        rows = connection.info.pop(_ROWS, 0)
+        moves = connection.info.pop(_MOVES, 0)
+        if rows:
+            counters.committed(rows, moves)
+
+    @event.listens_for(Engine, "rollback")
+    def rolled_back(connection: Connection) -> None:
+        connection.info.pop(_ROWS, 0)
+        connection.info.pop(_MOVES, 0)
+
+
+def _written(statement: str) -> str:
+    """The table of transactions that it writes; empty if none."""
+    if not statement.startswith(("INSERT", "UPDATE")):
+        return ""
+    words = statement.split()
+    return next((table for table in _TABLES if table in words), "")
+
+
+if __name__ == "__main__":
+    count_into(Counters.create(Path(sys.argv.pop(1))))
+    tercet()

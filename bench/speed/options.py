@@ -1,0 +1,118 @@
+"""What the command line asks for; what it gets wrong is said in one line."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from bench.speed.participant import KINDS
+from bench.speed.rig import STORES
+from bench.speed.workload import WORKLOADS
+
+IN_FLIGHT_MAX = 4_000
+"""As many requests as a session may have unanswered."""
+RUNS_MAX = 100
+SECONDS_MAX = 600.0
+RATE_MAX = 1_000_000.0
+OUT = Path("bench-out")
+PEERS = ("none", "dbos")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to measure.
+
+    Attributes:
+        rate: transactions a second of an open loop; 0 = a closed one.
+        sweep: numbers in flight (closed) that are measured once each, for the plot.
+        out: the folder of JSON and plot.
+    """
+
+    workload: str
+    store: str
+    participant: str
+    in_flight: int
+    rate: float
+    runs: int
+    seconds: float
+    warm_seconds: float
+    sweep: tuple[int, ...]
+    out: Path
+    peer: str
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"bench: {message}\n")
+        sys.exit(2)
+
+
+def options_of(arguments: Sequence[str]) -> Options:
+    """The options; ends the process with one line when they are wrong."""
+    parser = _Parser(prog="python -m bench.speed", description=__doc__)
+    add = parser.add_argument
+    add("--workload", default="saga2", type=_one_of(WORKLOADS))
+    add("--store", default="postgresql", type=_one_of(STORES))
+    add("--participant", default="null", type=_one_of(KINDS))
+    add("--in-flight", default=256, type=_whole(1, IN_FLIGHT_MAX))
+    add("--rate", default=0.0, type=_number(0, RATE_MAX), help="open loop")
+    add("--runs", default=5, type=_whole(1, RUNS_MAX))
+    add("--seconds", default=4.0, type=_number(0.2, SECONDS_MAX), help="of a window")
+    add("--warm-seconds", default=1.0, type=_number(0, SECONDS_MAX))
+    add("--sweep", default="1,16,64,1024", type=_sweep, help="or none")
+    add("--out", default=OUT, type=Path)
+    add("--peer", default="none", type=_one_of(PEERS))
+    given = parser.parse_args(arguments)
+    return Options(**vars(given))
+
+
+def _one_of(names: Iterable[str]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(
+                f"expected one of {', '.join(names)}, got {text!r}"
+            )
+        return text
+
+    return read
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number from {least} to {most}, got {text!r}"
+            )
+        return int(text)
+
+    return read
+
+
+def _number(least: float, most: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f"expected a number from {least:g} to {most:g}, got {text!r}"
+            )
+        return value
+
+    return read
+
+
+def _sweep(text: str) -> tuple[int, ...]:
+    if text == "none":
+        return ()
+    try:
+        numbers = tuple(sorted({_whole(1, IN_FLIGHT_MAX)(n) for n in text.split(",")}))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"expected none, or whole numbers from 1 to {IN_FLIGHT_MAX} with commas"
+            f" between, got {text!r}"
+        ) from None
+    return numbers

@@ -1,0 +1,230 @@
+"""Both sides at once: a database server, and for each side its coordinator, database
+and participant. One side is under load at a time; the other one idles beside it.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from bench.cluster import serves
+from bench.speed.figures import Window
+from bench.speed.initiator import Order
+from bench.speed.load import LATE_SECONDS_MAX
+from bench.speed.workload import HOLD, POST, SAGAS
+from coordinator.storage.sql import migrate
+from examples.fleet import ROOT, Fleet, find_free_port
+from participant_sdk import connect
+from tests.servers import MariaDB, PostgreSQL, Server
+
+TERCET, LIMIT = "tercet", "limit"
+STORES = ("postgresql", "sqlite", "mariadb")
+LIMIT_STORES = ("postgresql", "sqlite")
+"""For which there is a limit program."""
+
+POSTGRESQL_SETTINGS = (
+    "shared_buffers=1GB",
+    "max_wal_size=8GB",
+    "checkpoint_timeout=15min",
+    "effective_cache_size=4GB",
+)
+MARIADB_SETTINGS = ("innodb-buffer-pool-size=1G", "innodb-log-file-size=1G")
+"""As somebody would set them who runs a server for this; durability is as it comes, and
+is checked."""
+
+_DURABLE = {
+    "postgresql": {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"},
+    "mariadb": {
+        "innodb_flush_log_at_trx_commit": "1",
+        "innodb_doublewrite": "ON",
+    },
+}
+_START_SECONDS_MAX = 15.0
+_SYNCS = 200
+
+
+class NotDurable(Exception):
+    """The server would lose what it acknowledged; its figures would be no figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the initiator does.
+
+    Attributes:
+        per_second: of an open loop; 0 = a closed one with ``in_flight``.
+    """
+
+    workload: str
+    in_flight: int
+    per_second: float = 0.0
+    warm_seconds: float = 1.0
+    seconds: float = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A coordinator and its participant."""
+
+    name: str
+    target: str
+    counters: Path
+
+
+@contextmanager
+def rig(store: str, participant: str, sides: tuple[str, ...]) -> Iterator["Rig"]:
+    """Everything runs; processes and data end with the block."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="tercet-bench-")
+        )
+        made = Rig(store, Path(folder), stack)
+        for side in sides:
+            made.start(side, participant)
+        yield made
+
+
+class Rig:
+    """What runs.
+
+    Attributes:
+        facts: about database and disk, for the report.
+    """
+
+    def __init__(self, store: str, folder: Path, stack: ExitStack) -> None:
+        self.store = store
+        self._folder = folder
+        self.fleet = stack.enter_context(Fleet(folder))
+        self._server: Server | None = None
+        self.facts: dict[str, str] = {}
+        if store in _DURABLE:
+            self._server = server = _server(store)
+            stack.callback(server.remove)
+            server.initialize()
+            server.start(*_settings(store))
+            self.facts |= check_durable(server, store)
+        place = self._server.home if self._server else folder
+        self.facts["sync_us"] = f"{sync_microseconds(place):.0f}"
+        self.sides: dict[str, Side] = {}
+
+    def start(self, name: str, participant: str) -> None:
+        """A side, until its coordinator and its participant serve."""
+        target = f"127.0.0.1:{find_free_port()}"
+        side = self.sides[name] = Side(name, target, self._folder / f"{name}.counters")
+        url = self._database(name)
+        if name == TERCET:
+            migrate.upgrade(url)
+            node = ("serve", "--listen", target, "--db", url)
+            counters = str(side.counters)
+            self.fleet.start(name, "bench.speed.node", counters, *node)
+        else:
+            counters = str(side.counters)
+            self.fleet.start(name, "bench.speed.limit", target, url, counters)
+        asyncio.run(serves(target))
+        member = f"{name}-participant"
+        module = "bench.speed.participant"
+        self.fleet.start(member, module, participant, str(self._folder), target)
+        if name == TERCET:
+            self.fleet.target = target
+            asyncio.run(self.fleet.ready([HOLD, POST]))
+            asyncio.run(_publish(target))
+
+    def measure(self, name: str, load: Load) -> Window:
+        """One window of load on this side. Raises ``CalledProcessError``."""
+        side = self.sides[name]
+        self._checkpoint()
+        process_id = self.fleet.process_id
+        order = Order(
+            target=side.target,
+            workload=load.workload,
+            in_flight=load.in_flight,
+            per_second=load.per_second,
+            warm_seconds=load.warm_seconds,
+            seconds=load.seconds,
+            coordinator=process_id(name),
+            participant=process_id(f"{name}-participant"),
+            database=self._server.pids()[0] if self._server else 0,
+            counters=str(side.counters),
+        )
+        done = subprocess.run(  # noqa: S603 - our own module
+            [
+                *(sys.executable, "-m", "examples.leash", str(os.getpid())),
+                *("bench.speed.initiator", msgspec.json.encode(order).decode()),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            timeout=load.warm_seconds + load.seconds + 2 * LATE_SECONDS_MAX,
+            check=False,
+        )
+        self.fleet.check()
+        if done.returncode:
+            raise Failed(done.stderr.decode(errors="replace").strip()[-2_000:])
+        return msgspec.json.decode(done.stdout, type=Window)
+
+    def _database(self, name: str) -> str:
+        if self._server is None:
+            return f"sqlite:///{self._folder / f'{name}.sqlite'}"
+        self._server.run(f"CREATE DATABASE bench_{name}")
+        return self._server.url(f"bench_{name}")
+
+    def _checkpoint(self) -> None:
+        """No side pays for the pages that the other one has left to be written."""
+        if self._server is not None and self.store == "postgresql":
+            self._server.run("CHECKPOINT")
+
+
+class Failed(Exception):
+    """A window gave no figures; the text says why."""
+
+
+def _server(store: str) -> Server:
+    return PostgreSQL() if store == "postgresql" else MariaDB()
+
+
+def _settings(store: str) -> tuple[str, ...]:
+    return POSTGRESQL_SETTINGS if store == "postgresql" else MARIADB_SETTINGS
+
+
+def check_durable(server: Server, store: str) -> dict[str, str]:
+    """Its version and the settings that keep what it acknowledged.
+
+    Raises:
+        NotDurable: one of them is not as it must be.
+    """
+    facts = {}
+    for name, expected in _DURABLE[store].items():
+        query = f"SHOW {name}" if store == "postgresql" else f"SELECT @@{name}"
+        found = str(server.run(query)[0][0])
+        # MariaDB says 1 for ON.
+        if found not in (expected, {"ON": "1"}.get(expected)):
+            raise NotDurable(f"{store}: {name} is {found}, expected {expected}")
+        facts[name] = found
+    query = "SHOW server_version" if store == "postgresql" else "SELECT version()"
+    return {"version": str(server.run(query)[0][0]), **facts}
+
+
+def sync_microseconds(place: Path) -> float:
+    """The median of one ``fdatasync`` after a page was written there."""
+    spent = []
+    with tempfile.TemporaryFile(dir=place) as file:
+        for _ in range(_SYNCS):
+            file.write(bytes(8_192))
+            file.flush()
+            began = time.perf_counter()
+            os.fdatasync(file.fileno())
+            spent.append(time.perf_counter() - began)
+    return sorted(spent)[_SYNCS // 2] * 1_000_000
+
+
+async def _publish(target: str) -> None:
+    async with connect(target) as client:
+        for saga in SAGAS.values():
+            await client.publish_saga(saga.definition)
