@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 import coordinator
+from coordinator.cli import node
 from coordinator.core.errors import PreconditionFailed, StoreUnavailable
 from coordinator.storage.sql import migrate
 
@@ -29,6 +30,18 @@ def started(monkeypatch):
     return configs
 
 
+@pytest.fixture(autouse=True)
+def collector(monkeypatch):
+    """What was asked of the garbage collector, which this process keeps as it is."""
+    asked = []
+    mine = SimpleNamespace(
+        freeze=lambda: asked.append("freeze"),
+        set_threshold=lambda *numbers: asked.append(numbers),
+    )
+    monkeypatch.setattr(node, "gc", mine)
+    return asked
+
+
 def test_serve_says_where_it_is_ready(run, started, tmp_path):
     """One line on stdout that a script can wait for, with the port that was bound."""
     result = run("serve", "--db", "sqlite:///a.db", "--listen", "localhost:0")
@@ -37,6 +50,13 @@ def test_serve_says_where_it_is_ready(run, started, tmp_path):
     ((config, loop),) = started
     assert config.database_url == "sqlite:///a.db"
     assert loop.startswith("uvloop")
+
+
+def test_a_node_collects_garbage_rarely_once_it_is_ready(run, started, collector):
+    """What is loaded by then stays; what transactions leave mostly goes by itself."""
+    run("serve", "--db", "sqlite:///a.db")
+
+    assert collector == ["freeze", node.GARBAGE_OBJECTS]
 
 
 def test_serve_gives_an_empty_embedded_database_its_tables(run, started, tmp_path):
