@@ -78,7 +78,7 @@ faults: $(VENV)/dev.stamp ## Inject one fault into real processes (ONLY=F19 ARGS
 	@$(BIN)/python -m tests.faults $(or $(ONLY),--list) $(ARGS)
 
 bench: $(VENV)/bench.stamp ## Speed against the bare limit (WORKLOAD=saga2 STORE=postgresql IN_FLIGHT=256 RUNS=5; see docs/speed.md)
-	@$(BIN)/python -m bench.speed --workload $(or $(WORKLOAD),saga2) --store $(or $(STORE),postgresql) --in-flight $(or $(IN_FLIGHT),256) --runs $(or $(RUNS),5) $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SWEEP),--sweep $(SWEEP)) $(if $(PARTICIPANT),--participant $(PARTICIPANT)) $(ARGS)
+	@$(BIN)/python -m bench.speed --workload $(or $(WORKLOAD),saga2) --store $(or $(STORE),postgresql) --in-flight $(or $(IN_FLIGHT),256) --runs $(or $(RUNS),5) $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SWEEP),--sweep $(SWEEP)) $(if $(PARTICIPANT),--participant $(PARTICIPANT)) $(if $(PEER),--peer $(PEER)) $(ARGS)
 
 protos: $(VENV)/dev.stamp ## Regenerate the code in protos/v1
 	@$(BIN)/python -m protos.generate

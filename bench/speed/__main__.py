@@ -54,7 +54,11 @@ def say(text: str) -> None:
 def perform(options: Options, say: Callable[[str], None]) -> Result:
     """All rounds, then the points of the plot."""
     result = Result(options, facts=facts())
-    sides = (LIMIT, TERCET) if options.store in LIMIT_STORES else (TERCET,)
+    sides: tuple[str, ...] = (TERCET,)
+    if options.store in LIMIT_STORES:
+        sides = (LIMIT, *sides)
+    if options.peer != "none":
+        sides = (*sides, options.peer)
     if LIMIT not in sides:
         say(f"there is no limit program for {options.store}: Tercet alone is measured")
     say(f"starting {options.store}, {' and '.join(sides)}")

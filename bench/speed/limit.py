@@ -306,7 +306,12 @@ class Limit:
         if len(self._commits) < self._store.writer_max:
             commit = asyncio.get_running_loop().create_task(self._commit())
             self._commits.add(commit)
-            commit.add_done_callback(self._commits.discard)
+            commit.add_done_callback(self._committed)
+
+    def _committed(self, commit: "asyncio.Task[None]") -> None:
+        self._commits.discard(commit)
+        if self._moved or self._new:  # they came after its last look
+            self._start()
 
     async def _commit(self) -> None:
         await asyncio.sleep(0)  # what comes in this turn of the loop goes with it

@@ -6,33 +6,37 @@ rows that these statements say they wrote. Heartbeats and reads count for nothin
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 
 from bench.speed.counters import Counters
-from coordinator.cli.app import main as tercet
 
-_TABLES = ("global_transactions", "branches", "journal")
+TABLES = ("global_transactions", "branches", "journal")
 _ROWS = "bench_rows"
 _MOVES = "bench_moves"
 
 
-def count_into(counters: Counters) -> None:
-    """Count on every connection of this process."""
+def count_into(counters: Counters, tables: Sequence[str] = TABLES) -> None:
+    """Count on every connection of this process.
+
+    Args:
+        tables: that count; a row of the first one is a move.
+    """
     known: dict[str, str] = {}
 
     @event.listens_for(Engine, "after_cursor_execute")
     def executed(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
         table = known.get(statement)
         if table is None:
-            table = known[statement] = _written(statement)
+            table = known[statement] = _written(statement, tables)
         if table:
             info = connection.info
             rows = max(cursor.rowcount, 0)
             info[_ROWS] = info.get(_ROWS, 0) + rows
-            if table == _TABLES[0]:
+            if table == tables[0]:
                 info[_MOVES] = info.get(_MOVES, 0) + rows
 
     @event.listens_for(Engine, "commit")
@@ -48,14 +52,16 @@ def count_into(counters: Counters) -> None:
         connection.info.pop(_MOVES, 0)
 
 
-def _written(statement: str) -> str:
-    """The table of transactions that it writes; empty if none."""
+def _written(statement: str, tables: Sequence[str]) -> str:
+    """The one of the tables that it writes; empty if none."""
     if not statement.startswith(("INSERT", "UPDATE")):
         return ""
     words = statement.split()
-    return next((table for table in _TABLES if table in words), "")
+    return next((table for table in tables if table in words), "")
 
 
 if __name__ == "__main__":
+    from coordinator.cli.app import main as tercet
+
     count_into(Counters.create(Path(sys.argv.pop(1))))
     tercet()

@@ -26,6 +26,7 @@ class Options:
 
     Attributes:
         rate: transactions a second of an open loop; 0 = a closed one.
+        peer: somebody else's product, measured in the same run.
         sweep: numbers in flight (closed) that are measured once each, for the plot.
         out: the folder of JSON and plot.
     """
@@ -65,6 +66,13 @@ def options_of(arguments: Sequence[str]) -> Options:
     add("--out", default=OUT, type=Path)
     add("--peer", default="none", type=_one_of(PEERS))
     given = parser.parse_args(arguments)
+    if given.peer != "none":
+        fits = given.store == "postgresql" and given.workload == "saga2"
+        if not fits or given.rate:
+            parser.error(
+                f"argument --peer: {given.peer} is measured with --workload saga2,"
+                " --store postgresql and without --rate"
+            )
     return Options(**vars(given))
 
 

@@ -82,7 +82,7 @@ def _latency_ms(percent: float, window: Window) -> float:
 
 
 def _cpu_us(process: str, window: Window) -> float:
-    return window.per_transaction(window.cpu_seconds[process]) * 1e6
+    return window.per_transaction(window.cpu_seconds.get(process, 0.0)) * 1e6
 
 
 def _rows(windows: Sequence[Window]) -> list[Row]:

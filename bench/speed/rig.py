@@ -25,7 +25,7 @@ from examples.fleet import ROOT, Fleet, find_free_port
 from participant_sdk import connect
 from tests.servers import MariaDB, PostgreSQL, Server
 
-TERCET, LIMIT = "tercet", "limit"
+TERCET, LIMIT, DBOS = "tercet", "limit", "dbos"
 STORES = ("postgresql", "sqlite", "mariadb")
 LIMIT_STORES = ("postgresql", "sqlite")
 """For which there is a limit program."""
@@ -120,7 +120,9 @@ class Rig:
         target = f"127.0.0.1:{find_free_port()}"
         side = self.sides[name] = Side(name, target, self._folder / f"{name}.counters")
         url = self._database(name)
-        if name == TERCET:
+        if name == DBOS:
+            return  # a library: its process lives as long as a window
+        if name != LIMIT:
             migrate.upgrade(url)
             node = ("serve", "--listen", target, "--db", url)
             counters = str(side.counters)
@@ -132,7 +134,7 @@ class Rig:
         member = f"{name}-participant"
         module = "bench.speed.participant"
         self.fleet.start(member, module, participant, str(self._folder), target)
-        if name == TERCET:
+        if name != LIMIT:
             self.fleet.target = target
             asyncio.run(self.fleet.ready([HOLD, POST]))
             asyncio.run(_publish(target))
@@ -141,6 +143,8 @@ class Rig:
         """One window of load on this side. Raises ``CalledProcessError``."""
         side = self.sides[name]
         self._checkpoint()
+        if name == DBOS:
+            return self._window("bench.speed.dbos_peer", self._dbos_order(load), load)
         process_id = self.fleet.process_id
         order = Order(
             target=side.target,
@@ -154,10 +158,27 @@ class Rig:
             database=self._server.pids()[0] if self._server else 0,
             counters=str(side.counters),
         )
+        return self._window("bench.speed.initiator", order, load)
+
+    def _dbos_order(self, load: Load) -> msgspec.Struct:
+        # Not installed everywhere.
+        from bench.speed.dbos_peer import DbosOrder  # noqa: PLC0415
+
+        assert self._server is not None  # noqa: S101 - options see to it
+        return DbosOrder(
+            url=self._server.url("bench_dbos"),
+            workload=load.workload,
+            in_flight=load.in_flight,
+            warm_seconds=load.warm_seconds,
+            seconds=load.seconds,
+            database=self._server.pids()[0],
+        )
+
+    def _window(self, module: str, order: msgspec.Struct, load: Load) -> Window:
         done = subprocess.run(  # noqa: S603 - our own module
             [
                 *(sys.executable, "-m", "examples.leash", str(os.getpid())),
-                *("bench.speed.initiator", msgspec.json.encode(order).decode()),
+                *(module, msgspec.json.encode(order).decode()),
             ],
             cwd=ROOT,
             capture_output=True,

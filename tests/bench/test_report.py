@@ -84,6 +84,7 @@ def test_json_keeps_every_window():
         (["--rate", "-1"], "argument --rate: expected"),
         (["--seconds", "0"], "expected a number from 0.2 to 600, got '0'"),
         (["--sweep", "1,x"], "expected none, or whole numbers from 1 to 4000 with"),
+        (["--peer", "dbos", "--workload", "tcc2"], "argument --peer: dbos is measured"),
         (["--quick"], "unrecognized arguments: --quick"),
     ],
 )
