@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 from bench.speed.counters import Counters
+from bench.speed.sampler import sample_where_asked
 
 TABLES = ("global_transactions", "branches", "journal")
 _ROWS = "bench_rows"
@@ -63,5 +64,6 @@ def _written(statement: str, tables: Sequence[str]) -> str:
 if __name__ == "__main__":
     from coordinator.cli.app import main as tercet
 
+    sample_where_asked()
     count_into(Counters.create(Path(sys.argv.pop(1))))
     tercet()

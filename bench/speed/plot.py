@@ -27,6 +27,8 @@ def draw(result: Result, path: Path) -> None:
                 median(windows, lambda w: w.per_second),
                 median(windows, lambda w: w.latency_ms[99.0]),
             )
+        if not points:
+            continue
         loads = sorted(points)
         look = {"marker": "o", "label": side, "color": COLOURS.get(side, "black")}
         throughput.plot(loads, [points[n][0] for n in loads], **look)
