@@ -1,5 +1,6 @@
 """``python -m bench.speed``: limit and Tercet in turn, and what that says."""
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -19,6 +20,7 @@ from bench.speed.rig import (
 from examples.fleet import FleetError
 from tests.servers.process import ServerFailed
 
+EXIT_INTERRUPTED = 130
 SWEEP_SECONDS = 2.0
 """Of each point of the plot, unless the windows are shorter."""
 
@@ -26,6 +28,10 @@ SWEEP_SECONDS = 2.0
 def main(arguments: list[str]) -> int:
     """Measure, print, and leave JSON and a plot."""
     options = options_of(arguments)
+    # A shell that starts it in the background has it ignore the first of these.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         result = perform(options, say)
     except (Failed, FleetError, NotDurable, ServerFailed, Unfinished) as problem:
@@ -33,7 +39,7 @@ def main(arguments: list[str]) -> int:
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("bench: interrupted; all processes were ended\n")
-        return 130
+        return EXIT_INTERRUPTED
     name = f"{options.workload}-{options.store}"
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / f"{name}.json").write_bytes(as_json(result))

@@ -118,7 +118,7 @@ async def measure(order: DbosOrder, counters: Counters) -> Window:
         cpu_seconds=cpu,
         commits=counts[-1].commits,
         rows=counts[-1].rows,
-        moves=counts[-1].moves,
+        moves=counts[-1].commits,  # each commit is one workflow's, which waits for it
         rss_mib=resident_mib(os.getpid()),
     )
 
