@@ -255,7 +255,7 @@ class TccTransaction:
         self._is_direct = True
         spec = self._spec(Call(operation, request, branch_id))
         register = RegisterRequest(gid=self.gid, branches=[spec])
-        transaction = await self._requests.ask(Request(register=register))
+        transaction = await self._join(Request(register=register))
         self._check_undecided(transaction, [spec.branch_id])
         return spec.branch_id
 
@@ -313,7 +313,7 @@ class TccTransaction:
 
     async def _try(self, calls: Sequence[Call]) -> list[Branch]:
         specs = [self._spec(call) for call in calls]
-        transaction = await self._requests.ask(_try_request(self.gid, specs))
+        transaction = await self._join(_try_request(self.gid, specs))
         wanted = [spec.branch_id for spec in specs]
         found = self._check_undecided(transaction, wanted)
         if any(branch_id not in found for branch_id in wanted):
@@ -323,6 +323,19 @@ class TccTransaction:
         for branch_id in wanted:
             self._seen[branch_id] = None
         return [found[branch_id] for branch_id in wanted]
+
+    async def _join(self, request: Request) -> Transaction:
+        """Ask for more branches; who comes too late learns what was decided."""
+        try:
+            return await self._requests.ask(request)
+        except PreconditionFailed as late:
+            if late.reason != "TRANSACTION_DECIDED":
+                raise
+            decided = await self._requests.ask(Request(get=GetRequest(gid=self.gid)))
+            if decided.status == _UNDECIDED or decided.status in _COMMITTED:
+                raise
+        self._is_cancelled = True
+        raise _cancelled(decided)
 
     def _check_undecided(
         self, transaction: Transaction, wanted: Sequence[str]

@@ -230,6 +230,43 @@ async def test_a_decision_against_it_raises_cancelled(client, coordinator, at):
     assert "cancel" not in kinds(coordinator)
 
 
+def too_late(**decided):
+    """A coordinator that admits no branch any more, and says why when it is asked."""
+
+    def answer(request):
+        match kind_of(request):
+            case "try" | "register":
+                status = grpc.StatusCode.FAILED_PRECONDITION.value[0]
+                yield Error(status=status, reason="TRANSACTION_DECIDED")
+            case "get":
+                yield transaction("g", **decided)
+            case _:
+                yield from accepting(request)
+
+    return answer
+
+
+@pytest.mark.parametrize("how", ["call", "register"])
+async def test_a_branch_that_comes_too_late_raises_cancelled(client, coordinator, how):
+    """T9: none is admitted after the deadline; what was decided then is told."""
+    decided = {"status": types_pb2.CANCELLING, "reason_code": "DEADLINE"}
+    coordinator.answer = too_late(**decided)
+    with pytest.raises(TransactionCancelled) as caught:
+        async with client.tcc("transfer") as tx:
+            await getattr(tx, how)("a.debit", Debit(1))
+    assert caught.value.reason == "DEADLINE"
+    assert "cancel" not in kinds(coordinator)
+
+
+async def test_a_branch_after_the_confirm_is_a_mistake(client, coordinator):
+    """Nothing was decided against it: the refusal is passed on as it is."""
+    coordinator.answer = too_late(status=types_pb2.CONFIRMING)
+    tx = client.tcc("transfer")
+    await tx.confirm()
+    with pytest.raises(PreconditionFailed):
+        await tx.call("a.debit", Debit(1))
+
+
 async def test_a_swallowed_refusal_cannot_be_confirmed(client, coordinator):
     """T2: whoever goes on after a refusal learns it at the end."""
 
