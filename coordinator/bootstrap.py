@@ -109,7 +109,7 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
             catalogue=catalogue, dispatcher=dispatcher, usage=usage, clock=clock
         )
         retaining = _retain(config, store, leases, clock, node_id, archive)
-        loops = (sweeper.run(), watch.run(), retaining)
+        loops = (leases.run(), sweeper.run(), watch.run(), retaining)
         background = [asyncio.create_task(loop) for loop in loops]
         _log.info(telemetry.NODE_READY, node_id=node_id, address=address)
         try:

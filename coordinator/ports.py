@@ -21,6 +21,7 @@ from coordinator.core.model import (
     Status,
 )
 from coordinator.core.retention import OldRow
+from coordinator.core.sweep import Ask, Gap, Line
 
 
 class Timer(Protocol):
@@ -91,7 +92,7 @@ class SweepRow:
     key: Key
     revision: int
     owner: str
-    due_at: Instant | None
+    due_at: Instant
     takeovers: int = 0
 
 
@@ -130,12 +131,19 @@ class Store(Protocol):
             Everything else is durable when this returns (fsync included).
         """
 
-    async def unfinished(
-        self, *, due_before: Instant, after: Key | None, limit: int
-    ) -> list[SweepRow]:
-        """Unfinished rows whose ``due_at`` is not after ``due_before``, by key.
+    async def lines(self, gaps: Sequence[Gap], *, limit: int) -> list[Line]:
+        """The lines in these gaps that have anything unfinished, due or not, in order.
 
-        Read from an index over unfinished rows only. ``after`` continues a listing.
+        Each costs a look-up, however long it is; what is in no gap is not looked at.
+        """
+
+    async def unfinished(
+        self, asks: Sequence[Ask], *, due_before: Instant
+    ) -> list[SweepRow]:
+        """Unfinished rows whose ``due_at`` is not after ``due_before``.
+
+        Line by line as asked, in each the longest due first, then by gid. Read in that
+        order from an index over unfinished rows only.
         """
 
     async def claim(self, rows: Sequence[SweepRow], *, owner: str) -> list[Key]:

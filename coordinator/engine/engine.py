@@ -102,11 +102,13 @@ class EngineLimits:
             24 KiB each it bounds the process at some 2.4 GB.
         inbox_max: inputs that wait for a tick; requests are refused beyond it.
         commits_in_flight_max: 1 suits a database with one writer.
+        let_go_max: transactions whose keys are kept for the next sweep.
     """
 
     resident_max: int = 100_000
     inbox_max: int = 200_000
     commits_in_flight_max: int = 1
+    let_go_max: int = 10_000
 
 
 class Engine:
@@ -135,6 +137,7 @@ class Engine:
         self._tick_is_scheduled = False
         self._residents: dict[Key, Resident] = {}
         self._stopped: dict[Key, CoordinatorError] = {}
+        self._let_go: dict[Key, None] = {}
         self._watches: dict[Key, list[Watch]] = {}
         self._timers: Timers[Key] = Timers(clock, self._wake)
         self._returned: dict[str, Return] = {}
@@ -189,15 +192,21 @@ class Engine:
         self._watches.setdefault(key, []).append(watch)
         return watch
 
-    @property
-    def driven_keys(self) -> frozenset[Key]:
-        """What this node drives, and what it must not touch.
+    def drives(self, key: Key) -> bool:
+        """Whether this node drives it, or must not touch it.
 
         A transaction that another node owns and somebody waits for here is not
-        among them: when its owner dies it must be taken over like any other.
+        driven: when its owner dies it must be taken over like any other.
         """
-        driven = {k for k, r in self._residents.items() if not self._is_foreign(r)}
-        return frozenset(driven | self._stopped.keys())
+        resident = self._residents.get(key)
+        here = resident is not None and not self._is_foreign(resident)
+        return here or key in self._stopped
+
+    def let_go(self) -> list[Key]:
+        """What was forgotten since this was last asked, and is not here again."""
+        keys, self._let_go = self._let_go, {}
+        here = (self._residents, self._stopped)
+        return [key for key in keys if not any(key in some for some in here)]
 
     @property
     def has_room(self) -> bool:
@@ -514,6 +523,8 @@ class Engine:
             elif not resident.busy:
                 resident.busy = True
                 foreign.append(resident)
+            else:  # what it is about to read may be of before
+                self._remember(key)
         if foreign:
             self._load(foreign)
 
@@ -544,8 +555,13 @@ class Engine:
         """Let go of what nobody knows for certain; it is read again when touched."""
         self._timers.discard(resident.key)
         del self._residents[resident.key]
+        self._remember(resident.key)
         for delivery in (*resident.absorbed, *resident.waiting, *resident.backlog):
             delivery.ticket.answer(why)
+
+    def _remember(self, key: Key) -> None:
+        if len(self._let_go) < self._limits.let_go_max:
+            self._let_go[key] = None
 
     def _stop(self, resident: Resident, why: CoordinatorError) -> None:
         """Never touch this transaction again on this node; the others go on.

@@ -1,22 +1,40 @@
 """Who is alive: a node's heartbeat, and what it tells of its peers.
 
-A node raises a counter in the database. A peer is judged dead when its counter has
-not moved for one TTL *of the judge's own monotonic clock*; clocks are never compared
+A node raises a counter in the database. A peer is judged dead when its next heartbeat
+is late by one TTL *of the judge's own monotonic clock*; clocks are never compared
 between machines. Being wrong is harmless: ownership is an economy, the revision guard
 is the safety (L1, L4).
+
+The heart beats on the event loop, in a task of its own that waits for nothing but its
+own statement on its own connection. So it stops when the loop does, and no thread keeps
+the lease of a node that answers nobody. A loop that stands still for less than one TTL
+keeps its lease: its last beat came at most one interval before it stood still and the
+next one comes at once when it goes on, so between the two there is less than an
+interval and a TTL. That is what a judge waits for, from a look that saw the counter
+move to one that did not: time in which it did not look, because its own loop stood
+still or the database did not answer, is held against nobody. Who stands still for
+longer than both loses its lease.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import structlog
+
+from coordinator import telemetry
+from coordinator.core.errors import StoreUnavailable
 from coordinator.core.model import Milliseconds
 from coordinator.ports import Clock, NodeRow, Store
 
-TTL_MS: Milliseconds = 3_000
-"""Three missed heartbeats: longer than any ordinary stall, short enough that work
-left behind goes on within seconds."""
+_log = structlog.get_logger(__name__)
 
 BEAT_EVERY_MS: Milliseconds = 1_000
+
+TTL_MS: Milliseconds = 2_000
+"""How late a heartbeat may be: longer than any ordinary stall, short enough that work
+left behind goes on within seconds. Who has been silent for this and an interval, 3 s,
+is taken for dead."""
 
 FORGET_AFTER_MS: Milliseconds = 60_000
 """A dead node's row is removed when all its peers have had time to notice."""
@@ -58,15 +76,34 @@ class Leases:
         self._node_id = node_id
         self._address = address
         self._heartbeat = 0
+        self._beating = asyncio.Lock()
         self._seen: dict[str, tuple[int, Milliseconds]] = {}
         self._rows: Sequence[NodeRow] = ()
+        self._looked_at: Milliseconds = 0
         self._on_seen = on_seen
+
+    async def run(self) -> None:
+        """Beat until cancelled. A database that does not answer is asked again."""
+        while True:
+            try:
+                await self.beat()
+            except StoreUnavailable:
+                _log.warning(telemetry.STORE_FAILED, doing="heartbeat")
+            except Exception:  # noqa: BLE001 - the task's edge: the heart must go on
+                _log.exception(telemetry.HEARTBEAT_FAILED)
+            await pause(self._clock, BEAT_EVERY_MS)
 
     async def beat(self) -> None:
         """Say that this node is alive, and look at the others.
 
-        Raises ``StoreUnavailable``; then nothing is judged anew.
+        Of several at once one goes after the other, so that none judges by what is
+        older than what another one saw. Raises ``StoreUnavailable``; then nothing is
+        judged anew.
         """
+        async with self._beating:
+            await self._beat()
+
+    async def _beat(self) -> None:
         self._heartbeat += 1
         row = NodeRow(self._node_id, self._address, self._heartbeat)
         peers = await self._store.beat(row)
@@ -87,11 +124,11 @@ class Leases:
         ]
 
     def living(self) -> frozenset[str]:
-        """The nodes that are not known to be dead, this one included."""
-        now = self._clock.monotonic_ms()
+        """The nodes that the last look did not find dead, this one included."""
+        at, silent_max = self._looked_at, TTL_MS + BEAT_EVERY_MS
         return frozenset(
             {self._node_id}
-            | {n for n, (_, since) in self._seen.items() if now - since < TTL_MS}
+            | {n for n, (_, since) in self._seen.items() if at - since < silent_max}
         )
 
     def known(self) -> frozenset[str]:
@@ -108,4 +145,14 @@ class Leases:
         for row in rows:
             beat, since = self._seen.get(row.node_id, (None, now))
             seen[row.node_id] = (row.heartbeat, since if beat == row.heartbeat else now)
-        self._seen, self._rows = seen, rows
+        self._seen, self._rows, self._looked_at = seen, rows, now
+
+
+async def pause(clock: Clock, milliseconds: Milliseconds) -> None:
+    """Return after a while, or at once when cancelled."""
+    over = asyncio.Event()
+    timer = clock.call_at(clock.now() + milliseconds, over.set)
+    try:
+        await over.wait()
+    finally:
+        timer.cancel()

@@ -4,9 +4,20 @@ Recovery after a crash, take-over from a dead node and a transaction that this n
 had to let go of are all the same to it: an unfinished row that is due, and that no
 living node drives. It claims such rows (L3) and the engine goes on from the stored
 state. Nothing is loaded at start; a million unfinished rows are taken up page by page.
+
+In which order is for the core to say (:mod:`coordinator.core.sweep`): lines take turns,
+so that each sweep attempts the oldest of every line (V3). Two have their own place:
+
+* **What this node let go of** the engine knows by name; it is taken up first. Should it
+  ever know too little, a walk through this node's own rows finds the rest, one page a
+  sweep: nearly all that it meets is driven here.
+* **Suspects** are claimed one by one, each with time to do its harm (V6); so they come
+  when all others have had their turn, and hold up nobody.
 """
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
@@ -15,13 +26,16 @@ from coordinator import telemetry
 from coordinator.core import machine, sweep
 from coordinator.core.changed import changed
 from coordinator.core.errors import StoreUnavailable
-from coordinator.core.model import Key
-from coordinator.core.sweep import Reason
+from coordinator.core.model import Key, Milliseconds
+from coordinator.core.sweep import Ask, Line, Reason, Turns, Verdict
 from coordinator.engine.engine import Engine
-from coordinator.engine.leases import BEAT_EVERY_MS, Leases
+from coordinator.engine.leases import Leases, pause
 from coordinator.ports import Change, Clock, Store, SweepRow
 
 _log = structlog.get_logger(__name__)
+
+SWEEP_EVERY_MS: Milliseconds = 1_000
+"""Between the end of a sweep and the beginning of the next one."""
 
 PAGE = 500
 """Rows of one listing and of one claim."""
@@ -34,11 +48,18 @@ SUSPECT_MS = 100
 a node that drives it does so at once."""
 
 SUSPECTS_MS_MAX = 1_000
-"""For suspects in one sweep; the heartbeat waits for it, and may miss two beats."""
+"""For suspects in one sweep; whoever else waits is looked at again after it."""
 
 
 class Sweeper:
-    """Heartbeat and sweep, one after the other, once a second."""
+    """Sweeps once a second.
+
+    Attributes:
+        _after: where the lines go on that the last sweep did not come to.
+        _own: the walk through this node's own rows.
+        _unsure: what a claim was for whose answer never came.
+        _handed: what this sweep has given to the engine.
+    """
 
     def __init__(
         self,
@@ -54,77 +75,144 @@ class Sweeper:
         self._leases = leases
         self._clock = clock
         self._node_id = node_id
-        self._after: Key | None = None
+        self._after: Line | None = None
+        self._own = Turns(())
+        self._own_after: Line | None = None
+        self._unsure: list[Key] = []
+        self._handed: set[Key] = set()
 
     async def run(self) -> None:
         """Sweep until cancelled. A database that does not answer is asked again."""
         while True:
             try:
-                await self._leases.beat()
                 await self.sweep()
             except StoreUnavailable:
                 _log.warning(telemetry.STORE_FAILED, doing="sweep")
             except Exception:  # noqa: BLE001 - the task's edge: recovery must go on
                 _log.exception(telemetry.SWEEP_FAILED)
-            await self._pause()
+            await pause(self._clock, SWEEP_EVERY_MS)
 
     async def sweep(self) -> int:
         """Take up what is due and driven by nobody; how many that was."""
+        self._handed.clear()
+        unsure, self._unsure = self._unsure, []
+        taken = self._take_over([*self._engine.let_go(), *unsure])
+        gaps = sweep.others(self._leases.living(), self._after)
+        lines = await self._store.lines(gaps, limit=sweep.LINES_MAX)
+        self._after = lines[-1] if len(lines) == sweep.LINES_MAX else None
+        known = self._leases.known()
+        suspects = [line for line in lines if sweep.may_be_suspect(line, known)]
+        plain = [line for line in lines if line not in suspects]
+        taken += await self._take_pages(sweep.in_turn(plain, self._node_id))
+        taken += await self._look_at_own()
+        return taken + await self._try_one_by_one(suspects)
+
+    # ---- Others' -------------------------------------------------------------------
+
+    async def _take_pages(self, lines: Sequence[Line]) -> int:
         taken = 0
+        behind = sweep.distance(self._node_id, self._leases.living(), PAGE)
+        turns = Turns(lines, behind=behind)
         for _ in range(PAGES_PER_SWEEP):
-            now = self._clock.now()
-            rows = await self._store.unfinished(
-                due_before=now, after=self._after, limit=PAGE
-            )
-            self._after = rows[-1].key if len(rows) == PAGE else None
-            taken += await self._take_up(rows)
-            if self._after is None or not self._engine.has_room:
+            rows = await self._list(turns.next_page(PAGE))
+            claimed, lost = await self._take_up(rows)
+            turns.listed(rows, lost)
+            taken += claimed
+            if turns.are_over or not self._engine.has_room:
                 break
         return taken
 
-    async def _take_up(self, rows: list[SweepRow]) -> int:
+    async def _list(self, asks: Sequence[Ask]) -> list[SweepRow]:
+        if not asks:
+            return []
+        return await self._store.unfinished(asks, due_before=self._clock.now())
+
+    async def _take_up(self, rows: Sequence[SweepRow]) -> tuple[int, Counter[Line]]:
+        """How many of a page were claimed, and how many of each line others had."""
+        await self._look_again(rows)
+        verdicts = self._judge(rows)
+        await self._quarantine(
+            [v.row for v in verdicts if v.reason is Reason.QUARANTINED]
+        )
+        orphans = [
+            replace(v.row, takeovers=v.takeovers)
+            for v in verdicts
+            if v.take and not v.is_suspect
+        ]
+        claimed = frozenset(await self._claim(orphans))
+        lost = Counter(
+            sweep.line_of(v.row)
+            for v in verdicts
+            if v.take and not v.is_suspect and v.row.key not in claimed
+        )
+        return len(claimed), lost
+
+    async def _look_again(self, rows: Sequence[SweepRow]) -> None:
+        """Who has just joined is not one who has left."""
         if not self._leases.known().issuperset(row.owner for row in rows):
-            await self._leases.beat()  # who has just joined is not one who has left
-        verdicts = sweep.plan(
+            await self._leases.beat()
+
+    def _judge(self, rows: Sequence[SweepRow]) -> tuple[Verdict[SweepRow], ...]:
+        return sweep.plan(
             rows,
             me=self._node_id,
-            driven=self._engine.driven_keys,
+            drives=self._engine.drives,
             living=self._leases.living(),
             known=self._leases.known(),
             now=self._clock.now(),
         )
-        judged = list(zip(rows, verdicts, strict=True))
-        own = [r.key for r, v in judged if v.reason is Reason.FORGOTTEN_HERE]
-        orphans = [
-            replace(r, takeovers=v.takeovers)
-            for r, v in judged
-            if v.reason in (Reason.OWNER_DEAD, Reason.OWNER_GONE) and not v.is_suspect
-        ]
-        await self._quarantine([r for r, v in judged if v.reason is Reason.QUARANTINED])
-        self._engine.take_over(own)
-        taken = len(own) + len(await self._claim(orphans))
-        suspects = [
-            replace(r, takeovers=v.takeovers) for r, v in judged if v.is_suspect
-        ]
-        return taken + await self._try_one_by_one(suspects)
 
     async def _claim(self, rows: list[SweepRow]) -> list[Key]:
         if not rows:
             return []
-        claimed = await self._store.claim(rows, owner=self._node_id)
+        try:
+            claimed = await self._store.claim(rows, owner=self._node_id)
+        except StoreUnavailable:
+            self._unsure = [row.key for row in rows]
+            raise
         if claimed:
             _log.info(telemetry.TRANSACTION_TAKEN_OVER, count=len(claimed))
-        self._engine.take_over(claimed)
+        self._take_over(claimed)
         return claimed
 
-    async def _try_one_by_one(self, suspects: list[SweepRow]) -> int:
+    # ---- This node's ---------------------------------------------------------------
+
+    async def _look_at_own(self) -> int:
+        """One page of the walk; it begins anew when it is over."""
+        if self._own.are_over:
+            gaps = sweep.own(self._node_id, self._own_after)
+            lines = await self._store.lines(gaps, limit=sweep.LINES_MAX)
+            self._own_after = lines[-1] if len(lines) == sweep.LINES_MAX else None
+            self._own = Turns(lines)
+        rows = await self._list(self._own.next_page(PAGE))
+        self._own.listed(rows, {})
+        let_go = [
+            v.row.key for v in self._judge(rows) if v.reason is Reason.FORGOTTEN_HERE
+        ]
+        return self._take_over([key for key in let_go if key not in self._handed])
+
+    def _take_over(self, keys: list[Key]) -> int:
+        self._handed.update(keys)
+        self._engine.take_over(keys)
+        return len(keys)
+
+    # ---- Suspects ------------------------------------------------------------------
+
+    async def _try_one_by_one(self, lines: Sequence[Line]) -> int:
         """If this node dies meanwhile, the next one knows of which transaction (V6)."""
-        taken = 0
+        many = SUSPECTS_MS_MAX // SUSPECT_MS
+        asks = [Ask(line, None, 0, many) for line in lines]
+        rows = sweep.interleaved(await self._list(asks))
+        await self._look_again(rows)
         until = self._clock.monotonic_ms() + SUSPECTS_MS_MAX
-        for row in suspects:
+        taken = 0
+        for verdict in self._judge(rows):
             if self._clock.monotonic_ms() >= until:
                 break
-            for key in await self._claim([row]):
+            if not verdict.take:
+                continue
+            counted = replace(verdict.row, takeovers=verdict.takeovers)
+            for key in await self._claim([counted]):
                 taken += 1
                 await self._until_it_moves(key)
         return taken
@@ -169,11 +257,3 @@ class Sweeper:
                 _log.warning(
                     telemetry.ATTENTION_RAISED, gid=change.key.gid, reason=event.reason
                 )
-
-    async def _pause(self) -> None:
-        pause = asyncio.Event()
-        timer = self._clock.call_at(self._clock.now() + BEAT_EVERY_MS, pause.set)
-        try:
-            await pause.wait()
-        finally:
-            timer.cancel()

@@ -8,15 +8,16 @@ handles on the same data are several nodes.
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 from coordinator.core import retention
 from coordinator.core.changed import changed
 from coordinator.core.errors import InvariantViolated, StoreUnavailable
 from coordinator.core.model import GlobalTransaction, Instant, Key, Operation
 from coordinator.core.retention import OldRow
+from coordinator.core.sweep import Ask, Gap, Line, Place
 from coordinator.ports import (
     AuditEntry,
     Change,
@@ -137,20 +138,37 @@ class MemoryStore(Store, Queries, Retention):
         self._arrived.set()
         return await held.returned
 
-    async def unfinished(
-        self, *, due_before: Instant, after: Key | None, limit: int
-    ) -> list[SweepRow]:
-        """Unfinished rows that are due, by key."""
+    async def lines(self, gaps: Sequence[Gap], *, limit: int) -> list[Line]:
+        """The lines in these gaps that have anything unfinished, in order."""
         data = self._open()
+        there = sorted({_line(data, tx) for tx in _unfinished(data)})
         found = [
-            SweepRow(key, tx.revision, tx.owner, due_at, data.takeovers.get(key, 0))
-            for key, tx in data.transactions.items()
-            if tx.finished_at is None
-            and (due_at := data.due_at[key]) is not None
-            and due_at <= due_before
-            and (after is None or key > after)
+            line
+            for gap in gaps
+            for line in there
+            if line > gap.after
+            and (line.owner < gap.below or line.owner == gap.after.owner)
         ]
-        return sorted(found, key=attrgetter("key"))[:limit]
+        return found[:limit]
+
+    async def unfinished(
+        self, asks: Sequence[Ask], *, due_before: Instant
+    ) -> list[SweepRow]:
+        """Unfinished rows that are due, line by line, the longest due first."""
+        data = self._open()
+        lines: dict[Line, list[tuple[Place, SweepRow]]] = {}
+        for tx in _unfinished(data):
+            due_at = data.due_at[tx.key]
+            if due_at is not None and due_at <= due_before:
+                line = _line(data, tx)
+                row = SweepRow(tx.key, tx.revision, tx.owner, due_at, line.takeovers)
+                lines.setdefault(line, []).append((Place(due_at, tx.key.gid), row))
+        found: list[SweepRow] = []
+        for line, after, skip, limit in asks:
+            there = sorted(lines.get(line, ()), key=itemgetter(0))
+            rows = [row for place, row in there if after is None or place > after]
+            found += rows[skip : skip + limit]
+        return found
 
     async def claim(self, rows: Sequence[SweepRow], *, owner: str) -> list[Key]:
         """Become the owner of each row whose revision still holds."""
@@ -404,6 +422,14 @@ def _apply(data: _Data, changes: Sequence[Change]) -> list[Key]:
 def _append_audit(data: _Data, key: Key, entry: AuditEntry) -> None:
     last = data.audit[-1] if data.audit else None
     data.audit.append(append_record(last, key, entry))
+
+
+def _unfinished(data: _Data) -> Iterator[GlobalTransaction]:
+    return (tx for tx in data.transactions.values() if tx.finished_at is None)
+
+
+def _line(data: _Data, tx: GlobalTransaction) -> Line:
+    return Line(tx.owner, tx.key.namespace, data.takeovers.get(tx.key, 0))
 
 
 def _place(row: OldRow) -> tuple[str, Instant, str]:

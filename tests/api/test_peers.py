@@ -3,7 +3,13 @@
 import pytest
 
 from coordinator.api.peers import PEERS_MAX
-from coordinator.engine.leases import FORGET_AFTER_MS, TTL_MS, Leases, SeenNode
+from coordinator.engine.leases import (
+    BEAT_EVERY_MS,
+    FORGET_AFTER_MS,
+    TTL_MS,
+    Leases,
+    SeenNode,
+)
 from coordinator.ports import NodeRow
 from coordinator.storage.memory import MemoryStore
 from protos.v1 import admin_pb2
@@ -90,11 +96,12 @@ async def test_operators_see_all_nodes(node):
 async def test_each_heartbeat_looks_at_all_nodes():
     """L2: alive while the counter moves by our own clock; silent; forgotten."""
     store, clock = MemoryStore(), FakeClock()
+    dead_ms = TTL_MS + BEAT_EVERY_MS
     looks: list[list[SeenNode]] = []
     own = Leases(store, clock, node_id="a", address="h:1", on_seen=looks.append)
     peer = Leases(store, clock, node_id="b", address="h:2")
     await peer.beat()
-    for ms in (0, TTL_MS, FORGET_AFTER_MS):
+    for ms in (0, dead_ms, FORGET_AFTER_MS):
         clock.move(ms)
         await own.beat()
     told = [
@@ -102,6 +109,6 @@ async def test_each_heartbeat_looks_at_all_nodes():
     ]
     assert told == [
         [("h:1", 0, True), ("h:2", 0, True)],
-        [("h:1", 0, True), ("h:2", TTL_MS, False)],
+        [("h:1", 0, True), ("h:2", dead_ms, False)],
         [("h:1", 0, True)],
     ]

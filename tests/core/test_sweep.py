@@ -1,4 +1,4 @@
-"""Promises of the sweeper's plan (L3, L7)."""
+"""Promises of the sweeper's plan (L3, L7), and of whose turn it is (V3)."""
 
 from itertools import product
 
@@ -6,10 +6,23 @@ import pytest
 
 from coordinator.core.model import GlobalTransaction, Key, Status
 from coordinator.core.sweep import (
+    LINES_PER_PAGE,
     OWNERS_LOST_MAX,
+    Ask,
+    Gap,
+    Line,
+    Place,
     Reason,
+    Turns,
     Verdict,
+    distance,
+    in_turn,
+    interleaved,
     is_quarantined,
+    line_of,
+    may_be_suspect,
+    others,
+    own,
     plan,
     quarantine,
 )
@@ -26,14 +39,14 @@ def verdict_on(
     *,
     driven: bool = False,
     owner: str = DEAD,
-    due_at: int | None = NOW,
+    due_at: int = NOW,
     takeovers: int = 0,
 ) -> Verdict:
     row = SweepRow(HERE if driven else THERE, 3, owner, due_at, takeovers)
     (verdict,) = plan(
         [row],
         me=ME,
-        driven={HERE},
+        drives={HERE}.__contains__,
         living={ME, PEER},
         known={ME, PEER, DEAD},
         now=NOW,
@@ -44,7 +57,7 @@ def verdict_on(
     return verdict
 
 
-def judge(*, driven: bool = False, owner: str = DEAD, due_at: int | None = NOW) -> str:
+def judge(*, driven: bool = False, owner: str = DEAD, due_at: int = NOW) -> str:
     return verdict_on(driven=driven, owner=owner, due_at=due_at).reason
 
 
@@ -65,16 +78,15 @@ def test_living_peer_keeps_what_it_drives() -> None:
     assert judge(owner=PEER) == "OWNED_BY_LIVING_PEER"
 
 
-@pytest.mark.parametrize("due_at", [None, NOW + 1])
-def test_nothing_is_taken_before_its_time(due_at: int | None) -> None:
+def test_nothing_is_taken_before_its_time() -> None:
     """Also not from a dead node: there is nothing to do yet."""
-    assert judge(due_at=due_at) == "NOT_DUE"
+    assert judge(due_at=NOW + 1) == "NOT_DUE"
 
 
 @pytest.mark.parametrize(
-    ("owner", "due_at"), list(product([ME, PEER, DEAD], [None, NOW, NOW + 1]))
+    ("owner", "due_at"), list(product([ME, PEER, DEAD], [NOW, NOW + 1]))
 )
-def test_what_is_driven_here_is_left_alone(owner: str, due_at: int | None) -> None:
+def test_what_is_driven_here_is_left_alone(owner: str, due_at: int) -> None:
     """Whoever wrote it last; the row may be older than what this node knows."""
     assert judge(driven=True, owner=owner, due_at=due_at) == "DRIVEN_HERE"
 
@@ -82,13 +94,160 @@ def test_what_is_driven_here_is_left_alone(owner: str, due_at: int | None) -> No
 def test_every_row_gets_a_verdict_in_order() -> None:
     """The plan says also why something is left."""
     rows = [SweepRow(Key("default", str(n)), 1, DEAD, n) for n in range(3)]
-    verdicts = plan(iter(rows), me=ME, driven=(), living=(ME,), known=(DEAD,), now=1)
+    verdicts = plan(
+        iter(rows),
+        me=ME,
+        drives=lambda _: False,
+        living=(ME,),
+        known=(DEAD,),
+        now=1,
+    )
 
     assert (
         Verdict(rows[0], take=True, reason=Reason.OWNER_DEAD, takeovers=1),
         Verdict(rows[1], take=True, reason=Reason.OWNER_DEAD, takeovers=1),
         Verdict(rows[2], take=False, reason=Reason.NOT_DUE),
     ) == verdicts
+
+
+# ---- Lines (V3) -------------------------------------------------------------------
+
+
+def standing(line: Line, *numbers: int) -> list[SweepRow]:
+    """Rows of a line, each due at its number."""
+    return [
+        SweepRow(Key(line.namespace, f"g-{n}"), 1, line.owner, n, line.takeovers)
+        for n in numbers
+    ]
+
+
+CROWD, LONELY = Line(DEAD, "crowd", 0), Line(DEAD, "lonely", 0)
+
+
+def in_gaps(gaps: list[Gap], owners: list[str]) -> list[str]:
+    lines = [Line(owner, "a", 0) for owner in owners]
+    return [
+        line.owner
+        for after, below in gaps
+        for line in lines
+        if line > after and (line.owner < below or line.owner == after.owner)
+    ]
+
+
+def test_living_owners_are_passed_over() -> None:
+    """V3: what they drive is in no gap, and everything else is in one."""
+    owners = ["", "n-0", "n-1", "n-2", "n-3", "n-4", "n-5"]
+    assert in_gaps(others({"n-3", "n-1"}), owners) == ["", "n-0", "n-2", "n-4", "n-5"]
+    assert in_gaps(others(()), owners) == owners
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ("n-0", ["n-2", "n-4"]),
+        ("n-1", ["n-2", "n-4"]),
+        ("n-2", ["n-4"]),
+        ("n-4", []),
+    ],
+)
+def test_a_sweep_goes_on_behind_the_last_line(after: str, expected: list[str]) -> None:
+    """V3: also where that line's owner has come back to life meanwhile."""
+    owners = ["n-0", "n-1", "n-2", "n-3", "n-4"]
+    gaps = others({"n-1", "n-3"}, Line(after, "a", 0))
+    assert in_gaps(gaps, owners) == expected
+
+
+def test_own_lines_are_those_of_one_owner() -> None:
+    """From the first one, or behind another."""
+    ((first, below),) = own(ME)
+    assert first < Line(ME, "", 0)
+    assert below == ME
+    assert own(ME, Line(ME, "a", 1)) == [Gap(Line(ME, "a", 1), ME)]
+
+
+def test_every_line_has_its_turn_on_the_first_page() -> None:
+    """V3: a crowd does not hold up the only one of another namespace."""
+    turns = Turns([CROWD, LONELY])
+    page = turns.next_page(500)
+    assert page == [Ask(CROWD, None, 0, 250), Ask(LONELY, None, 0, 250)]
+    turns.listed([*standing(CROWD, *range(250)), *standing(LONELY, 7)], {})
+    assert not turns.are_over
+    assert turns.next_page(500) == [Ask(CROWD, Place(249, "g-249"), 0, 500)]
+    turns.listed(standing(CROWD, 250), {})
+    assert turns.are_over
+    assert turns.next_page(500) == []
+
+
+def test_lines_that_do_not_fit_a_page_wait_for_the_next_one() -> None:
+    """V3: those that have had a turn stand behind them."""
+    lines = [Line(DEAD, f"ns-{n:03}", 0) for n in range(LINES_PER_PAGE + 1)]
+    turns = Turns(lines)
+    first = turns.next_page(LINES_PER_PAGE)
+    assert [ask.line for ask in first] == lines[:-1]
+    assert {ask.limit for ask in first} == {1}
+    turns.listed(standing(lines[0], 5), {})
+    assert [ask.line for ask in turns.next_page(9)] == [lines[-1], lines[0]]
+
+
+def test_a_page_of_one_row_asks_one_line() -> None:
+    """However many wait: a share is never nothing."""
+    assert Turns([CROWD, LONELY]).next_page(1) == [Ask(CROWD, None, 0, 1)]
+
+
+@pytest.mark.parametrize(("lost", "skip"), [(0, 0), (1, 0), (2, 900), (4, 900)])
+def test_who_lost_a_page_goes_on_at_a_distance(lost: int, skip: int) -> None:
+    """L3: else two nodes meet again at every page; what is skipped is the other's."""
+    turns = Turns([CROWD], behind=900)
+    turns.next_page(4)
+    turns.listed(standing(CROWD, 0, 1, 2, 3), {CROWD: lost})
+    assert turns.next_page(4) == [Ask(CROWD, Place(3, "g-3"), skip, 4)]
+
+
+def test_each_living_node_has_a_distance_of_its_own() -> None:
+    """A node that is not listed yet has one as well."""
+    assert [distance(me, {"a", "b"}, 500) for me in ("a", "b", "c")] == [0, 500, 1000]
+
+
+def test_namespaces_take_turns_whoever_owned_what() -> None:
+    """V3: a namespace with many dead owners is not served first."""
+    lines = [Line(f"n-{n}", "crowd", 0) for n in range(9)] + [LONELY]
+    order = in_turn(lines, ME)
+    assert sorted(order) == sorted(lines)
+    assert LONELY in order[:2]
+
+
+def test_nodes_begin_at_different_lines() -> None:
+    """L3: and each of them always in the same order."""
+    lines = [Line(DEAD, f"ns-{n}", 0) for n in range(9)]
+    orders = {tuple(in_turn(lines, f"n-{n}")) for n in range(9)}
+    assert len(orders) == 9
+    assert in_turn(lines, ME) == in_turn(reversed(lines), ME)
+
+
+def test_suspects_of_all_lines_take_turns() -> None:
+    """V3, V6: the oldest first, and the only one of a line soon."""
+    rows = [*standing(CROWD, 1, 2, 3), *standing(LONELY, 9)]
+    assert [row.due_at for row in interleaved(rows)] == [1, 9, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("owner", "takeovers", "expected"),
+    [
+        (DEAD, 0, False),
+        (DEAD, 1, True),
+        (DEAD, OWNERS_LOST_MAX - 1, False),
+        ("n-left", 1, False),
+    ],
+)
+def test_a_line_of_suspects_is_told_beforehand(
+    owner: str, takeovers: int, *, expected: bool
+) -> None:
+    """V6: as the plan will judge its rows."""
+    line = Line(owner, "default", takeovers)
+    assert may_be_suspect(line, {DEAD}) is expected
+    (row,) = standing(line, NOW)
+    assert line_of(row) == line
+    assert verdict_on(owner=owner, takeovers=takeovers).is_suspect is expected
 
 
 # ---- Poison (V6) ------------------------------------------------------------------

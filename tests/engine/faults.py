@@ -17,6 +17,7 @@ from coordinator.core.actions import CallBranch
 from coordinator.core.errors import StoreUnavailable
 from coordinator.core.inputs import Input, Outcome, Refused, Succeeded
 from coordinator.core.model import GlobalTransaction, Instant, Key, Phase
+from coordinator.core.sweep import Ask, Gap, Line
 from coordinator.ports import AuditEntry, Change, NodeRow, Store, SweepRow
 from tests.engine.world import FakeClock, World, quiet
 
@@ -74,14 +75,14 @@ class FaultyStore(Store):
     async def commit(self, changes: Sequence[Change]) -> list[Key]:
         return await self._pass("commit", lambda: self.inner.commit(changes))
 
+    async def lines(self, gaps: Sequence[Gap], *, limit: int) -> list[Line]:
+        return await self._pass("lines", lambda: self.inner.lines(gaps, limit=limit))
+
     async def unfinished(
-        self, *, due_before: Instant, after: Key | None, limit: int
+        self, asks: Sequence[Ask], *, due_before: Instant
     ) -> list[SweepRow]:
         return await self._pass(
-            "unfinished",
-            lambda: self.inner.unfinished(
-                due_before=due_before, after=after, limit=limit
-            ),
+            "unfinished", lambda: self.inner.unfinished(asks, due_before=due_before)
         )
 
     async def claim(self, rows: Sequence[SweepRow], *, owner: str) -> list[Key]:
@@ -161,7 +162,7 @@ class Participant(Protocol):
 
 
 class Node:
-    """A node over a store that fails, its sweeper running.
+    """A node over a store that fails, its heart beating and its sweeper running.
 
     Attributes:
         is_unheard: its confirms reach nobody.
@@ -175,7 +176,8 @@ class Node:
         self.world = World(self.store, self.clock, node_id=node_id)
         self.is_unheard = False
         self._bank = bank
-        self._sweeping = asyncio.ensure_future(self.world.sweeper.run())
+        loops = (self.world.leases.run(), self.world.sweeper.run())
+        self._loops = [asyncio.ensure_future(loop) for loop in loops]
 
     async def settle(self) -> None:
         """Let everything happen that needs no time, the store's threads included."""
@@ -218,4 +220,5 @@ class Node:
 
     def die(self) -> None:
         """From here on it does nothing any more."""
-        self._sweeping.cancel()
+        for loop in self._loops:
+            loop.cancel()

@@ -36,7 +36,7 @@ from tests.core.world import (
     step,
     tcc_request,
 )
-from tests.engine.world import GID, World, quiet
+from tests.engine.world import DEAD_MS, GID, World, quiet
 
 SAGA = Key("default", "s-1")
 
@@ -235,7 +235,7 @@ async def test_unknown_gid_is_not_found(world: World) -> None:
     asked = await world.asked(Observe())
 
     assert isinstance(asked.answer, NotFound)
-    assert world.engine.driven_keys == frozenset()
+    assert not world.engine._residents
 
 
 async def test_deadline_cancels_an_abandoned_transaction(world: World) -> None:
@@ -289,7 +289,7 @@ async def test_old_owner_lets_go_after_a_conflict(world: World) -> None:
     await twin.asked(Cancel())
     await world.asked(Confirm())
 
-    assert world.engine.driven_keys == frozenset()
+    assert not world.engine.drives(GID)
     assert [c.phase for c in world.participants.taken()] == []
     assert [c.phase for c in twin.participants.taken()] == [Phase.CANCEL] * 2
 
@@ -335,7 +335,8 @@ async def test_restart_resumes_from_what_is_stored(world: World) -> None:
     twin = world.twin()
     await twin.leases.beat()
     assert await twin.sweeper.sweep() == 0  # its owner may be alive
-    await world.clock.move_to(3_000)
+    await world.clock.move_to(DEAD_MS)
+    await twin.leases.beat()
     assert await twin.sweeper.sweep() == 1
     await quiet()
     await twin.answer_all()
@@ -381,7 +382,7 @@ async def test_nothing_is_loaded_at_start(world: World) -> None:
         await world.asked(Begin(replace(tcc_request(), key=key)), key)
     twin = world.twin()
 
-    assert twin.engine.driven_keys == frozenset()
+    assert not twin.engine._residents
 
 
 async def test_saga_survives_a_restart_with_its_definition(world: World) -> None:
@@ -502,7 +503,7 @@ async def test_memory_is_given_back(world: World) -> None:
     await world.asked(Confirm())
     await world.answer_all()
 
-    assert world.engine.driven_keys == frozenset()
+    assert not world.engine._residents
 
 
 async def test_forgotten_transaction_is_taken_up_again(world: World) -> None:
@@ -513,7 +514,7 @@ async def test_forgotten_transaction_is_taken_up_again(world: World) -> None:
     world.store.lose(kept=True)
     world.store.holding = False
     await quiet()
-    assert world.engine.driven_keys == frozenset()
+    assert not world.engine.drives(GID)
     assert await world.sweeper.sweep() == 1
     await quiet()
     await world.answer_all()

@@ -10,11 +10,10 @@ from coordinator.core.errors import PreconditionFailed, StoreUnavailable
 from coordinator.core.model import Key
 from coordinator.core.retention import BATCH_TRANSACTIONS_MAX, CLOCK_SKEW_MS, OldRow
 from coordinator.engine import retention as module
-from coordinator.engine.leases import TTL_MS
 from coordinator.engine.retention import PURGE_EVERY_MS, Purge, Purged, Retainer
 from coordinator.ports import Archive, History, NodeRow
 from coordinator.storage.memory import MemoryStore
-from tests.engine.world import FakeClock, World, quiet
+from tests.engine.world import DEAD_MS, FakeClock, World, quiet
 from tests.storage.samples import NOW, began, commit, confirmed, key, run_to_end, tried
 
 END = NOW + 20
@@ -249,7 +248,8 @@ async def test_one_living_node_does_it_and_its_successor_when_it_dies(
     await run_to_end(store, 1)
     clock.time += 1
     assert await retainer(two, "n-2").purge() == Purged()
-    clock.time += TTL_MS
+    clock.time += DEAD_MS
+    await two.leases.beat()
     running = asyncio.ensure_future(retainer(two, "n-2").purge())
     await clock.move_to(clock.time + 10)
     assert running.result().removed == 1

@@ -11,13 +11,16 @@ from coordinator.core.errors import CoordinatorError, NotFound
 from coordinator.core.inputs import BranchReplied, Input, Outcome, Succeeded
 from coordinator.core.model import GlobalTransaction, Key
 from coordinator.engine.engine import Engine, EngineLimits
-from coordinator.engine.leases import Leases
+from coordinator.engine.leases import BEAT_EVERY_MS, TTL_MS, Leases
 from coordinator.engine.resident import Ticket
 from coordinator.engine.sweeper import Sweeper
 from coordinator.ports import AuditEntry
 from coordinator.storage.memory import MemoryStore
 
 GID = Key("default", "g-1")
+
+DEAD_MS = TTL_MS + BEAT_EVERY_MS
+"""After which a silent node is taken for dead."""
 
 
 class FakeTimer:

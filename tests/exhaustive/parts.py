@@ -49,7 +49,7 @@ class Listed(NamedTuple):
 
     key: Key
     owner: str
-    due_at: Instant | None
+    due_at: Instant
     takeovers: int = 0
 
 
@@ -265,12 +265,14 @@ class Parts:
         tx = self._core.tx(row.tx)
         if node.claims or tx is None or tx.status.is_final:
             return None
-        listed = Listed(tx.key, _named(row.owner), machine.due_at(tx))
+        if (due_at := machine.due_at(tx)) is None:
+            return None
+        listed = Listed(tx.key, _named(row.owner), due_at)
         living = {_named(me)} | ({_named(1 - me)} if other_is_alive else set())
         (verdict,) = sweep.plan(
             [listed],
             me=_named(me),
-            driven=[tx.key] if engine.drives(node, me) else [],
+            drives=lambda _: engine.drives(node, me),
             living=living,
             known={_named(0), _named(1), _named(GONE)},
             now=LATE if node.late else EARLY,

@@ -470,7 +470,7 @@ class Cluster:
         seqs = [entry.seq for entry in await store.journal(key)]
         if seqs != list(range(1, tx.journal_seq + 1)):
             raise ScriptError(f"T11: the journal has a gap: {seqs}")
-        driving = [n.name for n in self._nodes if key in n.engine.driven_keys]
+        driving = [n.name for n in self._nodes if n.engine.drives(key)]
         living = [n.name for n in self._nodes if n.is_running and n.name in driving]
         by = f"driven by {' and '.join(living)}" if living else "driven by nobody"
         self._tell(f"journal 1..{len(seqs)}, revision {tx.revision}, {by}")

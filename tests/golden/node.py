@@ -179,14 +179,16 @@ class Node:
             clock=self.clock,
             node_id=name,
         )
-        self._sweeper = Sweeper(
+        leases = Leases(store, self.clock, node_id=name, address=name)
+        sweeper = Sweeper(
             store=store,
             engine=self.engine,
-            leases=Leases(store, self.clock, node_id=name, address=name),
+            leases=leases,
             clock=self.clock,
             node_id=name,
         )
-        self._sweeping = asyncio.get_running_loop().create_task(self._sweeper.run())
+        loop = asyncio.get_running_loop()
+        self._loops = [loop.create_task(it) for it in (leases.run(), sweeper.run())]
 
     @property
     def is_running(self) -> bool:
@@ -238,8 +240,9 @@ class Node:
         """Nothing happens here any more; what was being written is kept or not."""
         self.clock.is_running = False
         self.store.crash(kept=kept)
-        self._sweeping.cancel()
-        await asyncio.wait([self._sweeping])
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.wait(self._loops)
 
     async def close(self) -> None:
         """End the process at the end of a script."""

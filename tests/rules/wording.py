@@ -92,8 +92,6 @@ RULES = {
 NOT_COVERED: dict[str, str] = {
     "B10": "a participant trusts the connection that it opened itself; calls carry no"
     " token of their own yet",
-    "V3": "a sweep walks all that is due by key, page by page, so the oldest may wait"
-    " for one walk; shares among namespaces are not kept yet",
     "V4": "there is no budget of retries for each participant yet",
     "V5": "recovery after overload is not measured yet; that takes minutes of load",
 }

@@ -1,10 +1,14 @@
 """Faults that strike at an instant: crashes, pauses, cuts, clock jumps, operators."""
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from coordinator.core import machine
+from coordinator.core.changed import changed
 from coordinator.core.definition import BranchKind
 from coordinator.core.inputs import (
+    Begin,
     CancelByOperator,
     OperatorInput,
     Pause,
@@ -23,13 +27,22 @@ from coordinator.core.model import (
     Payload,
 )
 from coordinator.core.sweep import is_quarantined
-from coordinator.ports import AuditEntry
+from coordinator.ports import AuditEntry, Change
 from tests.simulation.disk import now
+from tests.simulation.generators.business import tcc_request
+from tests.simulation.loop import Process
 from tests.simulation.node import Node
 from tests.simulation.verdict import Violation
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
+
+
+CROWD = 40
+"""More than a sweep of small pages takes up."""
+
+SKEW_MS = 5_000
+"""So long ago, all of it is due by everybody's clock."""
 
 
 def plan(world: "World") -> None:
@@ -46,6 +59,9 @@ def plan(world: "World") -> None:
         "operator": _operate,
         "operator_hand": _take_in_hand,
     }
+    if "crowd" in world.faults and world.scenario.resident_max > CROWD:
+        at = world.scenario.heal_us // 4
+        world.loop.later(at, None, leave_behind, world)
     rng = world.rng
     for fault, strike in strikes.items():
         if fault in world.faults:
@@ -54,6 +70,21 @@ def plan(world: "World") -> None:
                 share = rng.random() ** 3
                 at = int(share * world.scenario.heal_us)
                 world.loop.later(at, None, _strike, world, strike)
+
+
+def leave_behind(world: "World") -> None:
+    """A node that nobody knows has begun many transactions in one namespace, and one in
+    another; then it was gone.
+    """
+    clock = world.clock_of(0, Process("gone"))
+    gone = SimpleNamespace(name="gone", clock=clock)
+    keys = [Key("crowd", f"crowd-{number}") for number in range(CROWD)]
+    for late, key in enumerate([*keys, Key("lonely", "lonely")], -CROWD - SKEW_MS):
+        request = tcc_request(key, gone, late)
+        tx, events = machine.step(None, Begin(request), request.created_at)
+        tx = changed(tx, revision=1, journal_seq=1, owner=gone.name)
+        change = Change(None, tx, tuple(events), machine.due_at(tx))
+        world.checks.committed(gone, [change], now(world.data.commit([change])))
 
 
 def _strike(world: "World", strike: object) -> None:

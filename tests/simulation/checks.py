@@ -44,6 +44,7 @@ from coordinator.ports import Change, NodeRow, SweepRow
 from participant_sdk.barrier import rules
 from participant_sdk.barrier.sql import Admission
 from participant_sdk.executor.outcome import CallOutcome, Done, Later, No
+from tests.simulation.fairness import Fairness
 from tests.simulation.recoveries import Recoveries
 from tests.simulation.saga_oracle import SagaOracle
 from tests.simulation.verdict import Violation
@@ -92,6 +93,7 @@ class Checks:
         self.forgotten: set[str] = set()
         self.probing = False
         self.recoveries = Recoveries(world)
+        self.fairness = Fairness(world)
         self.sagas = SagaOracle(self)
 
     # ---- The database --------------------------------------------------------------
@@ -320,6 +322,8 @@ class Checks:
             self.counted[key] = row.takeovers
             if not counted and tx.owner in node.listed - self.forgotten:
                 raise Violation("L1", key.gid, f"{tx.owner} has not left")
+            if counted and self._is_alive(tx.owner):
+                self.fairness.taken_over(tx.owner, key.gid)
             if tx.revision != row.revision:
                 raise Violation("L3", key.gid, "claimed a row that had moved on")
             if tx.status.is_final:
@@ -331,8 +335,9 @@ class Checks:
         """It is only slow, which may be taken for dead (L1)."""
         return any(n.alive for n in self._world.nodes if n.name == node_id)
 
-    def beaten(self, row: NodeRow) -> None:
+    def beaten(self, node: "Node", row: NodeRow) -> None:
         """A node's heartbeat: its id is its own, so the counter only rises (L2)."""
+        self.fairness.tried(node)
         if row.heartbeat <= self.heartbeats.get(row.node_id, 0):
             raise Violation("L2", row.node_id, "two processes share one node id")
         self.heartbeats[row.node_id] = row.heartbeat

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from coordinator.core.errors import StoreUnavailable
 from coordinator.core.model import GlobalTransaction, Instant, Key
+from coordinator.core.sweep import Ask, Gap, Line
 from coordinator.ports import Change, NodeRow, Store, SweepRow
 from coordinator.storage.memory import MemoryStore
 
@@ -93,12 +94,15 @@ class SimStore(Store):
         else:
             world.loop.later(world.store_latency(), node, _fail, returned)
 
+    async def lines(self, gaps: Sequence[Gap], *, limit: int) -> list[Line]:
+        if self._world.happens("read_fail"):
+            raise StoreUnavailable
+        return now(self._data.lines(gaps, limit=limit))
+
     async def unfinished(
-        self, *, due_before: Instant, after: Key | None, limit: int
+        self, asks: Sequence[Ask], *, due_before: Instant
     ) -> list[SweepRow]:
-        rows = now(
-            self._data.unfinished(due_before=due_before, after=after, limit=limit)
-        )
+        rows = now(self._data.unfinished(asks, due_before=due_before))
         self._node.listed = frozenset(self._world.data._data.nodes)
         if rows and "store_slow" in self._world.faults:
             await self._travel(read_first=True)  # the list is old when it arrives
@@ -114,9 +118,10 @@ class SimStore(Store):
         return claimed
 
     async def beat(self, node: NodeRow) -> list[NodeRow]:
-        self._world.checks.beaten(node)
+        self._world.checks.beaten(self._node, node)
         if self._world.happens("read_fail"):
             raise StoreUnavailable
+        self._world.checks.fairness.beaten(self._node)
         return now(self._data.beat(node))
 
     async def forget_node(self, node_id: str) -> None:

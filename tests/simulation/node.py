@@ -114,6 +114,21 @@ class SimLink:
         self.node.dispatcher.answered(self, [(call_id, outcome)])
 
 
+class WatchedSweeper(Sweeper):
+    """The real one; whether it was fair is judged after each sweep."""
+
+    def __init__(self, node: "Node", **ports: object) -> None:
+        super().__init__(**ports)
+        self._node = node
+
+    async def sweep(self) -> int:
+        fairness = self._node._world.checks.fairness
+        waiting = fairness.waiting(self._node)
+        taken = await super().sweep()
+        fairness.swept(self._node, waiting)
+        return taken
+
+
 class Node(Process):
     """A process that serves, until it crashes; its successor is another node.
 
@@ -151,7 +166,8 @@ class Node(Process):
             ),
         )
         self.leases = Leases(self.store, self.clock, node_id=self.name, address="sim")
-        self.sweeper = Sweeper(
+        self.sweeper = WatchedSweeper(
+            self,
             store=self.store,
             engine=self,
             leases=self.leases,
@@ -159,11 +175,14 @@ class Node(Process):
             node_id=self.name,
         )
         self.links: dict[str, SimLink] = {}
-        self.sweeping: object = None
+        self.loops: list[object] = []
 
     def start(self) -> None:
         """Serve; runs as this process."""
-        self.sweeping = self._world.loop.create_task(self.sweeper.run())
+        loop = self._world.loop
+        self.loops = [
+            loop.create_task(it) for it in (self.leases.run(), self.sweeper.run())
+        ]
 
     def crash(self) -> None:
         super().crash()
@@ -194,12 +213,15 @@ class Node(Process):
 
     # ---- What the sweeper uses of the engine, watched ------------------------------
 
-    @property
-    def driven_keys(self) -> frozenset[Key]:
+    def drives(self, key: Key) -> bool:
         engine = self.engine
-        if any(r.waiting and engine._is_foreign(r) for r in engine._residents.values()):
+        resident = engine._residents.get(key)
+        if resident is not None and resident.waiting and engine._is_foreign(resident):
             self._world.rare.hit("foreign_resident_waits")
-        return engine.driven_keys
+        return engine.drives(key)
+
+    def let_go(self) -> list[Key]:
+        return self.engine.let_go()
 
     @property
     def has_room(self) -> bool:
@@ -212,6 +234,7 @@ class Node(Process):
         if any(key not in self.claimed for key in keys):
             self._world.rare.hit("transaction_forgotten_and_taken_up")
         self.claimed.clear()
+        self._world.checks.fairness.attempted(self, keys)
         self.engine.take_over(keys)
 
     # ---- What the world does to it ------------------------------------------------

@@ -46,7 +46,11 @@ POISON_SHARE = 0.15
 """Of the seeds have a transaction that kills whoever drives it; drawn last, so that it
 changes nothing else of a seed."""
 
-FAULTS = (*_SWARM, "poison")
+CROWD_SHARE = 0.03
+"""Of the seeds begin with many transactions in one namespace and one in another that
+nobody drives; drawn last as well."""
+
+FAULTS = (*_SWARM, "poison", "crowd")
 """Every kind of fault."""
 
 
@@ -149,13 +153,15 @@ def draw(seed: int, limits: Limits) -> Scenario:
         haste_ms=rng.choice((20, 200, 4_000)),
     )
     poison = {"poison"} if rng.random() < POISON_SHARE else frozenset()
-    return replace(scenario, faults=(faults | poison) - limits.without)
+    crowd = {"crowd"} if rng.random() < CROWD_SHARE else frozenset()
+    return replace(scenario, faults=(faults | poison | crowd) - limits.without)
 
 
 def turn_knobs(scenario: Scenario) -> None:
     """Set the constants of the real modules; every schedule sets them all."""
     leases.TTL_MS = scenario.ttl_ms
-    sweeper.BEAT_EVERY_MS = scenario.beat_ms
+    leases.BEAT_EVERY_MS = scenario.beat_ms
+    sweeper.SWEEP_EVERY_MS = scenario.beat_ms
     sweeper.PAGE = scenario.page
     committer.BATCH_MAX = scenario.batch_max
     engine.FOREIGN_POLL_MS = scenario.foreign_poll_ms

@@ -26,7 +26,8 @@ from coordinator.core.model import (
     Status,
     TransactionRequest,
 )
-from coordinator.ports import AuditEntry, Change, Store
+from coordinator.core.sweep import Ask, others
+from coordinator.ports import AuditEntry, Change, Store, SweepRow
 
 NOW = 1_750_000_000_000
 """The instant at which every sample begins."""
@@ -154,3 +155,10 @@ async def run_to_end(store: Store, of: Key | int) -> GlobalTransaction:
     for change in (first, second, third):
         await commit(store, change)
     return third.after
+
+
+async def all_due(store: Store, due_before: int = NOW + 500) -> list[SweepRow]:
+    """Everything that is unfinished and due, whoever owns it."""
+    lines = await store.lines(others(()), limit=100)
+    asks = [Ask(line, None, 0, 1_000) for line in lines]
+    return await store.unfinished(asks, due_before=due_before)

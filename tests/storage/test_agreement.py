@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from coordinator.core.model import GlobalTransaction, Key, Operation, OperationKind
+from coordinator.core.sweep import Ask, Place, others
 from coordinator.ports import (
     AuditEntry,
     Change,
@@ -95,9 +96,16 @@ class Twins:
         one, two = await self.memory.load(some), await self.sql.load(some)
         assert {tx.key: tx for tx in one} == {tx.key: tx for tx in two}
         due, limit = NOW + self.random.randrange(3), self.random.randrange(1, 30)
-        after = self.random.choice([None, *self.keys])
+        gaps = others(self.random.choice([(), ("node-1",), ("node-10",)]))
+        lines = await self.memory.lines(gaps, limit=limit)
+        assert lines == await self.sql.lines(gaps, limit=limit)
+        place = Place(NOW + self.random.randrange(3), self.random.choice(self.keys).gid)
+        asks = [
+            Ask(line, self.random.choice([None, place]), limit // 9, limit)
+            for line in lines
+        ]
         rows = [
-            await store.unfinished(due_before=due, after=after, limit=limit)
+            await store.unfinished(asks, due_before=due)
             for store in (self.memory, self.sql)
         ]
         assert rows[0] == rows[1]

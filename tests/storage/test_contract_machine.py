@@ -44,6 +44,7 @@ from coordinator.core.model import (
     Phase,
     Status,
 )
+from coordinator.core.sweep import Ask, Place, others
 from coordinator.ports import AuditEntry, Change, SweepRow, TransactionFilter
 from coordinator.storage.audit import find_break
 from coordinator.storage.memory import MemoryStore
@@ -76,6 +77,7 @@ class StoresSideBySide(RuleBasedStateMachine):
         self.sql = [self.wait(self.open()) for _ in range(2)]
         self.latest: dict[Key, GlobalTransaction] = {}
         self.due: dict[Key, int | None] = {}
+        self.counts: dict[Key, int] = {}
         self.past: dict[Key, list[GlobalTransaction]] = {}
         self.listed: list[SweepRow] = []
 
@@ -146,8 +148,10 @@ class StoresSideBySide(RuleBasedStateMachine):
         assert won == sorted(expected)
         self.seen["claim won"] += len(won)
         self.seen["claim lost"] += len(rows) - len(won)
+        counts = {row.key: row.takeovers for row in rows}
         for of in won:
             tx = self.latest[of]
+            self.counts[of] = counts[of]
             self.keep(replace(tx, owner=owner, revision=tx.revision + 1))
 
     def changes(self, data: st.DataObject) -> list[Change]:
@@ -189,6 +193,7 @@ class StoresSideBySide(RuleBasedStateMachine):
                 assert change.after.decision is before.decision, "T1"
             self.keep(change.after)
             self.due[change.key] = change.due_at
+            self.counts[change.key] = 0
         return sorted(lost)
 
     def keep(self, tx: GlobalTransaction) -> None:
@@ -206,19 +211,29 @@ class StoresSideBySide(RuleBasedStateMachine):
     def list_unfinished(
         self, node: int, due_before: int, after: Key | None, limit: int
     ) -> None:
-        """L7: everything that is due and has not ended, in order, page by page."""
-        asked = {"due_before": due_before, "after": after, "limit": limit}
-        rows = self.wait(self.memory[node].unfinished(**asked))
-        assert self.wait(self.sql[node].unfinished(**asked)) == rows
-        expected = sorted(
-            of
-            for of, tx in self.latest.items()
-            if tx.finished_at is None
-            and (due_at := self.due[of]) is not None
-            and due_at <= due_before
-            and (after is None or of > after)
-        )
-        assert [row.key for row in rows] == expected[:limit]
+        """L7, V3: all that is due and has not ended, in a line by its time."""
+        gaps = others(())
+        lines = self.wait(self.memory[node].lines(gaps, limit=99))
+        assert self.wait(self.sql[node].lines(gaps, limit=99)) == lines
+        place = Place(NOW, after.gid) if after else None
+        asks = [Ask(line, place, 0, limit) for line in lines]
+        rows = self.wait(self.memory[node].unfinished(asks, due_before=due_before))
+        mine = self.sql[node].unfinished(asks, due_before=due_before)
+        assert self.wait(mine) == rows
+        expected: list[Key] = []
+        for line in lines:
+            stands = sorted(
+                (Place(due_at, of.gid), of)
+                for of, tx in self.latest.items()
+                if (tx.owner, of.namespace) == line[:2]
+                and self.counts.get(of, 0) == line.takeovers
+                and tx.finished_at is None
+                and (due_at := self.due[of]) is not None
+                and due_at <= due_before
+            )
+            behind = [of for at, of in stands if place is None or at > place]
+            expected += behind[:limit]
+        assert [row.key for row in rows] == expected
         assert all(row.revision == self.latest[row.key].revision for row in rows)
         self.listed += rows
 

@@ -13,7 +13,8 @@ from coordinator.core.errors import (
     PreconditionFailed,
     StoreUnavailable,
 )
-from coordinator.ports import NodeRow
+from coordinator.core.sweep import Ask, Line, Place, others
+from coordinator.ports import Change, NodeRow
 from coordinator.storage.sql.database import Lane
 from coordinator.storage.sql.migrate import SchemaState, preview, state, upgrade
 from coordinator.storage.sql.server import ServerDatabase
@@ -22,7 +23,18 @@ from coordinator.storage.sql.tables import METADATA
 from coordinator.storage.sql.url import parse_url
 from tests.servers import MariaDB, Server
 from tests.storage.conftest import _CURRENT, empty_tables
-from tests.storage.samples import NOW, began, commit, key, run_to_end, stored, tried
+from tests.storage.samples import (
+    NOW,
+    all_due,
+    began,
+    commit,
+    confirmed,
+    key,
+    move,
+    run_to_end,
+    stored,
+    tried,
+)
 
 BACK_SECONDS_MAX = 3
 """From "the database serves" to "the store serves" (F16)."""
@@ -192,6 +204,72 @@ async def test_batches_find_their_rows_by_the_key(
             assert "Tid Scan on" in plan
             assert plan.index("Function Scan") < plan.index("_pkey on")
             assert "Seq Scan" not in plan
+
+
+async def test_the_sweeper_seeks_its_lines_and_places(
+    server: Server, store: SqlStore
+) -> None:
+    """F20: nothing is walked past or sorted, whatever the statistics are of: empty
+    tables, or finished and unfinished rows side by side.
+    """
+    tables = "TABLE global_transactions" if isinstance(server, MariaDB) else ""
+    server.run(f"ANALYZE {tables}", database=_CURRENT)
+    ended = [finished_at_once(number) for number in range(1_000)]
+    await commit(store, *ended)
+    await commit(store, *(began(n, due_at=NOW) for n in range(20_000, 20_200)))
+    line = Line("node-1", "default", 0)
+    plans = explained(store)
+    for _ in range(2):
+        plans.clear()
+        assert await store.lines(others(()), limit=9) == [line]
+        for after in (None, Place(NOW, key(20_004).gid)):
+            rows = await store.unfinished([Ask(line, after, 0, 5)], due_before=NOW)
+            assert len(rows) == 5
+        assert len(plans) == 4
+        for plan in plans:
+            if isinstance(server, MariaDB):
+                seeks = [step for step in plan if step[2] == "global_transactions"]
+                assert {step[5] for step in seeks} == {
+                    "ix_global_transactions_open_lines"
+                }
+                assert {step[3] for step in seeks} <= {"ref", "range"}
+                assert not any("filesort" in str(step[9]) for step in seeks)
+            else:
+                text = "\n".join(str(step[0]) for step in plan)
+                seeks = [row for row in text.splitlines() if " on global" in row]
+                assert seeks
+                assert all("ix_global_transactions_lines" in row for row in seeks)
+                assert text.count("Index Cond: ") == len(seeks)
+                assert "Bitmap" not in text
+        server.run(f"ANALYZE {tables}", database=_CURRENT)
+
+
+def finished_at_once(number: int) -> Change:
+    first = began(number, "debit")
+    second = tried(first.after)
+    third = confirmed(second.after)
+    events = (*first.events, *second.events, *third.events)
+    return move(None, *events, due_at=None)
+
+
+def explained(store: SqlStore) -> list[list[Any]]:
+    """The plans of what the sweeper lists, as they come."""
+    database = store._database
+    assert isinstance(database, ServerDatabase)
+    plans: list[list[Any]] = []
+
+    def explain(
+        connection: Connection, _k: Any, text: str, values: Any, *_: Any
+    ) -> None:
+        if text.startswith("SELECT"):
+            rows = connection.connection.cursor()
+            rows.execute(f"EXPLAIN {text}", values)
+            plans.append(rows.fetchall())
+            rows.close()
+
+    reading = database._reading[Lane.SWEEPER].sync_engine
+    event.listen(reading, "before_cursor_execute", explain)
+    return plans
 
 
 # ---- Failures -----------------------------------------------------------------------
@@ -401,7 +479,7 @@ async def test_a_lane_never_waits_for_the_slow_queries_of_others(
                 row = NodeRow("n", "", number)
                 assert [row] == await store.beat(row)
             else:
-                assert await store.unfinished(due_before=NOW, after=None, limit=9) == []
+                assert await all_due(store) == []
     assert not any(task.done() for task in held)
     for task in held:
         task.cancel()
@@ -423,7 +501,7 @@ async def test_a_killed_server_that_comes_back_is_used_again(server: Server) -> 
     async with asyncio.timeout(BACK_SECONDS_MAX):
         await commit(store, *(tried(change.after) for change in acknowledged))
         assert [NodeRow("n", "", 1)] == await store.beat(NodeRow("n", "", 1))
-        rows = await store.unfinished(due_before=NOW + 500, after=None, limit=100)
+        rows = await all_due(store)
     assert len(rows) == 50
     assert await store.load([key(99)]) == []
     await store.close()

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from coordinator.core.errors import StoreUnavailable
+from coordinator.core.sweep import Ask, Line, Place, others
 from coordinator.ports import NodeRow, TransactionFilter
 from coordinator.storage.sql.database import Lane
 from coordinator.storage.sql.store import SqlStore, open_store
@@ -242,30 +243,40 @@ def plan_of(path: Path, statement: str, parameters: Any) -> str:
         return " / ".join(row[3] for row in rows)
 
 
-async def test_the_sweeper_reads_unfinished_rows_alone(
+async def test_the_sweeper_seeks_its_lines_and_places(
     store: SqlStore, path: Path
 ) -> None:
-    """The plan uses the partial index, with ten thousand finished rows beside."""
-    for start in range(0, 10_000, 1_000):
-        numbers = range(start, start + 1_000)
-        await commit(
-            store, *(move(None, *history(number), due_at=None) for number in numbers)
-        )
-    await commit(store, *(began(n, due_at=NOW) for n in range(20_000, 20_010)))
-    with neighbour(path) as other:
-        other.execute("ANALYZE")
+    """F20: a thousand finished rows beside and two hundred due, before and after
+    statistics: every statement seeks in the index of what is unfinished.
+    """
+    ended = [move(None, *history(number), due_at=None) for number in range(1_000)]
+    await commit(store, *ended)
+    await commit(store, *(began(n, due_at=NOW) for n in range(20_000, 20_200)))
     calls: list[tuple[str, Any]] = []
 
     def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         calls.append((statement, parameters))
 
     event.listen(store._database._reading, "before_cursor_execute", note)
-    for after in (None, key(20_004)):
+    line = Line("node-1", "default", 0)
+    for analyzed in (False, True):
+        if analyzed:
+            with neighbour(path) as other:
+                other.execute("ANALYZE")
         calls.clear()
-        rows = await store.unfinished(due_before=NOW, after=after, limit=5)
-        assert len(rows) == 5
-        plan = plan_of(path, *calls[-1])
-        assert "ix_global_transactions_unfinished (due_at<?)" in plan
+        assert await store.lines(others(()), limit=9) == [line]
+        for after in (None, Place(NOW, key(20_004).gid)):
+            rows = await store.unfinished([Ask(line, after, 0, 5)], due_before=NOW)
+            assert len(rows) == 5
+        texts = [call for call in calls if call[0].startswith("SELECT")]
+        assert len(texts) == 4
+        for call in texts:
+            steps = plan_of(path, *call).split(" / ")
+            seeks = [step for step in steps if "global_transactions" in step]
+            assert seeks
+            for seek in seeks:
+                assert seek.startswith("SEARCH")
+                assert "ix_global_transactions_lines (owner" in seek
 
 
 async def test_who_needs_an_operation_is_found_among_the_unfinished_alone(
@@ -290,7 +301,7 @@ async def test_who_needs_an_operation_is_found_among_the_unfinished_alone(
             "default", operations=["accounts.debit"], digests=["d"], limit=9
         )
         assert [tx.key for tx in found] == [key(900)]
-        assert "_unfinished" in plan_of(path, *calls[-1])
+        assert "_lines" in plan_of(path, *calls[-1])
 
 
 def history(number: int) -> tuple[Any, ...]:

@@ -18,13 +18,15 @@ from coordinator.core.events import (
     StepStarted,
 )
 from coordinator.core.model import Decision, Key, Phase, Status
-from coordinator.ports import AuditEntry, NodeRow, SweepRow
+from coordinator.core.sweep import Ask, Line, Place, line_of, others, own
+from coordinator.ports import AuditEntry, Change, NodeRow, SweepRow
 from coordinator.storage.audit import find_break
 from tests.storage.conftest import AnyStore, Stores
 from tests.storage.samples import (
     BINARY,
     JSON,
     NOW,
+    all_due,
     began,
     commit,
     confirmed,
@@ -211,7 +213,7 @@ async def test_claim_is_a_compare_and_set(store: AnyStore) -> None:
     """L3: being listed gives no right; whoever claims first raises the revision."""
     changes = [began(number, "debit") for number in range(3)]
     await commit(store, *changes)
-    rows = await store.unfinished(due_before=NOW + 500, after=None, limit=10)
+    rows = await all_due(store)
     moved = tried(changes[1].after)
     await commit(store, moved)
     claimed = await store.claim(rows, owner="node-2")
@@ -226,22 +228,22 @@ async def test_a_claim_counts_until_something_is_committed(store: AnyStore) -> N
     """V6: durable with the claim, before any work; whoever commits has survived it."""
     await commit(store, began(1, "debit"))
     for takeovers in (1, 2):
-        (row,) = await store.unfinished(due_before=NOW + 500, after=None, limit=9)
+        (row,) = await all_due(store)
         assert row.takeovers == takeovers - 1
         counted = replace(row, takeovers=takeovers)
         assert await store.claim([counted], owner=f"node-{takeovers}") == [key(1)]
-    (row,) = await store.unfinished(due_before=NOW + 500, after=None, limit=9)
+    (row,) = await all_due(store)
     assert (row.takeovers, row.owner) == (2, "node-2")
     retry = RetryRequested("ann", "the cause is gone", NOW)
     await commit(store, move(await stored(store, key(1)), retry))
-    (row,) = await store.unfinished(due_before=NOW + 500, after=None, limit=9)
+    (row,) = await all_due(store)
     assert row.takeovers == 0
 
 
 async def test_a_claim_repeated_by_its_winner_is_lost(store: AnyStore) -> None:
     """L3: the same stale listing does not claim twice, even for the same owner."""
     await commit(store, began(1, "debit"))
-    rows = await store.unfinished(due_before=NOW + 500, after=None, limit=10)
+    rows = await all_due(store)
     assert [key(1)] == await store.claim(rows, owner="node-2")
     assert await store.claim(rows, owner="node-2") == []
     assert (await stored(store, key(1))).revision == 2
@@ -257,44 +259,100 @@ async def test_owner_that_lost_its_claim_cannot_write(store: AnyStore) -> None:
     """L1, L4: a zombie's next write is a conflict."""
     first = began(1, "debit")
     await commit(store, first)
-    rows = await store.unfinished(due_before=NOW + 500, after=None, limit=1)
+    rows = await all_due(store)
     await store.claim(rows, owner="node-2")
     assert [key(1)] == await store.commit([tried(first.after)])
     await commit(store, tried(await stored(store, key(1))))
 
 
-async def test_unfinished_lists_what_is_due_by_key(store: AnyStore) -> None:
-    """Not what is due later, never, or has ended."""
+def owned(of: Key, owner: str, *, due_at: int | None = NOW) -> Change:
+    """A transaction that a node has begun."""
+    change = began(of, "debit", due_at=due_at)
+    return replace(change, after=replace(change.after, owner=owner))
+
+
+async def test_unfinished_lists_a_line_the_longest_due_first(store: AnyStore) -> None:
+    """V3: not what is due later, never, has ended, or stands in another line."""
     await commit(
         store,
         began(3, "debit", due_at=NOW),
         began(1, "debit", due_at=NOW + 10),
+        began(6, "debit", due_at=NOW),
         began(2, "debit", due_at=NOW + 11),
         began(4, "debit", due_at=None),
         began(Key("another", "tx-9"), due_at=NOW - 5),
+        owned(key(7), "node-2"),
     )
     await run_to_end(store, 5)
-    rows = await store.unfinished(due_before=NOW + 10, after=None, limit=10)
-    expected = [
-        SweepRow(Key("another", "tx-9"), 1, "node-1", NOW - 5),
-        SweepRow(key(1), 1, "node-1", NOW + 10),
+    asks = [Ask(Line("node-1", "default", 0), None, 0, 10)]
+    rows = await store.unfinished(asks, due_before=NOW + 10)
+    assert rows == [
         SweepRow(key(3), 1, "node-1", NOW),
+        SweepRow(key(6), 1, "node-1", NOW),
+        SweepRow(key(1), 1, "node-1", NOW + 10),
     ]
-    assert expected == rows
 
 
-async def test_unfinished_pages_meet_every_row_once(store: AnyStore) -> None:
-    """Over two namespaces, and however the pages fall."""
+async def test_lines_are_told_by_owner_namespace_and_take_overs(
+    store: AnyStore,
+) -> None:
+    """V3: all that have anything unfinished, but for those that are passed over."""
+    owners = ["node-1", "node-2", "node-2b", "node-3", "node-9"]
+    for number, owner in enumerate(owners):
+        spaces = [key(number), key(number, "another"), key(number + 50)]
+        await commit(store, *(owned(of, owner, due_at=None) for of in spaces))
+    await run_to_end(store, 90)
+    await commit(store, owned(key(80), "node-2"))
+    (row,) = await all_due(store)
+    await store.claim([replace(row, takeovers=2)], owner="node-2")
+    lines = [
+        Line(owner, namespace, 0)
+        for owner in owners
+        for namespace in ("another", "default")
+    ]
+    lines.insert(4, Line("node-2", "default", 2))
+    assert await store.lines(others(()), limit=99) == lines
+    for limit in range(1, 12):
+        assert await store.lines(others(()), limit=limit) == lines[:limit]
+    for number, line in enumerate(lines):
+        assert await store.lines(others((), line), limit=99) == lines[number + 1 :]
+    passing = {"node-2", "node-9", "node-0"}
+    rest = [line for line in lines if line.owner not in passing]
+    assert await store.lines(others(passing), limit=99) == rest
+    mine = [line for line in lines if line.owner == "node-2"]
+    assert await store.lines(own("node-2"), limit=99) == mine
+    assert await store.lines(own("node-2", mine[0]), limit=99) == mine[1:]
+
+
+async def test_pages_of_several_lines_meet_every_row_once(store: AnyStore) -> None:
+    """However they fall, and where many are due at the same time."""
     keys = [key(n, space) for space in ("a", "b") for n in range(7)]
-    await commit(store, *(began(k, due_at=NOW) for k in reversed(keys)))
-    for limit in (1, 3, 7, 14, 15):
+    await commit(store, *(began(k, due_at=NOW + k.gid.count("3")) for k in keys))
+    keys.sort(key=lambda k: (k.namespace, k.gid.count("3"), k.gid))
+    lines = await store.lines(others(()), limit=9)
+    for limit in (1, 2, 3, 7, 8):
         met: list[Key] = []
-        page = await store.unfinished(due_before=NOW, after=None, limit=limit)
-        while page:
-            assert len(page) <= limit
-            met += [row.key for row in page]
-            page = await store.unfinished(due_before=NOW, after=met[-1], limit=limit)
-        assert keys == met
+        asks = [Ask(line, None, 0, limit) for line in lines]
+        while rows := await store.unfinished(asks, due_before=NOW + 1):
+            met += [row.key for row in rows]
+            last = {line_of(row): Place(row.due_at, row.key.gid) for row in rows}
+            asks = [Ask(line, place, 0, limit) for line, place in last.items()]
+        assert sorted(met) == sorted(keys)
+        for space in "ab":
+            own_keys = [k for k in keys if k.namespace == space]
+            assert [k for k in met if k.namespace == space] == own_keys
+
+
+async def test_rows_can_be_left_to_others(store: AnyStore) -> None:
+    """L3: so many are skipped, at the beginning of a line or behind a place."""
+    await commit(store, *(began(n, due_at=NOW + n % 2) for n in range(8)))
+    order = [key(n) for n in (0, 2, 4, 6, 1, 3, 5, 7)]
+    line = Line("node-1", "default", 0)
+    for start in range(8):
+        last = order[start - 1]
+        after = Place(NOW + int(last.gid[-1]) % 2, last.gid) if start else None
+        rows = await store.unfinished([Ask(line, after, 2, 3)], due_before=NOW + 1)
+        assert [row.key for row in rows] == order[start + 2 : start + 5]
 
 
 async def test_a_changed_due_time_is_the_one_that_counts(store: AnyStore) -> None:
@@ -307,8 +365,8 @@ async def test_a_changed_due_time_is_the_one_that_counts(store: AnyStore) -> Non
     )
     await commit(store, first)
     await commit(store, later)
-    assert await store.unfinished(due_before=NOW + 899, after=None, limit=9) == []
-    rows = await store.unfinished(due_before=NOW + 900, after=None, limit=9)
+    assert await all_due(store, NOW + 899) == []
+    rows = await all_due(store, NOW + 900)
     assert [(key(1), 2)] == [(row.key, row.revision) for row in rows]
 
 
@@ -407,5 +465,5 @@ async def test_a_whole_life_leaves_the_sweeper_nothing(store: AnyStore) -> None:
     """An ended transaction is never listed again."""
     last = await run_to_end(store, 1)
     assert confirmed(tried(began(1, "debit", "credit").after).after).after == last
-    rows = await store.unfinished(due_before=NOW * 2, after=None, limit=10)
+    rows = await all_due(store, NOW * 2)
     assert rows == []

@@ -5,10 +5,9 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, or_, select
+from sqlalchemy import Connection, bindparam, select
 
 from coordinator.core.model import Branch, GlobalTransaction, Instant, Key
-from coordinator.ports import SweepRow
 from coordinator.storage.audit import AuditRecord
 from coordinator.storage.sql import rows, tables
 
@@ -70,39 +69,6 @@ def stored_revisions(connection: Connection, keys: Sequence[Key]) -> dict[Key, i
             _SELECT_REVISIONS, parameters
         )
     }
-
-
-def unfinished(
-    connection: Connection, due_before: Instant, after: Key | None, limit: int
-) -> list[SweepRow]:
-    """Unfinished rows that are due, by key."""
-    # As expressions the key's columns cannot lead the planner to the primary key,
-    # where it would walk past every finished row there is. What is due is few.
-    namespace, gid = _HEADERS.namespace.concat(""), _HEADERS.gid.concat("")
-    statement = (
-        select(
-            _HEADERS.namespace,
-            _HEADERS.gid,
-            _HEADERS.revision,
-            _HEADERS.owner,
-            _HEADERS.due_at,
-            _HEADERS.takeovers,
-        )
-        .where(_HEADERS.finished_at.is_(None), _HEADERS.due_at <= due_before)
-        .order_by(namespace, gid)
-        .limit(limit)
-    )
-    if after is not None:
-        statement = statement.where(
-            or_(
-                namespace > after.namespace,
-                and_(namespace == after.namespace, gid > after.gid),
-            )
-        )
-    return [
-        SweepRow(Key(namespace, gid), *others)
-        for namespace, gid, *others in connection.execute(statement)
-    ]
 
 
 def audit_records(connection: Connection, after: int, limit: int) -> list[AuditRecord]:

@@ -9,8 +9,9 @@ from sqlalchemy import Connection, delete, insert, select, update
 from coordinator.core.errors import PreconditionFailed
 from coordinator.core.model import GlobalTransaction, Instant, Key
 from coordinator.core.retention import OldRow
+from coordinator.core.sweep import Ask, Gap, Line
 from coordinator.ports import Change, History, NodeRow, Retention, Store, SweepRow
-from coordinator.storage.sql import probe, read, retention, tables, write
+from coordinator.storage.sql import lines, probe, read, retention, tables, write
 from coordinator.storage.sql.database import Database, Lane
 from coordinator.storage.sql.failure import explain, is_database_error
 from coordinator.storage.sql.flavour import Flavour, named_by
@@ -137,13 +138,18 @@ class SqlStore(SqlQueries, Store, Retention):
             partial(write.write, statements=self._statements, changes=changes)
         )
 
-    async def unfinished(
-        self, *, due_before: Instant, after: Key | None, limit: int
-    ) -> list[SweepRow]:
-        """Unfinished rows that are due, by key."""
+    async def lines(self, gaps: Sequence[Gap], *, limit: int) -> list[Line]:
+        """The lines in these gaps that have anything unfinished, in order."""
         return await self._database.read(
-            partial(read.unfinished, due_before=due_before, after=after, limit=limit),
-            Lane.SWEEPER,
+            partial(lines.in_gaps, gaps=gaps, limit=limit), Lane.SWEEPER
+        )
+
+    async def unfinished(
+        self, asks: Sequence[Ask], *, due_before: Instant
+    ) -> list[SweepRow]:
+        """Unfinished rows that are due, line by line, the longest due first."""
+        return await self._database.read(
+            partial(lines.unfinished, asks=asks, due_before=due_before), Lane.SWEEPER
         )
 
     async def claim(self, rows: Sequence[SweepRow], *, owner: str) -> list[Key]:

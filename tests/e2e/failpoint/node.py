@@ -56,7 +56,8 @@ def run(
 
 def _hurry() -> None:
     replace(leases, "TTL_MS", TTL_MS)
-    replace(sweeper, "BEAT_EVERY_MS", BEAT_EVERY_MS)
+    replace(leases, "BEAT_EVERY_MS", BEAT_EVERY_MS)
+    replace(sweeper, "SWEEP_EVERY_MS", BEAT_EVERY_MS)
     replace(engine, "FOREIGN_POLL_MS", FOREIGN_POLL_MS)
 
 

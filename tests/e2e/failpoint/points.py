@@ -55,6 +55,7 @@ SCHEMA_POINT = "store.schema-upgraded"
 READS = frozenset(
     {
         "load",
+        "lines",
         "unfinished",
         "close",
         "list_transactions",
