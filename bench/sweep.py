@@ -40,8 +40,9 @@ from coordinator.core.definition import SagaDefinition
 from coordinator.core.errors import NotFound
 from coordinator.core.inputs import Begin
 from coordinator.core.model import Key, Mode, TransactionRequest
-from coordinator.engine.engine import Engine, EngineLimits
+from coordinator.engine.engine import Engine
 from coordinator.engine.leases import Leases
+from coordinator.engine.limits import EngineLimits
 from coordinator.engine.sweeper import PAGE, Sweeper
 from coordinator.ports import Change
 from coordinator.storage.sql import tables

@@ -22,8 +22,9 @@ from coordinator.core.errors import StoreUnavailable
 from coordinator.core.inputs import BranchReplied
 from coordinator.core.model import Key
 from coordinator.engine.dispatcher import FIRST_ATTACH_MS, Dispatcher
-from coordinator.engine.engine import Engine, EngineLimits
+from coordinator.engine.engine import Engine
 from coordinator.engine.leases import Leases
+from coordinator.engine.limits import EngineLimits
 from coordinator.engine.retention import Purge, Purged, Retainer
 from coordinator.engine.sweeper import Sweeper
 from coordinator.ports import Archive, Clock, Retention

@@ -38,7 +38,7 @@ The races:
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
 import structlog
@@ -61,6 +61,7 @@ from coordinator.core.inputs import Begin, BranchReplied, Input, Submit, Woken
 from coordinator.core.model import GlobalTransaction, Key
 from coordinator.core.recovery import NOBODY, Recovery, Return
 from coordinator.engine.committer import Committer, as_unavailable
+from coordinator.engine.limits import EngineLimits
 from coordinator.engine.resident import (
     Answer,
     Delivery,
@@ -91,24 +92,6 @@ everybody is asked at their own time again."""
 
 REARMED_AT_ONCE = 2_000
 """Timers that are set anew before others get their turn: about 10 ms of work."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineLimits:
-    """What one node holds at most.
-
-    Attributes:
-        resident_max: transactions in memory; new ones are refused beyond it. At about
-            24 KiB each it bounds the process at some 2.4 GB.
-        inbox_max: inputs that wait for a tick; requests are refused beyond it.
-        commits_in_flight_max: 1 suits a database with one writer.
-        let_go_max: transactions whose keys are kept for the next sweep.
-    """
-
-    resident_max: int = 100_000
-    inbox_max: int = 200_000
-    commits_in_flight_max: int = 1
-    let_go_max: int = 10_000
 
 
 class Engine:

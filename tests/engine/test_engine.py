@@ -26,7 +26,8 @@ from coordinator.core.inputs import (
     Unknown,
 )
 from coordinator.core.model import Decision, Key, Phase, Status
-from coordinator.engine.engine import FOREIGN_POLL_MS, EngineLimits
+from coordinator.engine.engine import FOREIGN_POLL_MS
+from coordinator.engine.limits import EngineLimits
 from coordinator.ports import AuditEntry, TransactionFilter
 from tests.core.world import (
     DEADLINE,

@@ -13,8 +13,8 @@ from coordinator.core.inputs import Begin, Confirm, Try
 from coordinator.core.model import Key
 from coordinator.core.sweep import Ask
 from coordinator.engine import sweeper
-from coordinator.engine.engine import EngineLimits
 from coordinator.engine.leases import BEAT_EVERY_MS, TTL_MS
+from coordinator.engine.limits import EngineLimits
 from coordinator.engine.sweeper import SUSPECT_MS
 from coordinator.ports import Change, SweepRow
 from coordinator.storage.memory import MemoryStore

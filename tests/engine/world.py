@@ -10,8 +10,9 @@ from coordinator.core.definition import SagaDefinition
 from coordinator.core.errors import CoordinatorError, NotFound
 from coordinator.core.inputs import BranchReplied, Input, Outcome, Succeeded
 from coordinator.core.model import GlobalTransaction, Key
-from coordinator.engine.engine import Engine, EngineLimits
+from coordinator.engine.engine import Engine
 from coordinator.engine.leases import BEAT_EVERY_MS, TTL_MS, Leases
+from coordinator.engine.limits import EngineLimits
 from coordinator.engine.resident import Ticket
 from coordinator.engine.sweeper import Sweeper
 from coordinator.ports import AuditEntry

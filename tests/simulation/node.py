@@ -16,8 +16,9 @@ from coordinator.core.model import (
 )
 from coordinator.core.sweep import is_quarantined
 from coordinator.engine.dispatcher import Dispatcher
-from coordinator.engine.engine import Engine, EngineLimits
+from coordinator.engine.engine import Engine
 from coordinator.engine.leases import Leases
+from coordinator.engine.limits import EngineLimits
 from coordinator.engine.resident import Reply, Ticket
 from coordinator.engine.sweeper import Sweeper
 from tests.simulation.disk import SimStore
