@@ -18,6 +18,7 @@ from coordinator.api.server import build_server
 from coordinator.api.usage import Usage
 from coordinator.clock import SystemClock
 from coordinator.config import ServeConfig
+from coordinator.core.actions import CallBranch
 from coordinator.core.errors import StoreUnavailable
 from coordinator.core.inputs import BranchReplied
 from coordinator.core.model import Key
@@ -67,15 +68,8 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
         await catalogue.load()
         sagas = PublishedSagas(store, catalogue.operations, clock)
 
-        def on_replies(replies: Sequence[tuple[Key, BranchReplied]]) -> None:
-            engine.replied(replies)  # made below; the two need each other
-
-        def on_returned(participant: str) -> None:
-            engine.participant_returned(participant)
-
-        dispatcher = Dispatcher(
-            clock, on_replies, on_returned, waits_ms=FIRST_ATTACH_MS
-        )
+        # Made before those that it needs: they need it, too.
+        dispatcher = _dispatcher(clock, lambda: engine, lambda: leases)
         engine = Engine(
             store=store,
             participants=dispatcher,
@@ -121,6 +115,32 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
             await server.drain(config.drain_seconds)
             await _stop(background, engine, dispatcher, leases)
             _log.info(telemetry.NODE_STOPPED, node_id=node_id)
+
+
+def _dispatcher(
+    clock: Clock, engine: Callable[[], Engine], leases: Callable[[], Leases]
+) -> Dispatcher:
+    def on_replies(replies: Sequence[tuple[Key, BranchReplied]]) -> None:
+        engine().replied(replies)
+
+    def on_returned(participant: str) -> None:
+        engine().participant_returned(participant)
+
+    def in_turn(call: CallBranch) -> CallBranch | None:
+        return engine().in_turn(call)
+
+    def on_waiting(calls: Sequence[CallBranch]) -> None:
+        engine().waits_long(calls)
+
+    return Dispatcher(
+        clock,
+        on_replies,
+        on_returned,
+        in_turn=in_turn,
+        on_waiting=on_waiting,
+        waits_ms=FIRST_ATTACH_MS,
+        living=lambda: len(leases().living()),
+    )
 
 
 @asynccontextmanager

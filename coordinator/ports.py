@@ -346,12 +346,22 @@ class Participants(Protocol):
         Each call is answered exactly once through the callback that was given when
         this object was made, with the outcome ``Unknown`` when its time is up, its
         participant is not there, or its connection broke; and never, once this node
-        leaves.
+        leaves. A call that was made before may have to wait for its turn; it goes out
+        as ``InTurn`` says then, and is dropped without an answer when that says so.
         """
 
 
 OnReplies = Callable[[Sequence[tuple[Key, BranchReplied]]], None]
 """How outcomes come back: any number at a time, on the event loop."""
+
+
+InTurn = Callable[[CallBranch], CallBranch | None]
+"""A call that waited is about to go out: as it is to be made now, or ``None`` when it
+is not wanted any more. On the event loop; it must not send anything."""
+
+
+OnWaiting = Callable[[Sequence[CallBranch]], None]
+"""Calls that have been waiting for their turn for long; they go on waiting."""
 
 
 OnReturned = Callable[[str], None]

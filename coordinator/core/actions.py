@@ -21,6 +21,8 @@ class CallBranch:
             old rows of its barrier tells by it which calls come too late (B3).
         reconsider: an action that was refused answers anew, instead of repeating
             what is recorded.
+        endless: however often it fails it is made again, so it may as well wait for
+            its participant; the others have a number of attempts to use up.
     """
 
     key: Key
@@ -34,3 +36,4 @@ class CallBranch:
     began_at: Instant = 0
     depth: int = 0
     reconsider: bool = False
+    endless: bool = False

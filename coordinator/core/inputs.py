@@ -155,6 +155,18 @@ class Woken:
 
 
 @dataclass(frozen=True, slots=True)
+class StillWaiting:
+    """A call is due, and for long its participant has been taking none of its kind.
+
+    It may be told more than once; the first time calls a person.
+    """
+
+    branch_id: str
+    phase: Phase
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class RetryNow:
     """An operator wants the next attempts at once."""
 
@@ -207,4 +219,4 @@ ClientInput: TypeAlias = (
     | Observe
     | OperatorInput
 )
-Input: TypeAlias = ClientInput | BranchReplied | Woken
+Input: TypeAlias = ClientInput | BranchReplied | Woken | StillWaiting

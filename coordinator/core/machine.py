@@ -6,7 +6,8 @@
     decide(tx, what, now) -> events        the same, the facts alone
     evolve(tx, event) -> tx'               the only way state changes
     due(tx, now) -> actions                what must be asked of the world now; sooner
-                                           where a participant has come back (recovery)
+                                           where a participant has come back (recovery),
+                                           later where it is failing (breaker)
 
 ``decide`` of a late, repeated or foreign input is ``()``; of a wish that cannot be
 granted it raises a :class:`~coordinator.core.errors.Refusal`. ``due`` is recomputed
@@ -32,6 +33,7 @@ from coordinator.core.inputs import (
     Resolve,
     Resume,
     RetryNow,
+    StillWaiting,
     Submit,
     Try,
 )
@@ -108,6 +110,9 @@ def _decide(draft: Draft, what: Input, now: Instant) -> None:
             _check_repeated(draft.tx, request)
         case RetryNow() | CancelByOperator() | Pause() | Resume() | Resolve():
             operator.decide(draft, what, now)
+        case StillWaiting(branch_id, phase, attempt):
+            if due_again(draft.tx, branch_id, phase, attempt, now) is not None:
+                tcc.waits_long(draft, branch_id, phase, now)
         case _:
             pass
     if draft.tx.request.mode is Mode.TCC:
@@ -145,6 +150,26 @@ def due(
     )
 
 
+def due_again(
+    tx: GlobalTransaction, branch_id: str, phase: Phase, attempt: int, now: Instant
+) -> CallBranch | None:
+    """A call that was due and has had to wait, as it is to be made now; ``None`` when
+    it is to be made no more, or not yet.
+    """
+    branch = tx.branches.get(branch_id)
+    if (
+        branch is None
+        or branch.due_at is None
+        or (branch.pending_since is not None and branch.due_at > now)
+        or UNDER_WAY.get(branch.status) is not phase
+        or branch.attempts + 1 != attempt
+        or tx.paused_at is not None
+        or is_quarantined(tx)
+    ):
+        return None
+    return _call(tx, branch, phase)
+
+
 def _call(tx: GlobalTransaction, branch: Branch, phase: Phase) -> CallBranch:
     spec = branch.spec
     operation, payload, timeout_ms = spec.operation, spec.input, spec.timeout_ms
@@ -171,7 +196,15 @@ def _call(tx: GlobalTransaction, branch: Branch, phase: Phase) -> CallBranch:
         and tx.decision is Decision.COMMIT
         and branch.attempts > 0
         and forward.optional_around(tx, place_of(tx, spec.branch_id)) is None,
+        endless=phase in _ENDLESS
+        or (
+            tx.request.mode is Mode.SAGA and saga.is_asked_for_ever(tx, spec.branch_id)
+        ),
     )
+
+
+_ENDLESS = frozenset({Phase.CONFIRM, Phase.CANCEL, Phase.COMPENSATION})
+"""Nothing but an answer ends these."""
 
 
 def _depth_of(tx: GlobalTransaction, spec: BranchSpec) -> int:

@@ -4,9 +4,10 @@ Theory of operation
 -------------------
 A branch that failed often waits for up to its policy's longest interval. That pace is
 for a participant that is away; one that is back need not wait for it. So whoever waits
-for a participant that has *returned* is asked within ``HASTE_MS``, each at its own
+for a participant that has *returned* is due within ``HASTE_MS``, each at its own
 instant in that time: it follows from gid and branch, so that a crowd does not come
-back together, and every node and every replay computes the same.
+back together, and every node and every replay computes the same. How many of those who
+are due go out at once is for the participant's breaker to say.
 
 Nothing of this is stored. What is due sooner is recomputed from the stored state and
 from what the node knows: who returned, and which of the returns a branch was asked
@@ -39,7 +40,7 @@ from coordinator.core.place import place_of
 
 HASTE_MS: Milliseconds = 4_000
 """Over which those who waited are asked: a second less than it may take until the first
-of them succeeds."""
+of them succeeds. A crowd takes longer (:attr:`Return.within_ms`)."""
 
 
 class Return(NamedTuple):
@@ -48,10 +49,12 @@ class Return(NamedTuple):
     Attributes:
         at: by the node's clock.
         number: rises with each return that the node sees, whoever returns.
+        within_ms: over which those who wait for it are asked.
     """
 
     at: Instant
     number: int
+    within_ms: Milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ def ask_at(tx: GlobalTransaction, branch: Branch, recovery: Recovery) -> Instant
     ):
         return due_at
     share = backoff.share_of(f"{tx.key.gid}:{branch_id}")
-    return min(due_at, returned.at + round(HASTE_MS * share))
+    return min(due_at, returned.at + round(returned.within_ms * share))
 
 
 def longest_wait_ms(tx: GlobalTransaction, branch: Branch) -> Milliseconds:

@@ -152,6 +152,13 @@ def compensation_of(tx: GlobalTransaction, branch_id: str) -> Compensation | Non
     return place.step.calls[place.choice].compensation if place.step.calls else None
 
 
+def is_asked_for_ever(tx: GlobalTransaction, branch_id: str) -> bool:
+    """Whether a forward call of this saga never uses up its attempts."""
+    place = place_of(tx, branch_id)
+    retry = place.step.calls[place.choice].retry
+    return not retry.attempt_max or _is_endless(tx, place)
+
+
 def may_be_settled(tx: GlobalTransaction, branch: Branch) -> bool:
     """Whether an operator may settle a branch that goes forward: only where nothing
     but going forward is left.

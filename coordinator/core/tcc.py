@@ -432,6 +432,23 @@ def add_failed_attempt(
     )
 
 
+def waits_long(draft: Draft, branch_id: str, phase: Phase, now: Instant) -> None:
+    """A branch that failed waits for its participant without being asked, so that its
+    attempts do not count: its age calls a person, once.
+    """
+    if draft.tx.attention_since is not None:
+        return
+    branch = draft.tx.branches[branch_id]
+    last = f"{branch.error_code} {branch.error_text}".rstrip()
+    draft.add(
+        AttentionRaised(
+            f"{phase} of branch {branch_id} ({branch.spec.operation}) waits for its"
+            f" participant, after {branch.attempts} failed attempts, last: {last}",
+            now,
+        )
+    )
+
+
 def raise_attention(
     draft: Draft,
     branch: Branch,

@@ -19,10 +19,27 @@ Each call is answered exactly once towards the engine:
 A call that timed out keeps its credit until it is answered or its link goes: the
 participant may still be busy with it, and credit is what protects it.
 
-A participant *returns* when it gets a link that takes calls and had none, or when it
-answers after it let calls time out and said nothing for ``SILENT_MS``. The engine is
-told, so that whoever waits need not wait for its next attempt's time (V8). One that is
-slow or overloaded answers between its time-outs, and never returns.
+**Who may go out** is said by the participant's breaker (``core/breaker.py``):
+
+* a *first call* goes into the queue, or fails at once when there is no link. While the
+  breaker is PROBING it is a candidate for a probe, and else its time runs out as if
+  the participant hung, which it probably does. So its policy is used up in its time,
+  and never faster because of what may be a wrong guess;
+* a *call made before* takes turns with the others of its participant. One that has no
+  turn **waits**, without a time limit: it is not attempted, counted or stored. Only
+  who has attempts to use up does not wait for a participant that is not there;
+* whoever waited is looked up again when it has its turn (``InTurn``): its transaction
+  may have moved on.
+
+Turns are given when something happens to the participant, and every ``PACE_MS``; no
+timer rings for a call that waits, but for the one that calls a person after
+``STILL_WAITING_MS``.
+
+A participant *returns* when it gets a link that takes calls and had none, when it
+answers after it let calls time out and was silent for a while, or when its probes
+succeed. The engine is told, so that whoever waits need not wait for its next attempt's
+time (V8). One that is slow or overloaded answers between its time-outs, and never
+returns.
 
 A node that has just started is one that participants are about to attach to: until
 then calls wait in the queue instead of using up their attempts. One that leaves asks
@@ -30,18 +47,19 @@ nothing any more and reports no failure: whoever owns the transactions next asks
 after a crash, and no attempt is lost.
 """
 
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
 from coordinator import telemetry
 from coordinator.core.actions import CallBranch
+from coordinator.core.breaker import State
 from coordinator.core.inputs import BranchReplied, Outcome, Unknown
 from coordinator.core.model import Instant, Key, Milliseconds, participant_of
+from coordinator.core.saga import OUTPUT_NEEDED
+from coordinator.engine.lane import Attached, Lane
 from coordinator.engine.timers import Timers
-from coordinator.ports import Clock, Link, OnReplies, OnReturned
+from coordinator.ports import Clock, InTurn, Link, OnReplies, OnReturned, OnWaiting
 
 _log = structlog.get_logger(__name__)
 
@@ -50,29 +68,24 @@ QUEUE_MAX = 50_000
 who wait for a participant that returns may be more: whoever finds no room, or no time
 in the queue, has had its turn and keeps to its own back-off."""
 
-SILENT_MS: Milliseconds = 5_000
-"""Without an answer although calls timed out: longer than a call's time, so that one
-slow answer is no silence."""
+WAITING_MAX = 200_000
+"""Calls that wait for one participant's turns: twice what a node holds of transactions.
+Beyond it their attempts are counted, as if the queue were full."""
 
+PACE_MS: Milliseconds = 50
+"""Between two looks at who waits: a ramp's first turns are ten milliseconds apart."""
+
+STILL_WAITING_MS: Milliseconds = 120_000
+"""After which a person should know: as long as the attempts take that call one when a
+participant answers with failures."""
 
 FIRST_ATTACH_MS: Milliseconds = 5_000
 """After a node's start: two heartbeats until its peers have told of it, and the longest
 pause of a participant between two attempts to reach it."""
 
 
-@dataclass(slots=True)
-class _Attached:
-    """A link, and what is out on it: call id to its call, ``None`` once timed out."""
-
-    participant: str
-    link: Link
-    credits: int
-    open: dict[int, CallBranch | None] = field(default_factory=dict)
-    drains: bool = False
-
-    @property
-    def room(self) -> int:
-        return 0 if self.drains else self.credits - len(self.open)
+def _alone() -> int:
+    return 1
 
 
 class Dispatcher:
@@ -81,7 +94,10 @@ class Dispatcher:
     Args:
         on_replies: receives every outcome; it must not call back at once.
         on_returned: is told of a participant that was away and is back; the same.
+        in_turn: says what has become of a call that had to wait.
+        on_waiting: is told of calls that have been waiting for long.
         waits_ms: for so long calls to who is not attached wait for it to attach.
+        living: how many nodes there are, this one included; they share the probes.
     """
 
     def __init__(
@@ -90,36 +106,42 @@ class Dispatcher:
         on_replies: OnReplies,
         on_returned: OnReturned,
         *,
+        in_turn: InTurn,
+        on_waiting: OnWaiting,
         waits_ms: Milliseconds = 0,
+        living: Callable[[], int] = _alone,
     ) -> None:
         self._clock = clock
         self._on_replies = on_replies
         self._on_returned = on_returned
+        self._in_turn = in_turn
+        self._on_waiting = on_waiting
         self._waits_until = clock.now() + waits_ms
+        self._living = living
         self._is_leaving = False
-        self._silent_since: dict[str, Milliseconds] = {}
-        self._links: dict[str, list[_Attached]] = {}
+        self._lanes: dict[str, Lane] = {}
         self._since: dict[str, Instant] = {}
-        self._by_link: dict[Link, _Attached] = {}
-        self._queues: dict[str, deque[int]] = {}
-        self._calls: dict[int, tuple[CallBranch, _Attached | None]] = {}
+        self._by_link: dict[Link, Attached] = {}
+        self._calls: dict[int, tuple[CallBranch, Attached | None]] = {}
         self._last_call_id = 0
         self._timers: Timers[int] = Timers(clock, self._expire)
+        self._pace: Timers[str] = Timers(clock, self._look_again)
 
     # ---- Links --------------------------------------------------------------------
 
     def attach(self, participant: str, link: Link, *, credits: int) -> None:  # noqa: A002
         """Calls may go out on this link, at most ``credits`` unanswered at a time."""
-        attached = _Attached(participant, link, credits)
-        links = self._links.setdefault(participant, [])
-        was_away = all(other.drains for other in links)
+        attached = Attached(participant, link, credits)
+        lane = self._lane(participant)
+        was_away = all(other.drains for other in lane.links)
         self._by_link[link] = attached
-        links.append(attached)
+        lane.links.append(attached)
         self._since.setdefault(participant, self._clock.now())
         _log.info(telemetry.PARTICIPANT_ATTACHED, participant=participant)
-        self._pump(participant)
         if was_away:
+            lane.breaker.attached(self._clock.monotonic_ms())
             self._on_returned(participant)
+        self._move(lane)
 
     def drain(self, link: Link) -> None:
         """No new calls on this link; what is out may still be answered."""
@@ -131,16 +153,16 @@ class Dispatcher:
         attached = self._by_link.pop(link, None)
         if attached is None:
             return
-        links = self._links[attached.participant]
-        links.remove(attached)
+        lane = self._lanes[attached.participant]
+        lane.links.remove(attached)
         _log.info(telemetry.PARTICIPANT_DETACHED, participant=attached.participant)
         self._fail(attached.open, Unknown("DISCONNECTED", "its session ended"))
-        if not links:
-            del self._links[attached.participant]
-            self._silent_since.pop(attached.participant, None)
+        if not lane.links:
+            lane.breaker.detached()
             del self._since[attached.participant]
-            waiting = self._queues.pop(attached.participant, deque())
-            self._fail(waiting, _unavailable(attached.participant))
+            gone = [*lane.queue, *self._with_attempts_to_use_up(lane)]
+            lane.queue.clear()
+            self._fail(gone, _unavailable(attached.participant))
 
     def attached(self) -> Mapping[str, Instant]:
         """The participants that have a link now, and since when they have one."""
@@ -149,15 +171,17 @@ class Dispatcher:
     def leave(self) -> None:
         """Ask nothing any more, and report no failure; answers still count."""
         self._is_leaving = True
-        for queue in self._queues.values():
-            for call_id in queue:
+        for lane in self._lanes.values():
+            for call_id in (*lane.queue, *lane.waiting.values()):
                 self._timers.discard(call_id)
                 self._calls.pop(call_id, None)
-            queue.clear()
+            lane.queue.clear()
+            lane.waiting.clear()
 
     def close(self) -> None:
         """Stop all timers; nothing is answered any more."""
         self._timers.close()
+        self._pace.close()
 
     # ---- Calls --------------------------------------------------------------------
 
@@ -165,26 +189,16 @@ class Dispatcher:
         """Ask; see :class:`coordinator.ports.Participants`."""
         if self._is_leaving:
             return
-        touched: dict[str, None] = {}
+        touched: dict[str, Lane] = {}
         refused: list[tuple[CallBranch, Unknown]] = []
-        now = self._clock.now()
         for call in calls:
-            participant = participant_of(call.operation)
-            if participant not in self._links and now >= self._waits_until:
-                refused.append((call, _unavailable(participant)))
-                continue
-            queue = self._queues.setdefault(participant, deque())
-            if len(queue) >= QUEUE_MAX:
-                full = Unknown("PARTICIPANT_OVERLOADED", "too many calls wait for it")
-                refused.append((call, full))
-                continue
-            self._last_call_id += 1
-            self._calls[self._last_call_id] = (call, None)
-            self._timers.set(self._last_call_id, now + call.timeout_ms)
-            queue.append(self._last_call_id)
-            touched[participant] = None
-        for participant in touched:
-            self._pump(participant)
+            lane = self._lane(participant_of(call.operation))
+            if why := self._take_in(lane, call):
+                refused.append((call, why))
+            else:
+                touched[lane.participant] = lane
+        for lane in touched.values():
+            self._move(lane)
         if refused:
             self._on_replies([_reply(call, why) for call, why in refused])
 
@@ -193,48 +207,209 @@ class Dispatcher:
         attached = self._by_link.get(link)
         if attached is None:
             return
-        since = self._silent_since.pop(attached.participant, None)
-        if since is not None and self._clock.monotonic_ms() - since >= SILENT_MS:
-            self._on_returned(attached.participant)
+        lane, now = self._lanes[attached.participant], self._clock.monotonic_ms()
+        is_back = False
         outcomes = []
         for call_id, outcome in replies:
-            call = attached.open.pop(call_id, None)
+            if call_id not in attached.open:
+                continue
+            call = attached.open.pop(call_id)
+            is_back |= self._heard(lane, outcome, now, is_late=call is None)
             if call is not None:
                 del self._calls[call_id]
                 self._timers.discard(call_id)
                 outcomes.append(_reply(call, outcome))
-        self._pump(attached.participant)
+        if is_back:
+            self._on_returned(lane.participant)
+        self._move(lane)
         if outcomes:
             self._on_replies(outcomes)
 
-    def _pump(self, participant: str) -> None:
-        """Send what waits as far as there is credit, emptiest link first."""
-        queue = self._queues.get(participant)
-        for attached in sorted(
-            self._links.get(participant, ()), key=_room, reverse=True
+    def _lane(self, participant: str) -> Lane:
+        lane = self._lanes.get(participant)
+        if lane is None:
+            lane = self._lanes[participant] = Lane(participant)
+        return lane
+
+    def _take_in(self, lane: Lane, call: CallBranch) -> Unknown | None:
+        """Let a call wait for credit, or for its turn; or say why it cannot."""
+        if self._has_to_wait(lane, call):
+            place = (call.key, call.branch_id)
+            if len(lane.waiting) < WAITING_MAX or place in lane.waiting:
+                self._put_off(lane, call)
+                return None
+            return _overloaded()
+        if not lane.links and self._clock.now() >= self._waits_until:
+            return _unavailable(lane.participant)
+        if len(lane.queue) >= QUEUE_MAX:
+            return _overloaded()
+        self._enqueue(lane, call)
+        return None
+
+    def _has_to_wait(self, lane: Lane, call: CallBranch) -> bool:
+        if call.attempt == 1:
+            return False
+        if lane.breaker.state is not State.CLOSED:
+            return call.endless
+        now = self._clock.monotonic_ms()
+        return bool(lane.waiting) or not lane.breaker.take_turn(
+            now, has_room=lane.has_room
+        )
+
+    def _enqueue(self, lane: Lane, call: CallBranch) -> None:
+        self._last_call_id += 1
+        self._calls[self._last_call_id] = (call, None)
+        self._timers.set(self._last_call_id, self._clock.now() + call.timeout_ms)
+        lane.queue[self._last_call_id] = None
+
+    # ---- Waiting for a turn -------------------------------------------------------
+
+    def _put_off(self, lane: Lane, call: CallBranch) -> None:
+        place = (call.key, call.branch_id)
+        call_id = lane.waiting.get(place)
+        if call_id is None:
+            self._last_call_id += 1
+            call_id = lane.waiting[place] = self._last_call_id
+            self._timers.set(call_id, self._clock.now() + STILL_WAITING_MS)
+        self._calls[call_id] = (call, None)
+
+    def _next_waiting(self, lane: Lane) -> CallBranch | None:
+        """Take out who waits the longest; ``None`` when it is not wanted any more."""
+        _, call_id = lane.waiting.popitem(last=False)
+        self._timers.discard(call_id)
+        call, _ = self._calls.pop(call_id)
+        return self._in_turn(call)
+
+    def _with_attempts_to_use_up(self, lane: Lane) -> list[int]:
+        """Take out those who are not to wait without a time limit."""
+        found = [
+            (place, call_id)
+            for place, call_id in lane.waiting.items()
+            if not self._calls[call_id][0].endless
+        ]
+        for place, _ in found:
+            del lane.waiting[place]
+        return [call_id for _, call_id in found]
+
+    def _give_turns(self, lane: Lane) -> None:
+        now = self._clock.monotonic_ms()
+        while (
+            lane.waiting
+            and len(lane.queue) < QUEUE_MAX
+            and lane.breaker.take_turn(now, has_room=lane.has_room)
         ):
-            batch: list[tuple[int, CallBranch]] = []
-            while queue and len(batch) < attached.room:
-                call_id = queue.popleft()
-                waiting = self._calls.get(call_id)
-                if waiting is not None:  # its time may be up already
-                    batch.append((call_id, waiting[0]))
-            if batch:
-                for call_id, call in batch:
-                    attached.open[call_id] = call
-                    self._calls[call_id] = (call, attached)
-                attached.link.send(batch)
+            if call := self._next_waiting(lane):
+                self._enqueue(lane, call)
+
+    def _look_again(self, participants: list[str]) -> None:
+        for participant in participants:
+            lane = self._lanes[participant]
+            lane.is_paced = False
+            self._move(lane)
+
+    # ---- Sending ------------------------------------------------------------------
+
+    def _move(self, lane: Lane) -> None:
+        """Let out what may go out now."""
+        state = lane.breaker.state
+        if state is State.CLOSED:
+            self._give_turns(lane)
+            self._pump(lane)
+        elif state is State.PROBING:
+            self._probe(lane)
+        goes_on = lane.waiting or (lane.queue and state is State.PROBING)
+        if goes_on and state is not State.OPEN and not lane.is_paced:
+            lane.is_paced = True
+            self._pace.set(lane.participant, self._clock.now() + PACE_MS)
+
+    def _pump(self, lane: Lane) -> None:
+        """Send what is queued as far as there is credit."""
+        if not lane.queue:
+            return
+        for attached in lane.by_room():
+            count = min(attached.room, len(lane.queue))
+            self._hand_over(
+                lane,
+                attached,
+                [lane.queue.popitem(last=False)[0] for _ in range(count)],
+            )
+
+    def _probe(self, lane: Lane) -> None:
+        """Send who came first, or else who waits the longest, if a probe is due."""
+        now = self._clock.monotonic_ms()
+        for attached in lane.by_room():
+            while (
+                attached.room > 0
+                and (lane.queue or lane.waiting)
+                and lane.breaker.take_probe(now, nodes=self._living())
+            ):
+                if not lane.queue and (call := self._next_waiting(lane)):
+                    self._enqueue(lane, call)
+                if lane.queue:
+                    call_id, _ = lane.queue.popitem(last=False)
+                    self._hand_over(lane, attached, [call_id])
+
+    def _hand_over(self, lane: Lane, attached: Attached, call_ids: list[int]) -> None:
+        batch = []
+        for call_id in call_ids:
+            call, _ = self._calls[call_id]
+            attached.open[call_id] = call
+            self._calls[call_id] = (call, attached)
+            batch.append((call_id, call))
+            if call.attempt == 1:
+                lane.breaker.first_call()
+        if batch:
+            attached.link.send(batch)
+
+    # ---- Outcomes -----------------------------------------------------------------
+
+    def _heard(
+        self, lane: Lane, outcome: Outcome, now: Milliseconds, *, is_late: bool
+    ) -> bool:
+        """Let the breaker know; whether the participant is back."""
+        works = not isinstance(outcome, Unknown) or outcome.code == OUTPUT_NEEDED
+        was = lane.breaker.state
+        is_back = lane.breaker.heard(now, works=works, is_late=is_late)
+        if lane.breaker.state is not was:
+            self._judged(lane)
+        return is_back
+
+    def _judged(self, lane: Lane) -> None:
+        """The breaker has come to a conclusion about a participant with a link."""
+        if lane.breaker.state is State.CLOSED:
+            _log.info(telemetry.PARTICIPANT_WORKS_AGAIN, participant=lane.participant)
+            return
+        _log.warning(telemetry.PARTICIPANT_FAILING, participant=lane.participant)
+        for call_id in self._with_attempts_to_use_up(lane):
+            self._timers.discard(call_id)
+            call, _ = self._calls.pop(call_id)
+            if wanted := self._in_turn(call):
+                self._enqueue(lane, wanted)
 
     def _expire(self, call_ids: list[int]) -> None:
-        outcomes = []
+        outcomes, overdue = [], []
+        now = self._clock.monotonic_ms()
         for call_id in call_ids:
-            call, attached = self._calls.pop(call_id)
+            if call_id not in self._calls:
+                continue  # another one's time-out has just given it its turn
+            call, attached = self._calls[call_id]
+            lane = self._lanes[participant_of(call.operation)]
+            if lane.waiting.get((call.key, call.branch_id)) == call_id:
+                overdue.append(call)
+                continue
+            del self._calls[call_id]
+            lane.queue.pop(call_id, None)
             if attached is not None:
                 attached.open[call_id] = None
-                now = self._clock.monotonic_ms()
-                self._silent_since.setdefault(attached.participant, now)
+            was, since = lane.breaker.state, now - call.timeout_ms
+            lane.breaker.missed(now, since=since, was_out=attached is not None)
+            if lane.breaker.state is not was:
+                self._judged(lane)
             outcomes.append(_reply(call, Unknown("TIMEOUT", "no answer in time")))
-        self._on_replies(outcomes)
+        if overdue:
+            self._on_waiting(overdue)
+        if outcomes:
+            self._on_replies(outcomes)
 
     def _fail(self, call_ids: Iterable[int], why: Unknown) -> None:
         outcomes = []
@@ -247,12 +422,12 @@ class Dispatcher:
             self._on_replies(outcomes)
 
 
-def _room(attached: _Attached) -> int:
-    return attached.room
-
-
 def _unavailable(participant: str) -> Unknown:
     return Unknown("PARTICIPANT_UNAVAILABLE", f"{participant} is not attached")
+
+
+def _overloaded() -> Unknown:
+    return Unknown("PARTICIPANT_OVERLOADED", "too many calls wait for it")
 
 
 def _reply(call: CallBranch, outcome: Outcome) -> tuple[Key, BranchReplied]:

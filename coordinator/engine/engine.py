@@ -32,6 +32,8 @@ The races:
 * **A participant that comes back** is asked again soon by those who wait for it here.
   What is due sooner is recomputed, never stored (see ``core/recovery.py``); all that
   has to be done is to set their timers anew, some at a time.
+* **A call that has to wait for its turn** at the dispatcher counts as in flight; before
+  it goes out the dispatcher asks what has become of it (:meth:`Engine.in_turn`).
 * **A broken invariant** stops that transaction on this node, and no other.
 """
 
@@ -57,9 +59,15 @@ from coordinator.core.errors import (
     StoreUnavailable,
 )
 from coordinator.core.events import AttentionRaised, is_journaled
-from coordinator.core.inputs import Begin, BranchReplied, Input, Submit, Woken
+from coordinator.core.inputs import (
+    Begin,
+    BranchReplied,
+    Input,
+    StillWaiting,
+    Submit,
+    Woken,
+)
 from coordinator.core.model import GlobalTransaction, Key
-from coordinator.core.recovery import NOBODY, Recovery, Return
 from coordinator.engine.committer import Committer, as_unavailable
 from coordinator.engine.limits import EngineLimits
 from coordinator.engine.resident import (
@@ -70,6 +78,7 @@ from coordinator.engine.resident import (
     Ticket,
     Watch,
 )
+from coordinator.engine.returns import Returns
 from coordinator.engine.timers import Timers
 from coordinator.ports import (
     AuditEntry,
@@ -85,10 +94,6 @@ _log = structlog.get_logger(__name__)
 FOREIGN_POLL_MS = 200
 """How often a transaction that another node drives is read again for somebody who
 waits here for its end."""
-
-RETURN_KNOWN_MS = 60_000
-"""Longer than a call that is due soon after its participant's return can be late; then
-everybody is asked at their own time again."""
 
 REARMED_AT_ONCE = 2_000
 """Timers that are set anew before others get their turn: about 10 ms of work."""
@@ -123,9 +128,7 @@ class Engine:
         self._let_go: dict[Key, None] = {}
         self._watches: dict[Key, list[Watch]] = {}
         self._timers: Timers[Key] = Timers(clock, self._wake)
-        self._returned: dict[str, Return] = {}
-        self._returns = 0
-        self._forgetting: Timers[str] = Timers(clock, self._forget_returns)
+        self._returns = Returns(clock)
         self._loads: set[asyncio.Task[None]] = set()
         self._committer = Committer(
             store,
@@ -159,11 +162,37 @@ class Engine:
 
     def participant_returned(self, participant: str) -> None:
         """It was away from this node and is back: whoever waits for it asks soon."""
-        now = self._clock.now()
-        self._returns += 1
-        self._returned[participant] = Return(now, self._returns)
-        self._forgetting.set(participant, now + RETURN_KNOWN_MS)
+        self._returns.note(participant, len(self._residents))
         self._rearm(iter(list(self._residents)))
+
+    def in_turn(self, call: CallBranch) -> CallBranch | None:
+        """A call that had to wait may go out: as it is to be made now, or ``None``."""
+        resident = self._residents.get(call.key)
+        if (
+            resident is None
+            or resident.stored is None
+            or resident.stored.owner != self._node_id
+            or resident.in_flight.get(call.branch_id) is not call.phase
+        ):
+            return None
+        now = self._clock.now()
+        wanted = machine.due_again(
+            resident.stored, call.branch_id, call.phase, call.attempt, now
+        )
+        if wanted is not None:
+            self._returns.asked(resident, call.branch_id)
+            return wanted
+        del resident.in_flight[call.branch_id]
+        if not resident.busy and resident.tx is not None:
+            self._set_timer(resident, resident.tx)
+        return None
+
+    def waits_long(self, calls: Sequence[CallBranch]) -> None:
+        """These still wait for their turn; a person may have to know."""
+        for call in calls:
+            if call.key in self._residents:
+                what = StillWaiting(call.branch_id, call.phase, call.attempt)
+                self._deliver(call.key, Delivery(what, Ticket(None)))
 
     def take_over(self, keys: Sequence[Key]) -> None:
         """Drive these transactions, which this node now owns."""
@@ -204,7 +233,7 @@ class Engine:
             await asyncio.sleep(0)
         await self._committer.idle()
         self._timers.close()
-        self._forgetting.close()
+        self._returns.close()
         self._residents.clear()
 
     # ---- Ticks --------------------------------------------------------------------
@@ -453,18 +482,17 @@ class Engine:
         in_flight = resident.in_flight
         calls = [
             call
-            for call in machine.due(tx, now, self._known_to(resident))
+            for call in machine.due(tx, now, self._returns.known_to(resident))
             if in_flight.get(call.branch_id) is not call.phase
         ]
         for call in calls:
             in_flight[call.branch_id] = call.phase
-            if self._returned:
-                resident.asked[call.branch_id] = self._returns
+            self._returns.asked(resident, call.branch_id)
         self._set_timer(resident, tx)
         return calls
 
     def _set_timer(self, resident: Resident, tx: GlobalTransaction) -> None:
-        known = self._known_to(resident)
+        known = self._returns.known_to(resident)
         times = (
             machine.due_at(tx, resident.in_flight.keys(), known),
             resident.store_at,
@@ -474,11 +502,6 @@ class Engine:
             self._timers.discard(resident.key)
         else:
             self._timers.set(resident.key, due_at)
-
-    def _known_to(self, resident: Resident) -> Recovery:
-        if not self._returned:
-            return NOBODY
-        return Recovery(self._returned, resident.asked)
 
     def _rearm(self, keys: Iterator[Key]) -> None:
         """Set timers anew, some now and the rest when others had their turn."""
@@ -492,10 +515,6 @@ class Engine:
                 self._set_timer(resident, resident.tx)
         if len(some) == REARMED_AT_ONCE:
             asyncio.get_running_loop().call_soon(self._rearm, keys)
-
-    def _forget_returns(self, participants: list[str]) -> None:
-        for participant in participants:
-            del self._returned[participant]
 
     def _wake(self, keys: list[Key]) -> None:
         foreign = []

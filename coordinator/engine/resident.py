@@ -87,7 +87,8 @@ class Resident:
         absorbed: the inputs behind ``unstored``: decided again after a conflict.
         busy: a load or a commit is under way; inputs go to the backlog.
         waiting: asked, and not answerable yet.
-        in_flight: branch id to the phase that its participant was asked for.
+        in_flight: branch id to the phase that its participant was asked for, or will
+            be when the call has its turn.
         asked: branch id to the latest participant's return when it was last asked.
     """
 

@@ -11,6 +11,7 @@ from coordinator.api.definitions import PublishedSagas
 from coordinator.api.limits import Limits
 from coordinator.api.peers import Peers
 from coordinator.api.server import build_server
+from coordinator.core.actions import CallBranch
 from coordinator.core.inputs import BranchReplied
 from coordinator.core.model import Key, Operation
 from coordinator.engine.dispatcher import Dispatcher
@@ -42,7 +43,13 @@ class Node:
     ) -> None:
         self.store = store
         self.clock = clock
-        self.dispatcher = Dispatcher(clock, self._replied, self._returned)
+        self.dispatcher = Dispatcher(
+            clock,
+            self._replied,
+            self._returned,
+            in_turn=self._in_turn,
+            on_waiting=self._waits_long,
+        )
         self._catalogue = catalogue = Catalogue(store)
         sagas = PublishedSagas(store, catalogue.operations, clock)
         self.engine = Engine(
@@ -65,6 +72,12 @@ class Node:
             node_id=node_id,
             version="1.2.3",
         )
+
+    def _in_turn(self, call: CallBranch) -> CallBranch | None:
+        return self.engine.in_turn(call)
+
+    def _waits_long(self, calls: Sequence[CallBranch]) -> None:
+        self.engine.waits_long(calls)
 
     def _returned(self, participant: str) -> None:
         self.engine.participant_returned(participant)

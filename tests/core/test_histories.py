@@ -82,7 +82,7 @@ def test_any_tcc_history_keeps_the_rules_and_ends() -> None:
     """Late, repeated and foreign inputs, any clock: T1, T4 to T6, T8, T10, T11, V1."""
     seen = Seen()
 
-    @examples(EXAMPLES)
+    @examples(2 * EXAMPLES)
     @given(TCC_BEGINS, histories(TCC_MOVES))
     def play_any(begin: Begin, moves: list[Move]) -> None:
         seen.play(begin, moves)

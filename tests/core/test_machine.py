@@ -22,11 +22,13 @@ from coordinator.core.inputs import (
     Input,
     Observe,
     Pause,
+    Pending,
     Refused,
     Register,
     Resolve,
     Resume,
     RetryNow,
+    StillWaiting,
     Submit,
     Succeeded,
     Try,
@@ -72,6 +74,7 @@ ANYTHING: list[Input] = [
     Pause("eve", "wait"),
     Resume("eve", "go"),
     Resolve("a", "eve", "by hand"),
+    StillWaiting("a", Phase.TRY, 1),
 ]
 
 
@@ -429,3 +432,88 @@ def test_only_what_cannot_fail_is_asked_to_reconsider() -> None:
 
     asked_anew = {name: call.reconsider for name, call in play.due().items()}
     assert asked_anew == {"must": True, "may": False}
+
+
+# ---- Calls that have to wait for their turn -----------------------------------------
+
+
+def again(play: Play, branch_id: str, phase: Phase, attempt: int) -> object:
+    return machine.due_again(play.tx, branch_id, phase, attempt, play.now)
+
+
+def failed_confirm() -> Play:
+    """A confirm of ``a`` has failed once."""
+    play = Play.begin(Begin(tcc_request()))
+    play.happen(Try((spec("a"),)))
+    play.answer("a")
+    play.happen(Confirm())
+    play.answer("a", Unknown("PARTICIPANT_UNAVAILABLE", "bank is not attached"))
+    return play
+
+
+def test_a_call_that_waited_is_made_as_it_is_due() -> None:
+    """V4: whatever its time was; it came before it had to wait."""
+    play = failed_confirm()
+    play.wait_until_due()
+    (call,) = play.due().values()
+    assert again(play, "a", Phase.CONFIRM, 2) == call
+    play.now = 0
+    assert again(play, "a", Phase.CONFIRM, 2) == call
+
+
+def test_a_call_that_is_not_wanted_any_more_is_not_made() -> None:
+    """V4: another attempt, another phase, no such branch, answered, or held."""
+    play = failed_confirm()
+    for branch_id, phase, attempt in (
+        ("a", Phase.CONFIRM, 1),
+        ("a", Phase.CONFIRM, 3),
+        ("a", Phase.TRY, 2),
+        ("b", Phase.CONFIRM, 2),
+    ):
+        assert again(play, branch_id, phase, attempt) is None
+    play.happen(Pause("ann", "looks odd"))
+    assert again(play, "a", Phase.CONFIRM, 2) is None
+    play.happen(Resume("ann", "is not"))
+    held = replace(play.tx, attention_since=1, attention_reason="QUARANTINED: 3 nodes")
+    assert machine.due_again(held, "a", Phase.CONFIRM, 2, 0) is None
+    assert again(play, "a", Phase.CONFIRM, 2) is not None
+    play.answer("a")
+    assert again(play, "a", Phase.CONFIRM, 2) is None
+
+
+def test_a_pending_call_that_waited_is_made_at_its_participants_pace() -> None:
+    """V4: it was told to be working on it meanwhile."""
+    play = failed_confirm()
+    play.answer("a", Pending(5_000))
+    assert again(play, "a", Phase.CONFIRM, 2) is None
+    play.now += 5_000
+    assert again(play, "a", Phase.CONFIRM, 2) is not None
+
+
+def test_phase_two_may_wait_and_a_try_may_not() -> None:
+    """Only who is asked without end may wait for a participant that is not there."""
+    play = Play.begin(Begin(tcc_request()))
+    play.happen(Try((spec("a"),)))
+    assert not play.due()["a"].endless
+    play.answer("a")
+    play.happen(Cancel())
+    assert play.due()["a"].endless
+
+
+def test_a_call_that_waits_for_long_calls_a_person_once() -> None:
+    """S6: its attempts do not count any more, so its age does."""
+    play = failed_confirm()
+    (raised,) = play.happen(StillWaiting("a", Phase.CONFIRM, 2))
+    assert raised.reason == (
+        "CONFIRM of branch a (bank.move) waits for its participant, after 1 failed"
+        " attempts, last: PARTICIPANT_UNAVAILABLE bank is not attached"
+    )
+    assert play.happen(StillWaiting("a", Phase.CONFIRM, 2)) == ()
+
+
+def test_a_call_that_waits_no_more_calls_nobody() -> None:
+    """It was answered, or is another one by now."""
+    play = failed_confirm()
+    assert play.happen(StillWaiting("a", Phase.CONFIRM, 1)) == ()
+    play.happen(Pause("ann", "looks odd"))
+    assert play.happen(StillWaiting("a", Phase.CONFIRM, 2)) == ()

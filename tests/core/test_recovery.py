@@ -43,7 +43,7 @@ def waiting(due_at: int = FAR, **changes: object) -> GlobalTransaction:
 
 
 def known(participant: str = "bank", at: int = BACK, **asked: int) -> Recovery:
-    return Recovery({participant: Return(at, 5)}, asked)
+    return Recovery({participant: Return(at, 5, HASTE_MS)}, asked)
 
 
 def ask_at(tx: GlobalTransaction, what: Recovery, branch_id: str = "a") -> int | None:
@@ -199,3 +199,9 @@ def test_a_held_transaction_is_not_hastened() -> None:
     play.happen(Pause("ann", "looks odd"))
     assert machine.due(play.tx, FAR, known()) == ()
     assert machine.due_at(play.tx, (), known()) is None
+
+
+def test_a_crowd_is_hastened_over_a_longer_time() -> None:
+    """Each at its share of the time that the node thinks right."""
+    crowd = Recovery({"bank": Return(BACK, 5, 20_000)})
+    assert ask_at(waiting(), crowd) == BACK + 10_458

@@ -541,3 +541,14 @@ def test_used_up_step_turns_back() -> None:
 
         assert play.tx.reason_code == "ATTEMPTS_USED_UP"
         assert play.asked() == {("a", "COMPENSATION")}
+
+
+def test_steps_that_never_give_up_may_wait_for_their_participant() -> None:
+    """A pivot, and a step whose policy has no end; the others use up their attempts."""
+    endless = step("b", retry=RetryPolicy(attempt_max=0))
+    play = submit(step("a"), endless, pivot("c"))
+    assert {name: call.endless for name, call in play.due().items()} == {
+        "a": False,
+        "b": True,
+        "c": True,
+    }

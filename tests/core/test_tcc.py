@@ -23,6 +23,7 @@ from coordinator.core.inputs import (
     Register,
     Resolve,
     RetryNow,
+    StillWaiting,
     Succeeded,
     Try,
     Unknown,
@@ -443,3 +444,14 @@ def test_operator_too_late_for_the_deadline_changes_nothing(play: Play) -> None:
     play.happen(CancelByOperator("eve", "wrong customer"))
 
     assert (play.tx.reason_code, play.tx.status) == ("DEADLINE", Status.CANCELLING)
+
+
+def test_a_confirm_that_waits_for_its_participant_calls_a_person(play: Play) -> None:
+    """Once: what is known already is not said again."""
+    tried(play, "a", "b")
+    play.happen(Confirm())
+    play.answer("a", Unknown("TIMEOUT"))
+    (raised,) = play.happen(StillWaiting("a", Phase.CONFIRM, 2))
+    assert isinstance(raised, AttentionRaised)
+    assert raised.reason.endswith("after 1 failed attempts, last: TIMEOUT")
+    assert play.happen(StillWaiting("a", Phase.CONFIRM, 2)) == ()

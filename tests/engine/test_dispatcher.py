@@ -6,10 +6,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from coordinator.core.actions import CallBranch
+from coordinator.core.breaker import SILENT_MS
 from coordinator.core.inputs import BranchReplied, Succeeded, Unknown
 from coordinator.core.model import NO_PAYLOAD, Key, Phase
 from coordinator.engine import dispatcher as module
-from coordinator.engine.dispatcher import SILENT_MS, Dispatcher
+from coordinator.engine.dispatcher import Dispatcher
 from tests.engine.world import FakeClock
 
 
@@ -33,12 +34,19 @@ class Desk:
         self.clock = FakeClock()
         self.outcomes: list[tuple[Key, BranchReplied]] = []
         self.returned: list[str] = []
+        self.waiting: list[CallBranch] = []
+        self.unwanted: set[str] = set()
         self.dispatcher = Dispatcher(
             self.clock,
             self.outcomes.extend,
             self.returned.append,
+            in_turn=self.wanted,
+            on_waiting=self.waiting.extend,
             waits_ms=waits_ms,
         )
+
+    def wanted(self, call: CallBranch) -> CallBranch | None:
+        return None if call.key.gid in self.unwanted else call
 
     def codes(self) -> list[str]:
         return [

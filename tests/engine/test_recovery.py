@@ -8,7 +8,7 @@ from coordinator.core.inputs import Begin, Confirm, Pause, Succeeded, Try, Unkno
 from coordinator.core.model import Key
 from coordinator.core.recovery import HASTE_MS
 from coordinator.engine import engine as module
-from coordinator.engine.engine import RETURN_KNOWN_MS
+from coordinator.engine.returns import RETURN_KNOWN_MS
 from coordinator.ports import AuditEntry
 from tests.core.world import spec, tcc_request
 from tests.engine.world import GID, World, quiet
@@ -153,10 +153,10 @@ async def test_another_nodes_transaction_is_not_driven(world: World) -> None:
 async def test_a_return_is_forgotten_after_a_while(world: World) -> None:
     """Then nobody's time is computed from it any more."""
     world.engine.participant_returned("bank")
-    await world.clock.move_to(RETURN_KNOWN_MS - 1)
-    assert world.engine._returned
-    await world.clock.move_to(RETURN_KNOWN_MS)
-    assert not world.engine._returned
+    await world.clock.move_to(HASTE_MS + RETURN_KNOWN_MS - 1)
+    assert world.engine._returns._latest
+    await world.clock.move_to(HASTE_MS + RETURN_KNOWN_MS)
+    assert not world.engine._returns._latest
 
 
 async def test_others_have_their_turn_while_timers_are_set_anew(

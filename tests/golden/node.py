@@ -171,7 +171,13 @@ class Node:
         self.clock = ProcessClock(clock)
         self._tell = tell
         self._lines: dict[str, Line] = {}
-        self.dispatcher = Dispatcher(self.clock, self._replied, self._returned)
+        self.dispatcher = Dispatcher(
+            self.clock,
+            self._replied,
+            self._returned,
+            in_turn=self._in_turn,
+            on_waiting=self._waits_long,
+        )
         self.engine = Engine(
             store=store,
             participants=self.dispatcher,
@@ -229,6 +235,12 @@ class Node:
         """A participant answers a call."""
         sent.is_answered = True
         self.dispatcher.answered(sent.link, [(sent.call_id, outcome)])
+
+    def _in_turn(self, call: CallBranch) -> CallBranch | None:
+        return self.engine.in_turn(call)
+
+    def _waits_long(self, calls: Sequence[CallBranch]) -> None:
+        self.engine.waits_long(calls)
 
     def _returned(self, participant: str) -> None:
         self.engine.participant_returned(participant)

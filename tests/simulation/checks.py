@@ -362,7 +362,6 @@ class Checks:
         if node.owners.get(call.key) != node.name:
             raise Violation("L4", gid, f"{phase} sent by {node.name}, not its owner")
         self._is_its_time(node, tx, call)
-        self.recoveries.sent(node, call)
         if call.key in node.paused:
             raise Violation("V8", gid, f"{phase} sent while an operator holds it")
         if is_saga:

@@ -381,7 +381,7 @@ MUTANTS = (
         "returning_participant_asked_when_due",
         "a returning participant is asked only at its next due time",
         RECOVERY,
-        "return min(due_at, returned.at + round(HASTE_MS * share))",
+        "return min(due_at, returned.at + round(returned.within_ms * share))",
         "return due_at",
     ),
     bug(

@@ -13,6 +13,7 @@ from coordinator.core.model import (
     GlobalTransaction,
     Key,
     Mode,
+    participant_of,
 )
 from coordinator.core.sweep import is_quarantined
 from coordinator.engine.dispatcher import Dispatcher
@@ -154,7 +155,14 @@ class Node(Process):
         self.owners: dict[Key, str] = {}
         self.clock = world.clock_of(index, self)
         self.store = SimStore(world, self)
-        self.dispatcher = Dispatcher(self.clock, self._on_replies, self._on_returned)
+        self.dispatcher = Dispatcher(
+            self.clock,
+            self._on_replies,
+            self._on_returned,
+            in_turn=self._in_turn,
+            on_waiting=self._on_waiting,
+            living=lambda: len(self.leases.living()),
+        )
         self.engine = Engine(
             store=self.store,
             participants=self,
@@ -198,6 +206,14 @@ class Node(Process):
         for call in calls:
             self._world.checks.sent(self, call)
         self.dispatcher.send(calls)
+        for call in calls:
+            if not self._waits(call):
+                self._world.checks.recoveries.sent(self, call)
+
+    def _waits(self, call: CallBranch) -> bool:
+        """Whether it has been put off until its turn comes."""
+        lane = self.dispatcher._lanes[participant_of(call.operation)]
+        return (call.key, call.branch_id) in lane.waiting
 
     async def get(self, namespace: str, digest: str) -> SagaDefinition:
         if self._world.happens("read_fail"):
@@ -211,6 +227,17 @@ class Node(Process):
     def _on_returned(self, participant: str) -> None:
         self._world.checks.recoveries.returned(self, participant)
         self.engine.participant_returned(participant)
+
+    def _in_turn(self, call: CallBranch) -> CallBranch | None:
+        wanted = self.engine.in_turn(call)
+        if wanted is not None:
+            self._world.checks.sent(self, wanted)
+            self._world.checks.recoveries.sent(self, wanted)
+        return wanted
+
+    def _on_waiting(self, calls: Sequence[CallBranch]) -> None:
+        self._world.rare.hit("call_waited_long")
+        self.engine.waits_long(calls)
 
     # ---- What the sweeper uses of the engine, watched ------------------------------
 

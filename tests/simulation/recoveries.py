@@ -82,8 +82,9 @@ class Recoveries:
             or node.name in self._world.was_paused
             or self._returned[node.name, participant] != number
             or participant not in node.links
+            or not node.dispatcher._lanes[participant].has_room
         ):
-            return
+            return  # without credit nobody can be asked
         for key, branch in waits:
             tx, branch_id = self._world.checks.durable[key], branch.spec.branch_id
             if (
@@ -91,6 +92,7 @@ class Recoveries:
                 and tx.paused_at is None
                 and _is_driven_by(node, tx)
                 and not _knows_better(node, key, branch)
+                and not _is_out(node, participant, key, branch_id)
                 and self._last_asked(node, key, branch_id) < number
             ):
                 text = f"{branch_id} waits though {participant} is back"
@@ -107,6 +109,15 @@ def _knows_better(node: "Node", key: Key, branch: Branch) -> bool:
     """An answer of the branch waits in the node's memory for the next commit."""
     resident = node.engine._residents[key]
     return resident.tx.branches[branch.spec.branch_id] != branch
+
+
+def _is_out(node: "Node", participant: str, key: Key, branch_id: str) -> bool:
+    """Its call went out before the node last read the transaction, and is no call that
+    waits for its turn: its answer or its time-out comes by itself.
+    """
+    waiting = node.dispatcher._lanes[participant].waiting
+    is_marked = branch_id in node.engine._residents[key].in_flight
+    return is_marked and (key, branch_id) not in waiting
 
 
 def _is_hastened(tx: GlobalTransaction, branch: Branch, now: int) -> bool:
