@@ -168,22 +168,18 @@ class Engine:
     def in_turn(self, call: CallBranch) -> CallBranch | None:
         """A call that had to wait may go out: as it is to be made now, or ``None``."""
         resident = self._residents.get(call.key)
-        if (
-            resident is None
-            or resident.stored is None
-            or resident.stored.owner != self._node_id
-            or resident.in_flight.get(call.branch_id) is not call.phase
-        ):
+        if resident is None or resident.in_flight.get(call.branch_id) != call.phase:
             return None
-        now = self._clock.now()
-        wanted = machine.due_again(
-            resident.stored, call.branch_id, call.phase, call.attempt, now
-        )
+        stored, wanted = resident.stored, None
+        if stored is not None and stored.owner == self._node_id:
+            wanted = machine.due_again(
+                stored, call.branch_id, call.phase, call.attempt, self._clock.now()
+            )
         if wanted is not None:
             self._returns.asked(resident, call.branch_id)
             return wanted
-        del resident.in_flight[call.branch_id]
-        if not resident.busy and resident.tx is not None:
+        del resident.in_flight[call.branch_id]  # it may be wanted again
+        if not resident.busy and resident.tx and not self._is_foreign(resident):
             self._set_timer(resident, resident.tx)
         return None
 

@@ -7,6 +7,7 @@ import pytest
 from coordinator.core.actions import CallBranch
 from coordinator.core.inputs import Begin, Confirm, Pause, Resume, Try, Unknown
 from coordinator.core.model import Key
+from coordinator.core.sweep import Ask, others
 from coordinator.ports import AuditEntry
 from tests.core.world import spec, tcc_request
 from tests.engine.world import GID, World, quiet
@@ -93,6 +94,26 @@ async def test_a_node_that_owns_it_no_more_does_not_ask(world: World) -> None:
     twin.ask(Confirm(wait=True))
     await quiet()
     assert twin.engine.in_turn(call) is None
+
+
+async def test_who_gets_it_back_asks_again(world: World) -> None:
+    """L7: a turn while another node owned it leaves no mark of a call under way."""
+    call = await waiting(world)
+    await claimed(world, "node-2")
+    world.ask(Confirm(wait=True))
+    await world.asked(Begin(tcc_request(digest="d2")))  # refused after a look
+    assert world.engine.in_turn(call) is None, "node-2 owns it"
+    await claimed(world, "node-1")
+    world.engine.take_over([GID])
+    await quiet()
+    assert [c.attempt for c in world.participants.taken()] == [2]
+
+
+async def claimed(world: World, owner: str) -> None:
+    lines = await world.store.lines(others(()), limit=9)
+    asks = [Ask(line, None, 0, 9) for line in lines]
+    (row,) = await world.store.unfinished(asks, due_before=world.clock.time)
+    assert await world.store.claim([row], owner=owner) == [GID]
 
 
 async def test_a_long_wait_calls_a_person_once(world: World) -> None:

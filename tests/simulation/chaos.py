@@ -32,6 +32,7 @@ from tests.simulation.disk import now
 from tests.simulation.generators.business import tcc_request
 from tests.simulation.loop import Process
 from tests.simulation.node import Node
+from tests.simulation.participant import Participant
 from tests.simulation.verdict import Violation
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def plan(world: "World") -> None:
         "participant_crash": _crash_participant,
         "operator": _operate,
         "operator_hand": _take_in_hand,
+        "hang": _hang,
+        "flap": _flap,
     }
     if "crowd" in world.faults and world.scenario.resident_max > CROWD:
         at = world.scenario.heal_us // 4
@@ -159,6 +162,37 @@ def _crash_participant(world: "World") -> None:
         world.loop.soon(node, node.detach, participant)
     delay = world.rng.randint(1_000, 1_200_000)
     world.loop.later(delay, None, _restart_participant, world, participant)
+
+
+def _hang(world: "World") -> None:
+    """A participant stands still, its sessions open, for many calls' times."""
+    process = world.rng.choice(world.participants).process
+    if not process.alive or process.stash is not None:
+        return
+    world.trace("hang", process.name)
+    process.stash = []
+    duration = world.rng.randint(100_000, 10_000_000)
+    world.loop.later(duration, None, _go_on, world, process)
+
+
+def _go_on(world: "World", process: Process) -> None:
+    if process.stash is not None:
+        world.trace("go on", process.name)
+        world.loop.resume(process)
+
+
+def _flap(world: "World") -> None:
+    """A participant loses its database, and has it again, several times."""
+    participant = world.rng.choice(world.participants)
+    at = 0
+    for _ in range(world.rng.randint(1, 4)):
+        for fails in (True, False):
+            world.loop.later(at, None, _set_failing, world, participant, fails)
+            at += world.rng.randint(50_000, 1_500_000)
+
+
+def _set_failing(world: "World", participant: Participant, fails: bool) -> None:
+    participant.fails = fails and world.faulty
 
 
 def _restart_participant(world: "World", participant: object) -> None:

@@ -45,6 +45,7 @@ from participant_sdk.barrier import rules
 from participant_sdk.barrier.sql import Admission
 from participant_sdk.executor.outcome import CallOutcome, Done, Later, No
 from tests.simulation.fairness import Fairness
+from tests.simulation.overload import Overload
 from tests.simulation.recoveries import Recoveries
 from tests.simulation.saga_oracle import SagaOracle
 from tests.simulation.verdict import Violation
@@ -94,6 +95,7 @@ class Checks:
         self.probing = False
         self.recoveries = Recoveries(world)
         self.fairness = Fairness(world)
+        self.overload = Overload(world)
         self.sagas = SagaOracle(self)
 
     # ---- The database --------------------------------------------------------------
@@ -344,8 +346,10 @@ class Checks:
 
     # ---- Calls ---------------------------------------------------------------------
 
-    def sent(self, node: "Node", call: CallBranch) -> None:
-        """A node is about to let this call out."""
+    def sent(self, node: "Node", call: CallBranch, *, was_due: bool = False) -> None:
+        """A node is about to let this call out; its time was judged before it had to
+        wait, if it had to: the clock may have been set back since.
+        """
         gid, branch_id, phase = call.key.gid, call.branch_id, call.phase
         tx = self.durable.get(call.key)
         if tx is None or branch_id not in tx.branches:
@@ -361,7 +365,8 @@ class Checks:
             raise Violation("T4", gid, f"{phase} while durable {tx.decision}")
         if node.owners.get(call.key) != node.name:
             raise Violation("L4", gid, f"{phase} sent by {node.name}, not its owner")
-        self._is_its_time(node, tx, call)
+        if not was_due:
+            self._is_its_time(node, tx, call)
         if call.key in node.paused:
             raise Violation("V8", gid, f"{phase} sent while an operator holds it")
         if is_saga:

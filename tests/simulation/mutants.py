@@ -22,6 +22,7 @@ MACHINE = "coordinator.core.machine"
 EVOLUTION = "coordinator.core.evolution"
 EVENTS = "coordinator.core.events"
 BACKOFF = "coordinator.core.backoff"
+BREAKER = "coordinator.core.breaker"
 RECOVERY = "coordinator.core.recovery"
 RULES = "participant_sdk.barrier.rules"
 SQL = "participant_sdk.barrier.sql"
@@ -292,6 +293,56 @@ MUTANTS = (
         TIMERS,
         "            self._arm(self._heap[0][0])",
         "            pass",
+    ),
+    # ---- Breaker and turns -------------------------------------------------------
+    bug(
+        "breaker_never_opens",
+        "a participant that fails at everything is called as ever",
+        BREAKER,
+        "if self.state is State.CLOSED and self._tally.is_above(now, FAILING_SHARE):",
+        "if False:",
+    ),
+    bug(
+        "probes_without_pause",
+        "every call that waits is a probe",
+        BREAKER,
+        "if now < self._probe_at:",
+        "if False:",
+    ),
+    bug(
+        "retries_without_budget",
+        "retries of a participant that fails are not bounded",
+        BREAKER,
+        "if self._budget >= 1:",
+        "if True:",
+    ),
+    bug(
+        "ramp_goes_on_while_failing",
+        "retries keep their ramp while most of them fail",
+        BREAKER,
+        "self._ramp_since, self._ramp = None, 0.0",
+        "pass",
+    ),
+    bug(
+        "no_turns_given",
+        "who waits for a participant is never asked again",
+        DISPATCHER,
+        "            self._give_turns(lane)\n",
+        "            pass\n",
+    ),
+    bug(
+        "waited_call_goes_out_unasked",
+        "a call that waited goes out whatever became of its transaction",
+        DISPATCHER,
+        "return self._in_turn(call)",
+        "return call",
+    ),
+    bug(
+        "dropped_call_keeps_its_mark",
+        "a call that was not wanted at its turn counts as under way for ever",
+        ENGINE,
+        "        del resident.in_flight[call.branch_id]  # it may be wanted again\n",
+        "",
     ),
     # ---- TCC ---------------------------------------------------------------------
     bug(

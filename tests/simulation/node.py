@@ -85,6 +85,7 @@ class SimLink:
 
     def send(self, calls: Sequence[tuple[int, CallBranch]]) -> None:
         for call_id, call in calls:
+            self._world.checks.overload.left(self.node, self.participant.name, call)
             sent = self._world.transmit(
                 self.node.name,
                 self.participant.name,
@@ -207,13 +208,16 @@ class Node(Process):
             self._world.checks.sent(self, call)
         self.dispatcher.send(calls)
         for call in calls:
-            if not self._waits(call):
+            if self._waits(call):
+                self._world.checks.overload.put_off(self, call)
+            else:
                 self._world.checks.recoveries.sent(self, call)
 
     def _waits(self, call: CallBranch) -> bool:
         """Whether it has been put off until its turn comes."""
         lane = self.dispatcher._lanes[participant_of(call.operation)]
-        return (call.key, call.branch_id) in lane.waiting
+        call_id = lane.waiting.get((call.key, call.branch_id))
+        return call_id is not None and self.dispatcher._calls[call_id][0] is call
 
     async def get(self, namespace: str, digest: str) -> SagaDefinition:
         if self._world.happens("read_fail"):
@@ -222,16 +226,18 @@ class Node(Process):
 
     def _on_replies(self, replies: Sequence[tuple[Key, BranchReplied]]) -> None:
         self._world.checks.replied(replies)
+        self._world.checks.overload.heard(self, replies)
         self.engine.replied(replies)
 
     def _on_returned(self, participant: str) -> None:
         self._world.checks.recoveries.returned(self, participant)
+        self._world.checks.overload.returned(self, participant)
         self.engine.participant_returned(participant)
 
     def _in_turn(self, call: CallBranch) -> CallBranch | None:
         wanted = self.engine.in_turn(call)
         if wanted is not None:
-            self._world.checks.sent(self, wanted)
+            self._world.checks.sent(self, wanted, was_due=True)
             self._world.checks.recoveries.sent(self, wanted)
         return wanted
 

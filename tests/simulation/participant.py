@@ -144,6 +144,7 @@ class Participant:
         plans: (gid, branch, phase) to what the business says, run by run; when
             the list is used up it succeeds.
         nested: (gid, branch) to the branch that its try tries in turn.
+        fails: it cannot work just now, and answers so.
     """
 
     def __init__(self, world: "World", index: int) -> None:
@@ -151,6 +152,7 @@ class Participant:
         self._world = world
         self._barrier = MemoryBarrier()
         self.process = Process(self.name)
+        self.fails = False
         self.rows: Rows = {}
         self.nested: dict[tuple[str, str], BranchSpec] = {}
         self.plans: dict[tuple[str, str, str], list[CallOutcome]] = {}
@@ -166,6 +168,9 @@ class Participant:
 
     def receive(self, call: CallBranch, answer: Answer) -> None:
         """A call arrives; a concurrent one of the same branch waits for its turn."""
+        if self.fails:
+            answer(inputs.Unknown("NO_DATABASE"))
+            return
         key = BranchKey(
             call.key.gid, call.branch_id, call.operation, Phase(call.phase.value)
         )

@@ -47,6 +47,13 @@ STATES = (
     "session_broke_under_a_call",
     "participant_not_attached",
     "asked_soon_after_a_return",
+    "breaker_opened",
+    "breaker_closed",
+    "probe_failed",
+    "call_waited_for_its_participant",
+    "call_waited_for_a_probe",
+    "call_waited_long",
+    "retry_waited_for_its_turn",
     # TCC
     "deadline_beats_confirm",
     "confirm_beats_deadline",

@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from coordinator.core import recovery
+from coordinator.core import breaker, recovery
 from coordinator.core.actions import CallBranch
+from coordinator.core.breaker import State
 from coordinator.core.machine import due
 from coordinator.core.model import Branch, GlobalTransaction, Key, participant_of
 from tests.simulation.verdict import Violation
@@ -82,9 +83,9 @@ class Recoveries:
             or node.name in self._world.was_paused
             or self._returned[node.name, participant] != number
             or participant not in node.links
-            or not node.dispatcher._lanes[participant].has_room
+            or not _may_be_asked(node, participant)
         ):
-            return  # without credit nobody can be asked
+            return
         for key, branch in waits:
             tx, branch_id = self._world.checks.durable[key], branch.spec.branch_id
             if (
@@ -103,6 +104,13 @@ def _is_driven_by(node: "Node", tx: GlobalTransaction) -> bool:
     """The node holds it, and no load or commit of it is under way."""
     resident = node.engine._residents.get(tx.key)
     return tx.owner == node.name and resident is not None and not resident.busy
+
+
+def _may_be_asked(node: "Node", participant: str) -> bool:
+    """It has credit, and has not been failing again since."""
+    lane, now = node.dispatcher._lanes[participant], node.clock.monotonic_ms()
+    is_ill = lane.breaker._tally.is_above(now, breaker.ILL_SHARE)
+    return lane.has_room and lane.breaker.state is State.CLOSED and not is_ill
 
 
 def _knows_better(node: "Node", key: Key, branch: Branch) -> bool:

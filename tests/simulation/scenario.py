@@ -7,9 +7,17 @@ goes wrong at once hides the bugs that need one thing to go wrong often.
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from coordinator.core import backoff, recovery, tcc
+from coordinator.core import backoff, breaker, recovery, tcc
 from coordinator.core.backoff import RetryPolicy
-from coordinator.engine import committer, engine, leases, resident, sweeper, timers
+from coordinator.engine import (
+    committer,
+    dispatcher,
+    engine,
+    leases,
+    resident,
+    sweeper,
+    timers,
+)
 
 _SWARM = (
     "drop",
@@ -46,11 +54,18 @@ POISON_SHARE = 0.15
 """Of the seeds have a transaction that kills whoever drives it; drawn last, so that it
 changes nothing else of a seed."""
 
+TROUBLE = ("hang", "flap")
+"""Participants that hang for long, or fail at all they are asked for a while; drawn
+after everything else, for the same reason."""
+
+TROUBLE_SHARE = 0.3
+"""Of the seeds have each of them."""
+
 CROWD_SHARE = 0.03
 """Of the seeds begin with many transactions in one namespace and one in another that
-nobody drives; drawn last as well."""
+nobody drives; drawn behind them."""
 
-FAULTS = (*_SWARM, "poison", "crowd")
+FAULTS = (*_SWARM, "poison", *TROUBLE, "crowd")
 """Every kind of fault."""
 
 
@@ -109,6 +124,9 @@ class Scenario:
     forward: RetryPolicy = field(repr=False)
     phase_two: RetryPolicy = field(repr=False)
     haste_ms: int
+    calls_min: int = 20
+    window_ms: int = 10_000
+    still_waiting_ms: int = 120_000
 
 
 def draw(seed: int, limits: Limits) -> Scenario:
@@ -153,8 +171,16 @@ def draw(seed: int, limits: Limits) -> Scenario:
         haste_ms=rng.choice((20, 200, 4_000)),
     )
     poison = {"poison"} if rng.random() < POISON_SHARE else frozenset()
+    trouble = frozenset(name for name in TROUBLE if rng.random() < TROUBLE_SHARE)
+    scenario = replace(
+        scenario,
+        calls_min=rng.choice((2, 3, 20)),
+        window_ms=rng.choice((1_000, 10_000)),
+        still_waiting_ms=rng.choice((300, 120_000)),
+    )
     crowd = {"crowd"} if rng.random() < CROWD_SHARE else frozenset()
-    return replace(scenario, faults=(faults | poison | crowd) - limits.without)
+    drawn = faults | poison | trouble | crowd
+    return replace(scenario, faults=drawn - limits.without)
 
 
 def turn_knobs(scenario: Scenario) -> None:
@@ -174,3 +200,7 @@ def turn_knobs(scenario: Scenario) -> None:
     backoff.FORWARD = scenario.forward
     backoff.PHASE_TWO = scenario.phase_two
     recovery.HASTE_MS = scenario.haste_ms
+    breaker.CALLS_MIN = scenario.calls_min
+    breaker.WINDOW_MS = scenario.window_ms
+    breaker.BUDGET_MAX = 1.0
+    dispatcher.STILL_WAITING_MS = scenario.still_waiting_ms

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 from zlib import crc32
 
+from coordinator.core import breaker
 from coordinator.core.actions import CallBranch
 from coordinator.core.definition import SagaDefinition
 from coordinator.core.inputs import BranchReplied, Succeeded
@@ -268,11 +269,15 @@ class World:
                 raise Violation("V1", ",".join(late), "not ended in time")
 
     def _latest_us(self) -> int:
-        """V1, generously: every wait of the longest chain at its longest."""
+        """V1, generously: every wait of the longest chain at its longest. What failed
+        before the healing slows retries down until a breaker has forgotten it; from
+        then on a turn or a probe is never further away than a call's time.
+        """
         s = self.scenario
         cap = max(s.forward.interval_max_ms, s.phase_two.interval_max_ms)
         wait = cap + s.timeout_ms + s.pending_poll_ms + 10
         once = DEADLINE_MAX_MS + 3 * SKEW_MS + s.ttl_ms + 4 * s.beat_ms
+        once += breaker.WINDOW_MS
         if "poison" in s.faults:
             once += CRASHES_MAX * (s.ttl_ms + 4 * s.beat_ms)
         return s.heal_us + 1_000 * (once + CHAIN_MAX * wait) * (1 + s.transactions)
@@ -288,8 +293,11 @@ class World:
             if node.stash is not None:
                 self.loop.resume(node)
         for participant in self.participants:
+            participant.fails = False
             if not participant.process.alive:
                 participant.restart()
+            elif participant.process.stash is not None:
+                self.loop.resume(participant.process)
         for node in self.nodes:
             for participant in self.participants:
                 self.loop.soon(node, node.renew, participant)
