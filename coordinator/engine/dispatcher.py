@@ -221,9 +221,9 @@ class Dispatcher:
                 outcomes.append(_reply(call, outcome))
         if is_back:
             self._on_returned(lane.participant)
-        self._move(lane)
         if outcomes:
             self._on_replies(outcomes)
+        self._move(lane)
 
     def _lane(self, participant: str) -> Lane:
         lane = self._lanes.get(participant)
