@@ -15,6 +15,8 @@ behind it.
 Poison (V6). A transaction may be what kills the nodes that drive it. So a claim from a
 dead node counts *before* any work is done, in the statement that claims; whatever that
 node then commits of it sets the count back to nought, for it has survived driving it.
+One that only waits, for a participant's return as it may be, has something committed of
+it after a while all the same, for that purpose alone.
 A node that left in good order does not count: it took its row among the nodes with it,
 while a crash leaves the row there, its heart standing still. Where ``OWNERS_LOST_MAX``
 owners in a row died with it, nobody takes it over any more: it is *quarantined*, which

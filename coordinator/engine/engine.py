@@ -381,10 +381,7 @@ class Engine:
                 resident.take_back()
                 conflicted.append(resident)
                 continue
-            resident.stored = change.after
-            resident.unstored.clear()
-            resident.absorbed.clear()
-            resident.busy = False
+            resident.was_written(change.after)
             _log_attention(change)
             calls += self._release(resident, change.after)
             self._tell_watches(change.after)
@@ -421,10 +418,7 @@ class Engine:
             if isinstance(answer, CoordinatorError):
                 self._stop(resident, answer)
                 continue
-            resident.stored = resident.tx = answer
-            resident.unstored.clear()  # lazy facts at most; the owner asks again
-            resident.absorbed.clear()
-            resident.busy = False
+            resident.was_read(answer, me=self._node_id, now=self._clock.now())
             self._work_off(resident)
             touched.append(resident)
         self._settle(touched)

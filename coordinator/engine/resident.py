@@ -22,6 +22,11 @@ LAZY_MS_MAX: Milliseconds = 500
 """An initiator that goes on decides sooner, and its decision's commit carries them
 along; one that is slow, or has gone to another node, costs one commit more."""
 
+SURVIVED_MS: Milliseconds = 10_000
+"""After which what was taken up and has stored nothing counts as survived: longer than
+its calls wait for their turn where they have one, so that what kills a node when it is
+called does so before (V6)."""
+
 Answer: TypeAlias = GlobalTransaction | CoordinatorError
 Reply: TypeAlias = Callable[[Answer], None]
 
@@ -90,6 +95,7 @@ class Resident:
         in_flight: branch id to the phase that its participant was asked for, or will
             be when the call has its turn.
         asked: branch id to the latest participant's return when it was last asked.
+        survived_at: when this node, which has just taken it up, will have survived it.
     """
 
     key: Key
@@ -102,6 +108,7 @@ class Resident:
     waiting: list[Delivery] = field(default_factory=list)
     in_flight: dict[str, Phase] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
+    survived_at: Instant | None = None
 
     @property
     def needs_commit(self) -> bool:
@@ -127,17 +134,44 @@ class Resident:
 
     @property
     def store_at(self) -> Instant | None:
-        """When lazy facts that wait in memory are stored at the latest.
+        """When what does not press is stored at the latest.
 
-        Nobody else knows them: a confirm that reaches another node waits for them.
+        Lazy facts: nobody else knows them, and a confirm that reaches another node
+        waits for them. And that nobody died of it here (V6): a transaction whose calls
+        wait for their turn stores nothing else by which that could be told.
         """
         lazy = (e for e in self.unstored if isinstance(e, BranchSucceeded))
         first = next(lazy, None)
-        return None if first is None else first.at + LAZY_MS_MAX
+        times = [] if first is None else [first.at + LAZY_MS_MAX]
+        if self.survived_at is not None:
+            times.append(self.survived_at)
+        return min(times, default=None)
 
     def has_waited(self, now: Instant) -> bool:
-        """Whether lazy facts have been in memory alone for long enough."""
+        """Whether that has been in memory alone for long enough."""
         return self.store_at is not None and self.store_at <= now
+
+    def was_read(self, tx: GlobalTransaction | None, *, me: str, now: Instant) -> None:
+        """The database has it like this. Unstored facts are lost; they are lazy at
+        most, and the owner asks again.
+        """
+        was_mine = self.stored is not None and self.stored.owner == me
+        if tx is None or tx.owner != me or tx.status.is_final:
+            self.survived_at = None
+        elif not was_mine:
+            self.survived_at = now + SURVIVED_MS
+        self._is_stored(tx)
+
+    def was_written(self, tx: GlobalTransaction) -> None:
+        """A commit has made it so."""
+        self.survived_at = None
+        self._is_stored(tx)
+
+    def _is_stored(self, tx: GlobalTransaction | None) -> None:
+        self.stored = self.tx = tx
+        self.unstored.clear()
+        self.absorbed.clear()
+        self.busy = False
 
     @property
     def is_audited(self) -> bool:

@@ -17,6 +17,7 @@ from coordinator.core.inputs import (
 )
 from coordinator.core.model import Key, Phase, Status
 from coordinator.core.sweep import Ask, Line, is_quarantined
+from coordinator.engine.resident import SURVIVED_MS
 from coordinator.engine.sweeper import SUSPECT_MS, SUSPECTS_MS_MAX
 from coordinator.ports import AuditEntry, TransactionFilter
 from tests.core.world import spec, tcc_request
@@ -106,6 +107,24 @@ async def test_the_others_go_on() -> None:
                 await world.answer(call, failed)
     assert is_quarantined(await world.stored())
     assert (await world.stored(OTHER)).status is Status.CONFIRMED
+
+
+async def test_who_waits_for_its_turn_is_not_taken_for_poison() -> None:
+    """V6: its nodes may die as often as they like, if they lived with it for a while;
+    that costs one write more than the claim.
+    """
+    world = World()
+    await decided(world)
+    for number in range(2, 9):
+        world = await next_owner(world, number)
+        (call,) = world.participants.taken()
+        assert call.phase is Phase.CONFIRM
+        revision = (await world.stored()).revision
+        await world.clock.move_to(world.clock.time + 10 * SURVIVED_MS)
+        assert (await world.stored()).revision == revision + 1
+    assert not is_quarantined(await world.stored())
+    await world.answer(call)
+    assert (await world.stored()).status is Status.CONFIRMED
 
 
 async def test_a_rolling_restart_quarantines_nothing() -> None:

@@ -9,8 +9,16 @@ import pytest
 from coordinator.core import machine
 from coordinator.core.changed import changed
 from coordinator.core.errors import StoreUnavailable
-from coordinator.core.inputs import Begin, Confirm, Try
-from coordinator.core.model import Key
+from coordinator.core.inputs import (
+    Begin,
+    BranchReplied,
+    Confirm,
+    Input,
+    Succeeded,
+    Try,
+    Unknown,
+)
+from coordinator.core.model import Key, Phase
 from coordinator.core.sweep import Ask
 from coordinator.engine import sweeper
 from coordinator.engine.leases import BEAT_EVERY_MS, TTL_MS
@@ -25,14 +33,31 @@ LATE = 1_000_000
 """Everything that was left behind is past its deadline by then."""
 
 
+FAILED_CONFIRM: Sequence[Input] = (
+    Try((spec("a"),)),
+    BranchReplied("a", Phase.TRY, 1, Succeeded()),
+    Confirm(),
+    BranchReplied("a", Phase.CONFIRM, 1, Unknown("PARTICIPANT_UNAVAILABLE")),
+)
+"""What makes a transaction wait for a participant without an end."""
+
+
 async def left_behind(
-    world: World, owner: str, keys: Sequence[Key], *, takeovers: int = 0
+    world: World,
+    owner: str,
+    keys: Sequence[Key],
+    *,
+    takeovers: int = 0,
+    then: Sequence[Input] = (),
 ) -> None:
     """Transactions that a node began, the first of them the longest ago."""
     changes = []
     for age, key in enumerate(keys):
         request = replace(tcc_request(), key=key, deadline_at=1 + age)
         tx, events = machine.step(None, Begin(request), 0)
+        for what in then:
+            tx, more = machine.step(tx, what, 0)
+            events = (*events, *more)
         tx = changed(tx, revision=1, journal_seq=1, owner=owner)
         changes.append(Change(None, tx, tuple(events), machine.due_at(tx)))
     assert await world.store.commit(changes) == []
@@ -41,6 +66,13 @@ async def left_behind(
 
 def crowd(namespace: str, count: int) -> list[Key]:
     return [Key(namespace, f"g-{number:05}") for number in range(count)]
+
+
+async def swept(world: World) -> int:
+    """A sweep, and what it leads to."""
+    taken = await world.sweeper.sweep()
+    await quiet()
+    return taken
 
 
 async def is_ended(world: World, key: Key) -> bool:
@@ -156,6 +188,21 @@ async def test_what_a_claim_without_an_answer_took_is_taken_up(world: World) -> 
     assert await world.sweeper.sweep() == 5
     await quiet()
     assert all([await is_ended(world, key) for key in keys])
+
+
+async def test_who_waits_for_a_participant_is_claimed_once(world: World) -> None:
+    """V3: calls that wait for their turn stay due in the database; they are in nobody's
+    way, and no sweep takes them up again.
+    """
+    keys, lonely = crowd("crowd", 200), Key("zz", "only")
+    await left_behind(world, "n-gone", keys, then=FAILED_CONFIRM)
+    assert [await swept(world) for _ in range(5)] == [80, 80, 40, 0, 0]
+    assert len(world.participants.taken()) == 200, "and none is answered"
+    claimed = [tx.revision for tx in await world.store.load(keys)]
+    await left_behind(world, "n-gone", [lonely], then=FAILED_CONFIRM)
+    assert [await swept(world) for _ in range(30)] == [1, *[0] * 29]
+    assert [call.key for call in world.participants.taken()] == [lonely]
+    assert [tx.revision for tx in await world.store.load(keys)] == claimed
 
 
 async def test_what_nobody_remembers_is_found_by_a_walk(world: World) -> None:

@@ -141,6 +141,8 @@ class Checks:
             raise Violation("T11", gid, f"the log does not fold: {illegal}") from None
         if tx is None:
             raise Violation("T11", gid, "a row without a fact")
+        if not change.events:
+            self._hit("take_over_survived_unmoved")
         expected = changed(
             tx,
             revision=revision + 1,

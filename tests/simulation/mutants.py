@@ -81,9 +81,10 @@ MUTANTS = (
     bug(
         "conflict_keeps_old_facts",
         "after a conflict the facts of the old state are written as well",
-        ENGINE,
-        "resident.unstored.clear()  # lazy facts at most; the owner asks again",
-        "pass",
+        RESIDENT,
+        "SURVIVED_MS\n        self._is_stored(tx)",
+        "SURVIVED_MS\n        kept = [*self.unstored]\n        self._is_stored(tx)\n"
+        "        self.unstored.extend(kept)",
         RESIDENT,
         "        self.unstored.clear()\n        self.tx = self.stored",
         "        self.tx = self.stored",

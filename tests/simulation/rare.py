@@ -54,6 +54,7 @@ STATES = (
     "call_waited_for_a_probe",
     "call_waited_long",
     "retry_waited_for_its_turn",
+    "take_over_survived_unmoved",
     # TCC
     "deadline_beats_confirm",
     "confirm_beats_deadline",

@@ -192,6 +192,7 @@ def turn_knobs(scenario: Scenario) -> None:
     committer.BATCH_MAX = scenario.batch_max
     engine.FOREIGN_POLL_MS = scenario.foreign_poll_ms
     resident.LAZY_MS_MAX = scenario.lazy_ms_max
+    resident.SURVIVED_MS = scenario.still_waiting_ms
     timers._COMPACT_ABOVE = scenario.compact_above
     tcc.ATTENTION_AFTER = scenario.attention_after
     tcc.PENDING_POLL_MS = scenario.pending_poll_ms
