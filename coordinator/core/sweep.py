@@ -262,7 +262,7 @@ def plan(
     rows: Iterable[R],
     *,
     me: str,
-    drives: Callable[[Key], bool],
+    drives: Callable[[R], bool],
     living: Collection[str],
     known: Collection[str],
     now: Instant,
@@ -271,7 +271,7 @@ def plan(
 
     Args:
         me: this node's id.
-        drives: whether this node drives it.
+        drives: whether this node drives it, as the row shows it.
         living: ids of nodes not known to be dead, this one included.
         known: ids of all nodes that have a row, dead or alive.
     """
@@ -281,12 +281,12 @@ def plan(
 def _judge(
     row: R,
     me: str,
-    drives: Callable[[Key], bool],
+    drives: Callable[[R], bool],
     living: Collection[str],
     known: Collection[str],
     now: Instant,
 ) -> Verdict[R]:
-    if drives(row.key):
+    if drives(row):
         return Verdict(row, take=False, reason=Reason.DRIVEN_HERE)
     if row.due_at > now:
         return Verdict(row, take=False, reason=Reason.NOT_DUE)

@@ -191,8 +191,11 @@ class Engine:
                 self._deliver(call.key, Delivery(what, Ticket(None)))
 
     def take_over(self, keys: Sequence[Key]) -> None:
-        """Drive these transactions, which this node now owns."""
-        self._wake(list(keys))
+        """Drive these transactions, which this node now owns.
+
+        What is here of them is of before that, and is read again.
+        """
+        self._wake(keys, are_claimed=True)
 
     def watch(self, key: Key, changed: Reply) -> Ticket:
         """Call back at every durable change made by this node, until cancelled."""
@@ -200,15 +203,20 @@ class Engine:
         self._watches.setdefault(key, []).append(watch)
         return watch
 
-    def drives(self, key: Key) -> bool:
-        """Whether this node drives it, or must not touch it.
+    def drives(self, key: Key, revision: int = 0) -> bool:
+        """Whether this node drives it as it is stored, or must not touch it.
 
         A transaction that another node owns and somebody waits for here is not
-        driven: when its owner dies it must be taken over like any other.
+        driven: when its owner dies it must be taken over like any other. Nor is one
+        that another node has written since, up to ``revision``.
         """
+        if key in self._stopped:
+            return True
         resident = self._residents.get(key)
-        here = resident is not None and not self._is_foreign(resident)
-        return here or key in self._stopped
+        if resident is None or self._is_foreign(resident):
+            return False
+        stored = resident.stored
+        return resident.busy or stored is None or stored.revision >= revision
 
     def let_go(self) -> list[Key]:
         """What was forgotten since this was last asked, and is not here again."""
@@ -506,19 +514,21 @@ class Engine:
         if len(some) == REARMED_AT_ONCE:
             asyncio.get_running_loop().call_soon(self._rearm, keys)
 
-    def _wake(self, keys: list[Key]) -> None:
-        foreign = []
+    def _wake(self, keys: Sequence[Key], *, are_claimed: bool = False) -> None:
+        stale = []
         for key in keys:
             resident = self._residents.get(key)
-            if resident is None or not self._is_foreign(resident):
+            if resident is None or not (are_claimed or self._is_foreign(resident)):
                 self._deliver(key, Delivery(Woken(), Ticket(None)))
             elif not resident.busy:
+                if are_claimed:
+                    resident.take_back()
                 resident.busy = True
-                foreign.append(resident)
+                stale.append(resident)
             else:  # what it is about to read may be of before
                 self._remember(key)
-        if foreign:
-            self._load(foreign)
+        if stale:
+            self._load(stale)
 
     def _is_foreign(self, resident: Resident) -> bool:
         return resident.stored is not None and resident.stored.owner != self._node_id

@@ -156,7 +156,7 @@ class Sweeper:
         return sweep.plan(
             rows,
             me=self._node_id,
-            drives=self._engine.drives,
+            drives=lambda row: self._engine.drives(row.key, row.revision),
             living=self._leases.living(),
             known=self._leases.known(),
             now=self._clock.now(),

@@ -46,7 +46,7 @@ def verdict_on(
     (verdict,) = plan(
         [row],
         me=ME,
-        drives={HERE}.__contains__,
+        drives=lambda row: row.key == HERE,
         living={ME, PEER},
         known={ME, PEER, DEAD},
         now=NOW,

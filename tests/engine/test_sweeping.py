@@ -205,6 +205,23 @@ async def test_who_waits_for_a_participant_is_claimed_once(world: World) -> None
     assert [tx.revision for tx in await world.store.load(keys)] == claimed
 
 
+async def test_what_a_peer_moved_on_and_died_with_is_taken_up(world: World) -> None:
+    """L7, V3: though this node still holds it as it was before."""
+    world.clock.time = 0
+    peer = world.twin("n-peer")
+    for node in (peer, world):
+        await node.leases.beat()
+    await world.asked(Begin(tcc_request()))
+    await world.asked(Try((spec("a"),)))
+    await world.answer_all()
+    await peer.asked(Confirm())
+    assert world.engine.drives(GID), "to its knowledge"
+    await world.clock.move_to(DEAD_MS)
+    await world.leases.beat()
+    assert await swept(world) == 1
+    assert [call.phase for call in world.participants.taken()] == [Phase.CONFIRM]
+
+
 async def test_what_nobody_remembers_is_found_by_a_walk(world: World) -> None:
     """L7: this node's own rows, some at each sweep."""
     keys = crowd("default", 25)

@@ -137,8 +137,8 @@ MUTANTS = (
         "waiting_foreign_counts_as_driven",
         "a transaction is not taken over from the dead while somebody waits for it",
         ENGINE,
-        "here = resident is not None and not self._is_foreign(resident)",
-        "here = resident is not None",
+        "if resident is None or self._is_foreign(resident):",
+        "if resident is None:",
     ),
     bug(
         "reported_outcome_kept_in_memory",

@@ -247,12 +247,12 @@ class Node(Process):
 
     # ---- What the sweeper uses of the engine, watched ------------------------------
 
-    def drives(self, key: Key) -> bool:
+    def drives(self, key: Key, revision: int) -> bool:
         engine = self.engine
         resident = engine._residents.get(key)
         if resident is not None and resident.waiting and engine._is_foreign(resident):
             self._world.rare.hit("foreign_resident_waits")
-        return engine.drives(key)
+        return engine.drives(key, revision)
 
     def let_go(self) -> list[Key]:
         return self.engine.let_go()
