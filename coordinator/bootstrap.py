@@ -93,18 +93,22 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
         )
         address = server.bind(config.listen)
         told = peers.told_as(config.advertise or address)
-        leases = Leases(store, clock, node_id=node_id, address=told, on_seen=peers.seen)
+        leases = Leases(
+            store,
+            clock,
+            node_id=node_id,
+            address=told,
+            on_seen=peers.seen,
+            on_beat=server.health.database_answers,
+        )
         await leases.beat()  # before it drives anything: who is not listed has left
         await server.start()
         sweeper = Sweeper(
             store=store, engine=engine, leases=leases, clock=clock, node_id=node_id
         )
-        usage = Usage(store, sagas)
-        watch = AbsenceWatch(
-            catalogue=catalogue, dispatcher=dispatcher, usage=usage, clock=clock
-        )
+        watching = _watch_absence(catalogue, dispatcher, Usage(store, sagas), clock)
         retaining = _retain(config, store, leases, clock, node_id, archive)
-        loops = (leases.run(), sweeper.run(), watch.run(), retaining)
+        loops = (leases.run(), sweeper.run(), watching, retaining)
         background = [asyncio.create_task(loop) for loop in loops]
         _log.info(telemetry.NODE_READY, node_id=node_id, address=address)
         try:
@@ -173,6 +177,16 @@ async def _stop(
     dispatcher.close()
     with suppress(StoreUnavailable):
         await leases.leave()
+
+
+async def _watch_absence(
+    catalogue: Catalogue, dispatcher: Dispatcher, usage: Usage, clock: Clock
+) -> None:
+    """Say so when a participant is away that somebody needs, until cancelled."""
+    watch = AbsenceWatch(
+        catalogue=catalogue, dispatcher=dispatcher, usage=usage, clock=clock
+    )
+    await watch.run()
 
 
 async def _retain(

@@ -3,7 +3,6 @@
 from functools import partial
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from coordinator.api.catalogue import Catalogue
 from coordinator.api.convert.operator_requests import OperatorReader
@@ -12,6 +11,7 @@ from coordinator.api.definitions import PublishedSagas
 from coordinator.api.engine_port import Dispatcher, Engine
 from coordinator.api.gid import GidSource
 from coordinator.api.handlers import Handlers
+from coordinator.api.health import Health
 from coordinator.api.limits import KIB, Limits
 from coordinator.api.operations import Operations
 from coordinator.api.operators import Operators
@@ -22,26 +22,21 @@ from coordinator.api.session import Session
 from coordinator.api.usage import Usage
 from coordinator.ports import Clock, Queries
 
-SERVICES = (
-    "",
-    "tercet.v1.Coordinator",
-    "tercet.v1.Definitions",
-    "tercet.v1.Catalogue",
-    "tercet.v1.Admin",
-)
-"""The names that the health service answers for; the empty one is the whole node."""
-
 # A frame's head beside its largest item.
 _OVERHEAD_BYTES = 64 * KIB
 
 
 class ApiServer:
-    """Serves the wire on one address."""
+    """Serves the wire on one address.
+
+    Attributes:
+        health: what is told of the node; it has to hear of each heartbeat.
+    """
 
     def __init__(self, services: Services, limits: Limits) -> None:
         self._services = services
         self._limits = limits
-        self._health = health.aio.HealthServicer()
+        self.health = Health()
         self._server: grpc.aio.Server | None = None
 
     def bind(self, address: str) -> str:
@@ -54,7 +49,7 @@ class ApiServer:
             interceptors=(PolicyInterceptor(),), options=self._options()
         )
         server.add_generic_rpc_handlers(tuple(self._services.generic_handlers()))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        self.health.add_to(server)
         try:
             port = server.add_insecure_port(address)
         except RuntimeError as problem:
@@ -70,8 +65,7 @@ class ApiServer:
         if self._server is None:
             raise RuntimeError("bind an address before you start")
         await self._server.start()
-        for name in SERVICES:
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self.health.start()
 
     async def drain(self, grace_seconds: float) -> None:
         """Leave: announce it, accept no new RPC, end what is open within the grace.
@@ -81,7 +75,7 @@ class ApiServer:
         server, self._server = self._server, None
         if server is None:
             return
-        await self._health.enter_graceful_shutdown()
+        await self.health.leave()
         self._services.drain()
         await server.stop(grace_seconds)
 

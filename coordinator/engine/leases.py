@@ -60,6 +60,8 @@ class Leases:
         node_id: new at every process start, never configured (L2).
         address: where clients reach this node.
         on_seen: called after each look at the others.
+        on_beat: called after each heartbeat that fell due, with whether the database
+            took it.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Leases:
         node_id: str,
         address: str,
         on_seen: Callable[[Sequence[SeenNode]], None] = lambda _: None,
+        on_beat: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -81,14 +84,17 @@ class Leases:
         self._rows: Sequence[NodeRow] = ()
         self._looked_at: Milliseconds = 0
         self._on_seen = on_seen
+        self._on_beat = on_beat
 
     async def run(self) -> None:
         """Beat until cancelled. A database that does not answer is asked again."""
         while True:
             try:
                 await self.beat()
+                self._on_beat(True)
             except StoreUnavailable:
                 _log.warning(telemetry.STORE_FAILED, doing="heartbeat")
+                self._on_beat(False)
             except Exception:  # noqa: BLE001 - the task's edge: the heart must go on
                 _log.exception(telemetry.HEARTBEAT_FAILED)
             await pause(self._clock, BEAT_EVERY_MS)

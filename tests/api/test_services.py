@@ -318,6 +318,25 @@ async def test_health_answers_and_turns_when_the_node_leaves(serve):
     assert reply.status == health_pb2.HealthCheckResponse.SERVING
 
 
+async def test_health_follows_the_database(world):
+    """A balancer that watches learns at once that the database is away, or back."""
+    server = await world.server()
+    address = server.bind("127.0.0.1:0")
+    await server.start()
+    told = health_pb2.HealthCheckResponse
+    async with grpc.aio.insecure_channel(address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest()
+        )
+        seen = [(await watch.read()).status]
+        server.health.database_answers(True)  # as before: nobody is told
+        for answers in (False, True):
+            server.health.database_answers(answers)
+            seen.append((await watch.read()).status)
+        await server.drain(0)
+    assert seen == [told.SERVING, told.NOT_SERVING, told.SERVING]
+
+
 async def test_an_address_in_use_is_a_clear_error(world):
     """Two servers never share a port."""
     first, second = await world.server(), await world.server()

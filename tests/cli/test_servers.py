@@ -5,7 +5,10 @@ import signal
 import subprocess
 import sys
 
-from tests.servers import MariaDB, Server
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.servers import MariaDB, PostgreSQL, Server
 
 
 def serve(url: str, *flags: str) -> "subprocess.Popen[str]":
@@ -78,6 +81,26 @@ def test_unsafe_settings_need_their_flag_and_are_told_each_time(
     assert "unsafe_database_accepted" in said
     assert f" serves with {name}=" in nodes.stdout.splitlines()[-1]
     assert "s3cret" not in said
+
+
+def test_health_turns_while_the_server_is_away(run, postgresql: PostgreSQL) -> None:
+    """F16: a balancer that watches takes the node out, and in again, by itself."""
+    url = postgresql.create("tercet_health")
+    run("db", "upgrade", "--db", url)
+    node = serve(url)
+    target = node.stdout.readline().rpartition(" ")[2].strip()
+    told = health_pb2.HealthCheckResponse
+    with grpc.insecure_channel(target) as channel:
+        request = health_pb2.HealthCheckRequest(service="tercet.v1.Coordinator")
+        watch = health_pb2_grpc.HealthStub(channel).Watch(request, timeout=60)
+        seen = [next(watch).status]
+        postgresql.kill()
+        seen.append(next(watch).status)
+        postgresql.start()
+        seen.append(next(watch).status)
+    assert seen == [told.SERVING, told.NOT_SERVING, told.SERVING]
+    assert "health_changed" in stopped(node)
+    assert node.returncode == 0
 
 
 def test_what_is_wrong_with_a_server_is_one_line_without_its_password(

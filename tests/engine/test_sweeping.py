@@ -21,7 +21,7 @@ from coordinator.core.inputs import (
 from coordinator.core.model import Key, Phase
 from coordinator.core.sweep import Ask
 from coordinator.engine import sweeper
-from coordinator.engine.leases import BEAT_EVERY_MS, TTL_MS
+from coordinator.engine.leases import BEAT_EVERY_MS, TTL_MS, Leases
 from coordinator.engine.limits import EngineLimits
 from coordinator.engine.sweeper import SUSPECT_MS
 from coordinator.ports import Change, SweepRow
@@ -271,6 +271,28 @@ async def test_a_heart_does_not_wait_for_a_sweep(world: World) -> None:
     for loop in loops:
         loop.cancel()
     await asyncio.gather(*loops, return_exceptions=True)
+
+
+async def test_each_beat_tells_whether_the_database_took_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """F9, F16: who asks for the node's health hears of it within a beat."""
+    told: list[bool] = []
+    store, clock = MemoryStore(), FakeClock()
+    leases = Leases(store, clock, node_id="n-1", address="h:1", on_beat=told.append)
+    beating = asyncio.create_task(leases.run())
+    await clock.move_to(0)
+
+    async def fail(_: object) -> None:
+        raise StoreUnavailable
+
+    with monkeypatch.context() as away:
+        away.setattr(store, "beat", fail)
+        await clock.move_to(2 * BEAT_EVERY_MS)
+    await clock.move_to(3 * BEAT_EVERY_MS)
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
+    assert told == [True, False, False, True]
 
 
 @pytest.mark.parametrize(
