@@ -28,6 +28,7 @@ from coordinator.engine.leases import Leases
 from coordinator.engine.limits import EngineLimits
 from coordinator.engine.retention import Purge, Purged, Retainer
 from coordinator.engine.sweeper import Sweeper
+from coordinator.memory import available_bytes
 from coordinator.ports import Archive, Clock, Retention
 from coordinator.storage.archive import FileArchive
 from coordinator.storage.sql.store import SqlStore, open_store
@@ -76,7 +77,7 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
             definitions=sagas,
             clock=clock,
             node_id=node_id,
-            limits=EngineLimits(commits_in_flight_max=store.writer_max),
+            limits=_engine_limits(config, store),
         )
         peers = Peers(node_id=node_id, version=_VERSION, warnings=store.unsafe_settings)
         server = build_server(
@@ -257,6 +258,15 @@ async def purge(
         await store.close()
         if archive is not None:
             archive.close()
+
+
+def _engine_limits(config: ServeConfig, store: SqlStore) -> EngineLimits:
+    payloads = config.payload_memory_max
+    if payloads is None:
+        payloads = available_bytes() // 4
+    return EngineLimits(
+        payload_bytes_max=payloads, commits_in_flight_max=store.writer_max
+    )
 
 
 def _limits(config: ServeConfig) -> Limits:

@@ -72,6 +72,8 @@ class ServeConfig:
         unsafe_database_settings: serve although what was acknowledged can be lost.
         message_bytes_max: of one gRPC message.
         payload_bytes_max: of one application payload.
+        payload_memory_max: bytes of payloads of all unfinished transactions that a node
+            holds; ``None`` = a quarter of the memory that it may use.
         branches_max: of one global transaction.
         metadata_bytes_max: of all labels of one transaction.
         drain_seconds: how long a stopping node waits for what is in flight.
@@ -89,6 +91,7 @@ class ServeConfig:
     log_format: str = "auto"
     message_bytes_max: int = 1024 * 1024
     payload_bytes_max: int = 256 * 1024
+    payload_memory_max: int | None = None
     branches_max: int = 1_000
     metadata_bytes_max: int = 8 * 1024
     drain_seconds: int = 10
@@ -151,6 +154,7 @@ def load_serve(flags: Flags, env: Mapping[str, str]) -> ServeConfig:
             log_format=sources.read(_LOG_FORMAT),
             message_bytes_max=sources.read(_MESSAGE_BYTES_MAX),
             payload_bytes_max=sources.read(_PAYLOAD_BYTES_MAX),
+            payload_memory_max=sources.read(_PAYLOAD_MEMORY_MAX),
             branches_max=sources.read(_BRANCHES_MAX),
             metadata_bytes_max=sources.read(_METADATA_BYTES_MAX),
             drain_seconds=sources.read(_DRAIN_SECONDS),
@@ -387,6 +391,10 @@ def _integer(low: int, high: int) -> Callable[[object], int]:
     return parse
 
 
+def _auto(parse: Callable[[object], int]) -> Callable[[object], int | None]:
+    return lambda value: None if value == "auto" else parse(value)
+
+
 def _seconds(value: object) -> float:
     try:
         seconds = float(value) if isinstance(value, str | int | float) else -1.0
@@ -482,6 +490,13 @@ _PAYLOAD_BYTES_MAX: Final = _Setting(
     default=256 * 1024,
     expected="an integer from 1024 to 16777216",
     parse=_integer(1_024, 16_777_216),
+)
+_PAYLOAD_MEMORY_MAX: Final = _Setting(
+    key="payload_memory_max",
+    flag="",
+    default=None,
+    expected="auto, or bytes: an integer from 16777216 to 1099511627776",
+    parse=_auto(_integer(16_777_216, 1_099_511_627_776)),
 )
 _BRANCHES_MAX: Final = _Setting(
     key="branches_max",

@@ -78,6 +78,7 @@ from coordinator.engine.resident import (
     Ticket,
     Watch,
 )
+from coordinator.engine.residents import Residents
 from coordinator.engine.returns import Returns
 from coordinator.engine.timers import Timers
 from coordinator.ports import (
@@ -123,7 +124,7 @@ class Engine:
         self._limits = limits or EngineLimits()
         self._inbox: list[tuple[Key, Delivery]] = []
         self._tick_is_scheduled = False
-        self._residents: dict[Key, Resident] = {}
+        self._residents = Residents()
         self._stopped: dict[Key, CoordinatorError] = {}
         self._let_go: dict[Key, None] = {}
         self._watches: dict[Key, list[Watch]] = {}
@@ -227,7 +228,7 @@ class Engine:
     @property
     def has_room(self) -> bool:
         """Whether more transactions may be taken over."""
-        return len(self._residents) < self._limits.resident_max
+        return not self._residents.are_full(self._limits)
 
     async def close(self) -> None:
         """Finish what is being written, and forget the rest; it is all stored."""
@@ -244,7 +245,7 @@ class Engine:
 
     def _overload(self, what: Input) -> Overloaded | None:
         is_new = isinstance(what, Begin | Submit)
-        if is_new and len(self._residents) >= self._limits.resident_max:
+        if is_new and self._residents.are_full(self._limits):
             return Overloaded("too many unfinished transactions on this node")
         if len(self._inbox) >= self._limits.inbox_max:
             return Overloaded("too many requests wait on this node")
@@ -312,6 +313,7 @@ class Engine:
         ):
             return False
         resident.tx = tx
+        self._residents.weigh(resident)
         resident.unstored.extend(events)
         if resident.unstored:
             resident.absorbed.append(delivery)
@@ -427,6 +429,7 @@ class Engine:
                 self._stop(resident, answer)
                 continue
             resident.was_read(answer, me=self._node_id, now=self._clock.now())
+            self._residents.weigh(resident)
             self._work_off(resident)
             touched.append(resident)
         self._settle(touched)

@@ -96,6 +96,7 @@ class Resident:
             be when the call has its turn.
         asked: branch id to the latest participant's return when it was last asked.
         survived_at: when this node, which has just taken it up, will have survived it.
+        weight: bytes of its payloads, when it was last weighed.
     """
 
     key: Key
@@ -109,6 +110,7 @@ class Resident:
     in_flight: dict[str, Phase] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
     survived_at: Instant | None = None
+    weight: int = 0
 
     @property
     def needs_commit(self) -> bool:

@@ -27,17 +27,17 @@ _GROUPS = Path("/sys/fs/cgroup/memory")
 
 
 @contextmanager
-def limited(pid: int) -> Iterator[None]:
-    """A process that may have so much memory, and not a byte more."""
+def limited() -> Iterator[list[str]]:
+    """What starts a process that may have so much memory, and not a byte more."""
     group = _GROUPS / f"tercet-fault-{os.getpid()}"
     try:
         group.mkdir()
         (group / "memory.limit_in_bytes").write_text(str(LIMIT_BYTES))
-        (group / "cgroup.procs").write_text(str(pid))
     except OSError as error:
         raise Missing(f"no control group for memory ({error.strerror})") from None
+    join = 'echo $$ > "$0" && exec "$@"'
     try:
-        yield
+        yield ["sh", "-c", join, str(group / "cgroup.procs")]
     finally:
         for member in (group / "cgroup.procs").read_text().split():
             (_GROUPS / "cgroup.procs").write_text(member)
@@ -46,21 +46,19 @@ def limited(pid: int) -> Iterator[None]:
 
 async def run(trial: Trial) -> Figures:
     """Ask until it has refused, died, or taken everything."""
-    with database(trial) as where:
-        node = Node(trial.directory, where.url)
+    with database(trial) as where, limited() as start:
+        node = Node(trial.directory, where.url, prefix=start)
         async with running(node):
-            with limited(node.pid):
-                answers = await flood(node)
-                rss = resident_mib(node.pid) if is_alive(node) else 0
-                codes = Counter(answers)
-                say(f"{dict(codes)}; resident {rss} MiB")
-                taken = codes["OK"] * PAYLOAD_BYTES // 1024 // 1024
-                promise(
-                    is_alive(node),
-                    f"killed at {LIMIT_BYTES // 1024 // 1024} MiB after taking"
-                    f" {codes['OK']} payloads ({taken} MiB); refused {codes}",
-                )
-                node.kill()
+            answers = await flood(node)
+            rss = resident_mib(node.pid) if is_alive(node) else 0
+            codes = Counter(answers)
+            say(f"{dict(codes)}; resident {rss} MiB")
+            taken = codes["OK"] * PAYLOAD_BYTES // 1024 // 1024
+            promise(
+                is_alive(node),
+                f"killed at {LIMIT_BYTES // 1024 // 1024} MiB after taking"
+                f" {codes['OK']} payloads ({taken} MiB); refused {codes}",
+            )
     return {"taken": codes["OK"], "refused": codes["RESOURCE_EXHAUSTED"], "mib": rss}
 
 
