@@ -184,6 +184,7 @@ class Node(Process):
             clock=self.clock,
             node_id=self.name,
         )
+        self.is_doomed = False
         self.links: dict[str, SimLink] = {}
         self.loops: list[object] = []
 
@@ -202,7 +203,7 @@ class Node(Process):
 
     def send(self, calls: Sequence[CallBranch]) -> None:
         if any(call.key.gid == self._world.poison for call in calls):
-            self.crash_at = self.steps + 1
+            self.crash_at, self.is_doomed = self.steps + 1, True
             return
         for call in calls:
             self._world.checks.sent(self, call)

@@ -289,7 +289,8 @@ class World:
         self.cuts.clear()
         chaos.release_all(self)
         for node in self.nodes:
-            node.crash_at = 0
+            if not node.is_doomed:  # what it was to send has not gone out
+                node.crash_at = 0
             if node.stash is not None:
                 self.loop.resume(node)
         for participant in self.participants:
