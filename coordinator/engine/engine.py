@@ -76,11 +76,11 @@ from coordinator.engine.resident import (
     Reply,
     Resident,
     Ticket,
-    Watch,
 )
 from coordinator.engine.residents import Residents
 from coordinator.engine.returns import Returns
 from coordinator.engine.timers import Timers
+from coordinator.engine.watches import Watches
 from coordinator.ports import (
     AuditEntry,
     Change,
@@ -127,7 +127,7 @@ class Engine:
         self._residents = Residents()
         self._stopped: dict[Key, CoordinatorError] = {}
         self._let_go: dict[Key, None] = {}
-        self._watches: dict[Key, list[Watch]] = {}
+        self._watches = Watches()
         self._timers: Timers[Key] = Timers(clock, self._wake)
         self._returns = Returns(clock)
         self._loads: set[asyncio.Task[None]] = set()
@@ -200,9 +200,7 @@ class Engine:
 
     def watch(self, key: Key, changed: Reply) -> Ticket:
         """Call back at every durable change made by this node, until cancelled."""
-        watch = Watch(changed)
-        self._watches.setdefault(key, []).append(watch)
-        return watch
+        return self._watches.add(key, changed)
 
     def drives(self, key: Key, revision: int = 0) -> bool:
         """Whether this node drives it as it is stored, or must not touch it.
@@ -394,7 +392,7 @@ class Engine:
             resident.was_written(change.after)
             _log_attention(change)
             calls += self._release(resident, change.after)
-            self._tell_watches(change.after)
+            self._watches.tell(change.after)
             if self._work_off(resident):
                 touched.append(resident)
         if conflicted:
@@ -535,18 +533,6 @@ class Engine:
 
     def _is_foreign(self, resident: Resident) -> bool:
         return resident.stored is not None and resident.stored.owner != self._node_id
-
-    def _tell_watches(self, tx: GlobalTransaction) -> None:
-        watches = self._watches.get(tx.key)
-        if watches is None:
-            return
-        for watch in watches:
-            watch.answer(tx)
-        still = [watch for watch in watches if watch.is_waiting]
-        if still and not tx.status.is_final:
-            self._watches[tx.key] = still
-        else:
-            del self._watches[tx.key]
 
     # ---- Letting go ---------------------------------------------------------------
 

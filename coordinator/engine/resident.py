@@ -55,17 +55,6 @@ class Ticket:
             reply(answer)
 
 
-class Watch(Ticket):
-    """Somebody wants to hear of every change, until it is given up."""
-
-    __slots__ = ()
-
-    def answer(self, answer: Answer) -> None:
-        """Tell, and stay."""
-        if self._reply is not None:
-            self._reply(answer)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Delivery:
     """One input on its way to a transaction.
