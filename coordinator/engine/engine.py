@@ -32,6 +32,8 @@ The races:
 * **A participant that comes back** is asked again soon by those who wait for it here.
   What is due sooner is recomputed, never stored (see ``core/recovery.py``); all that
   has to be done is to set their timers anew, some at a time.
+* **A transaction that waits long** leaves memory when all of it is stored and nobody
+  waits for it here; of it remains a time at most. Whatever touches it reads it again.
 * **A call that has to wait for its turn** at the dispatcher counts as in flight; before
   it goes out the dispatcher asks what has become of it (:meth:`Engine.in_turn`).
 * **A broken invariant** stops that transaction on this node, and no other.
@@ -67,16 +69,10 @@ from coordinator.core.inputs import (
     Submit,
     Woken,
 )
-from coordinator.core.model import GlobalTransaction, Key
+from coordinator.core.model import GlobalTransaction, Instant, Key
 from coordinator.engine.committer import Committer, as_unavailable
 from coordinator.engine.limits import EngineLimits
-from coordinator.engine.resident import (
-    Answer,
-    Delivery,
-    Reply,
-    Resident,
-    Ticket,
-)
+from coordinator.engine.resident import Answer, Delivery, Reply, Resident, Ticket
 from coordinator.engine.residents import Residents
 from coordinator.engine.returns import Returns
 from coordinator.engine.timers import Timers
@@ -292,8 +288,11 @@ class Engine:
             and resident.in_flight.get(what.branch_id) is what.phase
         ):
             del resident.in_flight[what.branch_id]
+        now = self._clock.now()
+        if not isinstance(what, Woken):
+            resident.heard_at = now
         try:
-            tx, events = machine.step(resident.tx, what, self._clock.now())
+            tx, events = machine.step(resident.tx, what, now)
         except Refusal as refusal:
             if self._must_read_again(resident, delivery):
                 return False
@@ -497,10 +496,22 @@ class Engine:
             resident.store_at,
         )
         due_at = min((at for at in times if at is not None), default=None)
+        park_at = resident.park_at(due_at, self._limits)
+        if park_at is not None:
+            due_at = self._park(resident, due_at, park_at)
         if due_at is None:
             self._timers.discard(resident.key)
         else:
             self._timers.set(resident.key, due_at)
+
+    def _park(
+        self, resident: Resident, due_at: Instant | None, park_at: Instant
+    ) -> Instant | None:
+        """Let go of what waits long, now or later; when it is to be looked at next."""
+        if park_at > self._clock.now():
+            return park_at
+        del self._residents[resident.key]
+        return due_at if len(self._timers) < self._limits.timers_max else None
 
     def _rearm(self, keys: Iterator[Key]) -> None:
         """Set timers anew, some now and the rest when others had their turn."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from coordinator.core.model import Milliseconds
+
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
@@ -15,6 +17,12 @@ class EngineLimits:
         inbox_max: inputs that wait for a tick; requests are refused beyond it.
         commits_in_flight_max: 1 suits a database with one writer.
         let_go_max: transactions whose keys are kept for the next sweep.
+        parked_after_ms: a transaction leaves memory when nothing has been heard of it
+            for so long: an initiator that goes on is faster, and is spared a read,
+        parked_for_ms: and when nothing is to be done for so much longer. It exceeds
+            every back-off, so who waits for a participant is there when it returns.
+        timers_max: beyond so many, at about 200 bytes each, nothing is kept of one that
+            leaves memory; the sweep finds it when it is due.
     """
 
     resident_max: int = 100_000
@@ -22,3 +30,6 @@ class EngineLimits:
     inbox_max: int = 200_000
     commits_in_flight_max: int = 1
     let_go_max: int = 10_000
+    parked_after_ms: Milliseconds = 5_000
+    parked_for_ms: Milliseconds = 60_000
+    timers_max: int = 200_000

@@ -16,6 +16,7 @@ from coordinator.core.model import (
     Milliseconds,
     Phase,
 )
+from coordinator.engine.limits import EngineLimits
 from coordinator.ports import AuditEntry
 
 LAZY_MS_MAX: Milliseconds = 500
@@ -85,6 +86,7 @@ class Resident:
             be when the call has its turn.
         asked: branch id to the latest participant's return when it was last asked.
         survived_at: when this node, which has just taken it up, will have survived it.
+        heard_at: when anything but time last moved it, or it was read.
         weight: bytes of its payloads, when it was last weighed.
     """
 
@@ -99,6 +101,7 @@ class Resident:
     in_flight: dict[str, Phase] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
     survived_at: Instant | None = None
+    heard_at: Instant = 0
     weight: int = 0
 
     @property
@@ -142,6 +145,20 @@ class Resident:
         """Whether that has been in memory alone for long enough."""
         return self.store_at is not None and self.store_at <= now
 
+    def park_at(self, due_at: Instant | None, limits: EngineLimits) -> Instant | None:
+        """When it may leave memory, all of it being stored; ``None`` = it stays.
+
+        Args:
+            due_at: when the next thing is to be done about it, if ever.
+        """
+        is_needed = self.busy or self.unstored or self.waiting or self.backlog
+        if is_needed or self.in_flight or self.survived_at is not None:
+            return None
+        park_at = self.heard_at + limits.parked_after_ms
+        if due_at is not None and due_at - park_at < limits.parked_for_ms:
+            return None
+        return park_at
+
     def was_read(self, tx: GlobalTransaction | None, *, me: str, now: Instant) -> None:
         """The database has it like this. Unstored facts are lost; they are lazy at
         most, and the owner asks again.
@@ -151,6 +168,7 @@ class Resident:
             self.survived_at = None
         elif not was_mine:
             self.survived_at = now + SURVIVED_MS
+        self.heard_at = now
         self._is_stored(tx)
 
     def was_written(self, tx: GlobalTransaction) -> None:

@@ -1,7 +1,7 @@
-"""Who wants to hear of every change of a transaction, whether it is in memory or not."""
+"""Who wants to hear of every change of a transaction, be it in memory or not."""
 
 from coordinator.core.model import GlobalTransaction, Key
-from coordinator.engine.resident import Reply, Ticket
+from coordinator.engine.resident import Answer, Reply, Ticket
 
 
 class Watch(Ticket):

@@ -20,7 +20,7 @@ from coordinator.engine.dispatcher import Dispatcher
 from coordinator.engine.engine import Engine
 from coordinator.engine.leases import Leases
 from coordinator.engine.limits import EngineLimits
-from coordinator.engine.resident import Reply, Ticket
+from coordinator.engine.resident import Reply, Resident, Ticket
 from coordinator.engine.sweeper import Sweeper
 from tests.simulation.disk import SimStore
 from tests.simulation.loop import Alarm, Process
@@ -132,6 +132,29 @@ class WatchedSweeper(Sweeper):
         return taken
 
 
+class WatchedEngine(Engine):
+    """The real one; what leaves memory and comes back is noted."""
+
+    def __init__(self, world: "World", **ports: object) -> None:
+        super().__init__(**ports)
+        self._world = world
+        self._parked: set[Key] = set()
+
+    def _park(self, resident: Resident, due_at: int | None, park_at: int) -> int | None:
+        at = super()._park(resident, due_at, park_at)
+        if resident.key not in self._residents:
+            self._world.rare.hit("parked")
+            self._parked.add(resident.key)
+        return at
+
+    def _load(self, residents: list[Resident]) -> None:
+        parked = self._parked.intersection(r.key for r in residents)
+        if parked:
+            self._world.rare.hit("parked_and_read_again")
+            self._parked -= parked
+        super()._load(residents)
+
+
 class Node(Process):
     """A process that serves, until it crashes; its successor is another node.
 
@@ -164,7 +187,8 @@ class Node(Process):
             on_waiting=self._on_waiting,
             living=lambda: len(self.leases.living()),
         )
-        self.engine = Engine(
+        self.engine = WatchedEngine(
+            world,
             store=self.store,
             participants=self,
             definitions=self,
@@ -172,6 +196,9 @@ class Node(Process):
             node_id=self.name,
             limits=EngineLimits(
                 resident_max=world.scenario.resident_max,
+                parked_after_ms=world.scenario.parked_after_ms,
+                parked_for_ms=world.scenario.parked_for_ms,
+                timers_max=world.scenario.timers_max,
                 commits_in_flight_max=world.scenario.commits_in_flight_max,
             ),
         )

@@ -22,6 +22,8 @@ STATES = (
     "two_nodes_call_same_phase",
     "transaction_forgotten_and_taken_up",
     "foreign_resident_waits",
+    "parked",
+    "parked_and_read_again",
     "namespaces_wait_side_by_side",
     "begin_refused_overloaded",
     "clock_jumped",

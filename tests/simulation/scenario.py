@@ -127,6 +127,9 @@ class Scenario:
     calls_min: int = 20
     window_ms: int = 10_000
     still_waiting_ms: int = 120_000
+    parked_after_ms: int = 5_000
+    parked_for_ms: int = 60_000
+    timers_max: int = 200_000
 
 
 def draw(seed: int, limits: Limits) -> Scenario:
@@ -180,7 +183,13 @@ def draw(seed: int, limits: Limits) -> Scenario:
     )
     crowd = {"crowd"} if rng.random() < CROWD_SHARE else frozenset()
     drawn = faults | poison | trouble | crowd
-    return replace(scenario, faults=drawn - limits.without)
+    return replace(
+        scenario,
+        faults=drawn - limits.without,
+        parked_after_ms=rng.choice((20, 400, 5_000)),
+        parked_for_ms=rng.choice((50, 300, 60_000)),
+        timers_max=rng.choice((0, 2, 200_000)),
+    )
 
 
 def turn_knobs(scenario: Scenario) -> None:
