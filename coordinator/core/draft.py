@@ -4,29 +4,33 @@ Local to one call of the core and never shared, so the functions that use it sta
 pure seen from outside.
 """
 
-from coordinator.core.errors import IllegalTransition
-from coordinator.core.events import Event
+from coordinator.core.events import Began, Event
 from coordinator.core.evolution import evolve
 from coordinator.core.model import GlobalTransaction
 
 
 class Draft:
-    """Collects facts; each is applied at once, so that the next sees its effect."""
+    """Collects facts; each is applied at once, so that the next sees its effect.
 
-    __slots__ = ("_tx", "events")
+    Attributes:
+        tx: the state so far.
+        events: what has become a fact.
+    """
 
-    def __init__(self, tx: GlobalTransaction | None) -> None:
-        self._tx = tx
+    __slots__ = ("events", "tx")
+
+    def __init__(self, tx: GlobalTransaction) -> None:
+        self.tx = tx
         self.events: list[Event] = []
 
-    @property
-    def tx(self) -> GlobalTransaction:
-        """The state so far."""
-        if self._tx is None:
-            raise IllegalTransition("nothing began yet")
-        return self._tx
+    @classmethod
+    def begun(cls, event: Began) -> "Draft":
+        """One with a first fact; there is no state without."""
+        draft = cls(evolve(None, event))
+        draft.events.append(event)
+        return draft
 
     def add(self, event: Event) -> None:
-        """One more fact."""
-        self._tx = evolve(self._tx, event)
+        """One more fact. Raises ``IllegalTransition``, and keeps nothing of it."""
+        self.tx = evolve(self.tx, event)
         self.events.append(event)

@@ -6,7 +6,6 @@ an :class:`ExpressionFailed`, not a null.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, assert_never
 
@@ -20,6 +19,7 @@ from coordinator.core.definition import (
     TemplateList,
     TemplateMap,
 )
+from coordinator.core.frozen import dataclass
 from coordinator.core.model import JSON_CONTENT_TYPE, Payload
 
 CODE = "EXPRESSION"
@@ -148,9 +148,11 @@ def _write(template: Template, scope: Scope, pieces: _Pieces) -> None:
             pieces.add(_encoded(evaluate(template, scope)))
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
 def _encoded(value: JsonValue) -> bytes:
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return text.encode(errors="surrogatepass")
+    return _encode(value).encode(errors="surrogatepass")
 
 
 def from_payload(payload: Payload, what: str) -> JsonValue:

@@ -118,8 +118,7 @@ _ASKED_FORWARD = frozenset({BranchStatus.TRYING, BranchStatus.RUNNING})
 
 def begin(what: Submit, now: Instant) -> Draft:
     """A new saga, with the steps that need nothing already started."""
-    draft = Draft(None)
-    draft.add(Began(what.request, what.definition))
+    draft = Draft.begun(Began(what.request, what.definition))
     Forward(draft, now).begin()
     return draft
 

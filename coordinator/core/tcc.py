@@ -118,8 +118,7 @@ the default deadline."""
 
 def begin(what: Begin, now: Instant) -> Draft:
     """A new transaction, with the branches that it brings along."""
-    draft = Draft(None)
-    draft.add(Began(what.request, None))
+    draft = Draft.begun(Began(what.request, None))
     _register(draft, what.tries, direct=False, now=now)
     _confirm_declared(draft, now)
     return draft

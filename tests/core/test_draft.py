@@ -13,8 +13,7 @@ BEGAN = Began(tcc_request(), None)
 
 def test_each_fact_is_applied_at_once() -> None:
     """The next rule sees its effect, and the facts are kept in order."""
-    draft = Draft(None)
-    draft.add(BEGAN)
+    draft = Draft.begun(BEGAN)
     joined = BranchRegistered(spec("a"), direct=False, at=1)
     draft.add(joined)
 
@@ -22,16 +21,9 @@ def test_each_fact_is_applied_at_once() -> None:
     assert [BEGAN, joined] == draft.events
 
 
-def test_nothing_can_be_read_before_the_beginning() -> None:
-    """There is no state without a first fact."""
-    with pytest.raises(IllegalTransition, match="nothing began yet"):
-        _ = Draft(None).tx
-
-
 def test_illegal_fact_is_not_kept() -> None:
     """What the state does not allow leaves neither a trace nor a change."""
-    draft = Draft(None)
-    draft.add(BEGAN)
+    draft = Draft.begun(BEGAN)
     draft.add(Decided(Decision.ABORT, "", "", 1))
     with pytest.raises(IllegalTransition):
         draft.add(Decided(Decision.COMMIT, "", "", 2))
@@ -42,8 +34,7 @@ def test_illegal_fact_is_not_kept() -> None:
 
 def test_draft_starts_where_the_state_is() -> None:
     """Nothing new has happened yet, and the given state is never touched."""
-    first = Draft(None)
-    first.add(BEGAN)
+    first = Draft.begun(BEGAN)
     second = Draft(first.tx)
 
     assert second.tx is first.tx
