@@ -86,7 +86,8 @@ class SweepRow:
     """What the sweeper sees of an unfinished transaction.
 
     Attributes:
-        takeovers: claims from dead nodes since anything was committed of it.
+        takeovers: claims from dead nodes since anything was committed of it; of what
+            is quarantined or on trial as many as one death more is too much for.
     """
 
     key: Key
@@ -150,7 +151,8 @@ class Store(Protocol):
         """Make ``owner`` the owner of each row whose revision still holds.
 
         One compare-and-set a row, which also raises the revision (L3) and stores the
-        row's ``takeovers`` as given. Every commit sets them back to 0 (V6).
+        row's ``takeovers`` as given. Every commit stores ``takeovers_after``
+        its state, which is 0 but for a quarantine (V6).
 
         Returns:
             The keys that were claimed; having listed a row gives no right to it.

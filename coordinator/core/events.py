@@ -201,6 +201,13 @@ class AttentionRaised:
 
 
 @dataclass(frozen=True, slots=True)
+class TrialSurvived:
+    """What was quarantined did not take down the node that tried it again (V6)."""
+
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
 class RetryRequested:
     """An operator asked for the next attempts at once."""
 
@@ -272,6 +279,7 @@ Event: TypeAlias = (
     | CompensationStarted
     | Decided
     | AttentionRaised
+    | TrialSurvived
     | RetryRequested
     | CheckBackStarted
     | Paused

@@ -8,6 +8,7 @@ other move is an :class:`IllegalTransition`.
 from collections.abc import Mapping
 from typing import assert_never
 
+from coordinator.core import quarantine
 from coordinator.core.changed import changed
 from coordinator.core.definition import BranchKind
 from coordinator.core.errors import IllegalTransition
@@ -36,6 +37,7 @@ from coordinator.core.events import (
     StepRefused,
     StepSkipped,
     StepStarted,
+    TrialSurvived,
 )
 from coordinator.core.model import (
     OPEN,
@@ -50,7 +52,6 @@ from coordinator.core.model import (
     Status,
     is_open,
 )
-from coordinator.core.sweep import is_quarantined
 
 _S = Status
 _B = BranchStatus
@@ -135,10 +136,8 @@ def evolve(tx: GlobalTransaction | None, event: Event) -> GlobalTransaction:
             return _decided(tx, event)
         case Finished():
             return _finished(tx, event)
-        case AttentionRaised():
-            since = tx.attention_since or event.at
-            reason = tx.attention_reason if is_quarantined(tx) else event.reason
-            return changed(tx, attention_since=since, attention_reason=reason)
+        case AttentionRaised() | TrialSurvived():
+            return _attended(tx, event)
         case RetryRequested():
             return _due_at_once(tx, event)
         case Paused() | Resumed():
@@ -420,6 +419,18 @@ def _finished(tx: GlobalTransaction, event: Finished) -> GlobalTransaction:
     )
 
 
+def _attended(
+    tx: GlobalTransaction, event: AttentionRaised | TrialSurvived
+) -> GlobalTransaction:
+    if isinstance(event, TrialSurvived):
+        return changed(quarantine.without_quarantine(tx), updated_at=event.at)
+    return changed(
+        tx,
+        attention_since=tx.attention_since or event.at,
+        attention_reason=quarantine.reason_after(tx, event),
+    )
+
+
 def _due_at_once(tx: GlobalTransaction, event: RetryRequested) -> GlobalTransaction:
     branches = {
         branch_id: changed(branch, due_at=event.at)
@@ -429,11 +440,9 @@ def _due_at_once(tx: GlobalTransaction, event: RetryRequested) -> GlobalTransact
         else branch
         for branch_id, branch in tx.branches.items()
     }
-    since = None if is_quarantined(tx) else tx.attention_since
     return changed(
-        tx,
+        quarantine.without_quarantine(tx),
         branches=branches,
         open=_open_of(branches),
         updated_at=event.at,
-        attention_since=since,
     )

@@ -167,6 +167,15 @@ class StillWaiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Survived:
+    """A node has driven it for a while, and is alive (V6). What time alone decides is
+    looked at, as when it is woken.
+    """
+
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class RetryNow:
     """An operator wants the next attempts at once."""
 
@@ -219,4 +228,4 @@ ClientInput: TypeAlias = (
     | Observe
     | OperatorInput
 )
-Input: TypeAlias = ClientInput | BranchReplied | Woken | StillWaiting
+Input: TypeAlias = ClientInput | BranchReplied | Woken | StillWaiting | Survived

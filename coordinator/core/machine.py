@@ -20,7 +20,7 @@ from coordinator.core import forward, operator, recovery, saga, tcc, undo
 from coordinator.core.actions import CallBranch
 from coordinator.core.draft import Draft
 from coordinator.core.errors import AlreadyExists, InvariantViolated, NotFound
-from coordinator.core.events import LAZY, Event
+from coordinator.core.events import LAZY, Event, TrialSurvived
 from coordinator.core.evolution import evolve, fold
 from coordinator.core.inputs import (
     Begin,
@@ -52,8 +52,8 @@ from coordinator.core.model import (
     TransactionRequest,
 )
 from coordinator.core.place import place_of
+from coordinator.core.quarantine import is_quarantined, proves_survival, trial_at
 from coordinator.core.recovery import NOBODY, Recovery
-from coordinator.core.sweep import is_quarantined
 
 __all__ = [
     "answerable",
@@ -105,6 +105,8 @@ def decide(
 
 
 def _decide(draft: Draft, what: Input, now: Instant) -> None:
+    if proves_survival(what, draft.tx):
+        draft.add(TrialSurvived(now))
     match what:
         case Begin(request) | Submit(request):
             _check_repeated(draft.tx, request)
@@ -221,8 +223,10 @@ def due_at(
         in_flight: branches whose call is out; their answer will come by itself.
         known: of participants that came back to the node that asks.
     """
-    if tx.status.is_final or is_quarantined(tx):
+    if tx.status.is_final:
         return None
+    if is_quarantined(tx):
+        return trial_at(tx)
     times: list[Instant] = []
     if tx.paused_at is None:
         times += [

@@ -19,8 +19,8 @@ One that only waits, for a participant's return as it may be, has something comm
 it after a while all the same, for that purpose alone.
 A node that left in good order does not count: it took its row among the nodes with it,
 while a crash leaves the row there, its heart standing still. Where ``OWNERS_LOST_MAX``
-owners in a row died with it, nobody takes it over any more: it is *quarantined*, which
-is a kind of attention that holds its calls and deadlines until an operator retries.
+owners in a row died with it, nobody takes it over: it is *quarantined* for a while (see
+:mod:`coordinator.core.quarantine`).
 
 Whatever else a node drives dies with it, and is innocent. So what was claimed once and
 did not move before its owner died is a *suspect*, and is claimed by itself: when the
@@ -35,8 +35,7 @@ from operator import itemgetter
 from typing import Generic, NamedTuple, Protocol, TypeVar
 from zlib import crc32
 
-from coordinator.core.events import AttentionRaised
-from coordinator.core.model import GlobalTransaction, Instant, Key
+from coordinator.core.model import Instant, Key
 
 OWNERS_LOST_MAX = 3
 """Distinct nodes that may die with a transaction. Two can be bad luck: a machine that
@@ -49,8 +48,6 @@ costs a statement or two even where nothing of it is due."""
 LINES_PER_PAGE = 16
 """Lines that share a page: enough that short ones do not each take a claim of their
 own, few enough that a page is not a crowd of statements."""
-
-_QUARANTINED = "QUARANTINED: "
 
 _LAST = "\x7f"
 """Comes behind every namespace and every owner: both are printable ASCII."""
@@ -150,8 +147,9 @@ class Verdict(Generic[R]):
 
     @property
     def is_suspect(self) -> bool:
-        """It is to be claimed by itself, because its last owner may have died of it."""
-        return self.reason is Reason.OWNER_DEAD and self.takeovers > 1
+        """It is to be claimed by itself, because its owners may have died of it."""
+        is_claimed = self.reason in (Reason.OWNER_DEAD, Reason.OWNER_GONE)
+        return is_claimed and self.takeovers > 1
 
 
 def others(passing: Collection[str], after: Line | None = None) -> list[Gap]:
@@ -171,8 +169,10 @@ def own(owner: str, after: Line | None = None) -> list[Gap]:
 
 
 def may_be_suspect(line: Line, known: Collection[str]) -> bool:
-    """Whether its rows are to be claimed one by one, if its owner is dead."""
-    return line.owner in known and 0 < line.takeovers < OWNERS_LOST_MAX - 1
+    """Whether its rows are to be claimed one by one, if its owner is not alive."""
+    if line.owner not in known:
+        return line.takeovers > 1
+    return 0 < line.takeovers < OWNERS_LOST_MAX - 1
 
 
 def in_turn(lines: Iterable[Line], me: str) -> list[Line]:
@@ -300,20 +300,3 @@ def _judge(
     if lost >= OWNERS_LOST_MAX:
         return Verdict(row, take=False, reason=Reason.QUARANTINED)
     return Verdict(row, True, Reason.OWNER_DEAD, lost)
-
-
-def quarantine(now: Instant) -> AttentionRaised:
-    """The fact that holds a transaction, with what a person should do."""
-    return AttentionRaised(
-        f"{_QUARANTINED}{OWNERS_LOST_MAX} nodes in a row died while they drove this"
-        " transaction, so none takes it over any more; look for its gid in their logs,"
-        " remove the cause, then let it go on: tercet tx retry GID --reason WHY",
-        now,
-    )
-
-
-def is_quarantined(tx: GlobalTransaction) -> bool:
-    """Whether it is held until an operator asks for a retry."""
-    return tx.attention_since is not None and tx.attention_reason.startswith(
-        _QUARANTINED
-    )

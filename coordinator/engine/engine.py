@@ -48,7 +48,7 @@ from itertools import islice
 import structlog
 
 from coordinator import telemetry
-from coordinator.core import machine
+from coordinator.core import machine, quarantine
 from coordinator.core.actions import CallBranch
 from coordinator.core.changed import changed
 from coordinator.core.errors import (
@@ -67,9 +67,11 @@ from coordinator.core.inputs import (
     Input,
     StillWaiting,
     Submit,
+    Survived,
     Woken,
 )
 from coordinator.core.model import GlobalTransaction, Instant, Key
+from coordinator.engine import alarms
 from coordinator.engine.committer import Committer, as_unavailable
 from coordinator.engine.limits import EngineLimits
 from coordinator.engine.resident import Answer, Delivery, Reply, Resident, Ticket
@@ -289,7 +291,7 @@ class Engine:
         ):
             del resident.in_flight[what.branch_id]
         now = self._clock.now()
-        if not isinstance(what, Woken):
+        if not isinstance(what, Woken | Survived):
             resident.heard_at = now
         try:
             tx, events = machine.step(resident.tx, what, now)
@@ -367,7 +369,7 @@ class Engine:
             tx,
             revision=(stored.revision if stored else 0) + 1,
             journal_seq=tx.journal_seq + any(map(is_journaled, events)),
-            owner=self._node_id,
+            owner=quarantine.owner_after(tx, self._node_id),
         )
         resident.tx = after
         audit = next((d.audit for d in resident.absorbed if d.audit), None)
@@ -389,7 +391,7 @@ class Engine:
                 conflicted.append(resident)
                 continue
             resident.was_written(change.after)
-            _log_attention(change)
+            alarms.tell(change)
             calls += self._release(resident, change.after)
             self._watches.tell(change.after)
             if self._work_off(resident):
@@ -531,7 +533,7 @@ class Engine:
         for key in keys:
             resident = self._residents.get(key)
             if resident is None or not (are_claimed or self._is_foreign(resident)):
-                self._deliver(key, Delivery(Woken(), Ticket(None)))
+                self._deliver(key, Delivery(self._on_waking(resident), Ticket(None)))
             elif not resident.busy:
                 if are_claimed:
                     resident.take_back()
@@ -541,6 +543,11 @@ class Engine:
                 self._remember(key)
         if stale:
             self._load(stale)
+
+    def _on_waking(self, resident: Resident | None) -> Woken | Survived:
+        if resident is not None and resident.has_survived(self._clock.now()):
+            return Survived(self._node_id)
+        return Woken()
 
     def _is_foreign(self, resident: Resident) -> bool:
         return resident.stored is not None and resident.stored.owner != self._node_id
@@ -586,11 +593,3 @@ class Engine:
             note.unstored.append(event)
             self._residents[note.key] = note
             self._committer.put([self._change(note, machine.evolve(stored, event))])
-
-
-def _log_attention(change: Change) -> None:
-    for event in change.events:
-        if isinstance(event, AttentionRaised):
-            _log.warning(
-                telemetry.ATTENTION_RAISED, gid=change.key.gid, reason=event.reason
-            )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from coordinator.core import machine
+from coordinator.core import machine, quarantine
 from coordinator.core.errors import CoordinatorError
 from coordinator.core.events import BranchSucceeded, Event
 from coordinator.core.inputs import BranchReplied, Input
@@ -85,7 +85,8 @@ class Resident:
         in_flight: branch id to the phase that its participant was asked for, or will
             be when the call has its turn.
         asked: branch id to the latest participant's return when it was last asked.
-        survived_at: when this node, which has just taken it up, will have survived it.
+        survived_at: when this node, which has just taken it up, perhaps on trial,
+            will have survived it.
         heard_at: when anything but time last moved it, or it was read.
         weight: bytes of its payloads, when it was last weighed.
     """
@@ -141,6 +142,10 @@ class Resident:
             times.append(self.survived_at)
         return min(times, default=None)
 
+    def has_survived(self, now: Instant) -> bool:
+        """Whether nobody has died of it here for long enough."""
+        return self.survived_at is not None and self.survived_at <= now
+
     def has_waited(self, now: Instant) -> bool:
         """Whether that has been in memory alone for long enough."""
         return self.store_at is not None and self.store_at <= now
@@ -173,7 +178,8 @@ class Resident:
 
     def was_written(self, tx: GlobalTransaction) -> None:
         """A commit has made it so."""
-        self.survived_at = None
+        if not quarantine.is_on_trial(tx):
+            self.survived_at = None
         self._is_stored(tx)
 
     def _is_stored(self, tx: GlobalTransaction | None) -> None:

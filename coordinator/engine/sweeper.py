@@ -11,8 +11,9 @@ so that each sweep attempts the oldest of every line (V3). Two have their own pl
 * **What this node let go of** the engine knows by name; it is taken up first. Should it
   ever know too little, a walk through this node's own rows finds the rest, one page a
   sweep: nearly all that it meets is driven here.
-* **Suspects** are claimed one by one, each with time to do its harm (V6); so they come
-  when all others have had their turn, and hold up nobody.
+* **Suspects**, and what is quarantined when its hold is over, are claimed one by one,
+  each with time to do its harm (V6); so they come when all others have had their turn,
+  and hold up nobody.
 """
 
 import asyncio
@@ -23,11 +24,12 @@ from dataclasses import replace
 import structlog
 
 from coordinator import telemetry
-from coordinator.core import machine, sweep
+from coordinator.core import machine, quarantine, sweep
 from coordinator.core.changed import changed
 from coordinator.core.errors import StoreUnavailable
-from coordinator.core.model import Key, Milliseconds
+from coordinator.core.model import GlobalTransaction, Instant, Key, Milliseconds
 from coordinator.core.sweep import Ask, Line, Reason, Turns, Verdict
+from coordinator.engine import alarms
 from coordinator.engine.engine import Engine
 from coordinator.engine.leases import Leases, pause
 from coordinator.ports import Change, Clock, Store, SweepRow
@@ -214,6 +216,8 @@ class Sweeper:
             counted = replace(verdict.row, takeovers=verdict.takeovers)
             for key in await self._claim([counted]):
                 taken += 1
+                if verdict.row.owner == quarantine.NOBODY:
+                    _log.warning(telemetry.TRIAL_STARTED, gid=key.gid)
                 await self._until_it_moves(key)
         return taken
 
@@ -231,29 +235,28 @@ class Sweeper:
     async def _quarantine(self, rows: list[SweepRow]) -> None:
         """Hold what its owners died with, and call a person; who wins does not matter.
 
-        It keeps its dead owner, so nobody drives it who only looks at it.
+        Nobody owns it then, so nobody drives it who only looks at it.
         """
         if not rows:
             return
         listed = {row.key: row.revision for row in rows}
-        event = sweep.quarantine(self._clock.now())
-        changes = [
-            Change(
-                tx,
-                changed(
-                    machine.evolve(tx, event),
-                    revision=tx.revision + 1,
-                    journal_seq=tx.journal_seq + 1,
-                ),
-                (event,),
-                due_at=None,
-            )
+        held = [
+            _quarantined(tx, self._clock.now())
             for tx in await self._store.load(list(listed))
             if tx.revision == listed[tx.key]
         ]
-        lost = await self._store.commit(changes)
-        for change in changes:
+        lost = await self._store.commit(held)
+        for change in held:
             if change.key not in lost:
-                _log.warning(
-                    telemetry.ATTENTION_RAISED, gid=change.key.gid, reason=event.reason
-                )
+                alarms.tell(change)
+
+
+def _quarantined(tx: GlobalTransaction, now: Instant) -> Change:
+    event = quarantine.hold(tx, now)
+    after = changed(
+        machine.evolve(tx, event),
+        owner=quarantine.NOBODY,
+        revision=tx.revision + 1,
+        journal_seq=tx.journal_seq + 1,
+    )
+    return Change(tx, after, (event,), machine.due_at(after))

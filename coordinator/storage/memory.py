@@ -16,6 +16,7 @@ from coordinator.core import retention
 from coordinator.core.changed import changed
 from coordinator.core.errors import InvariantViolated, StoreUnavailable
 from coordinator.core.model import GlobalTransaction, Instant, Key, Operation
+from coordinator.core.quarantine import takeovers_after
 from coordinator.core.retention import OldRow
 from coordinator.core.sweep import Ask, Gap, Line, Place
 from coordinator.ports import (
@@ -410,7 +411,7 @@ def _apply(data: _Data, changes: Sequence[Change]) -> list[Key]:
         is_saga = after.definition is not None
         data.transactions[key] = changed(after, definition=None) if is_saga else after
         data.due_at[key] = change.due_at
-        data.takeovers.pop(key, None)
+        data.takeovers[key] = takeovers_after(after)
         if (text := entries[key]) is not None:
             entry = (after.journal_seq, after.updated_at, text)
             data.journal.setdefault(key, []).append(entry)

@@ -27,6 +27,7 @@ PURE = frozenset(
         "collections",
         "collections.abc",
         "dataclasses",
+        "datetime",
         "enum",
         "functools",
         "json",
@@ -76,6 +77,19 @@ def test_core_is_pure(path: Path) -> None:
     }
 
     assert foreign == set()
+
+
+@pytest.mark.parametrize("path", CORE, ids=relative)
+def test_core_asks_no_clock(path: Path) -> None:
+    """A date is a data type; which one it is today, the core is told."""
+    asked = {
+        node.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        if node.value.id in ("date", "datetime")
+    }
+
+    assert not asked & {"now", "today", "utcnow"}
 
 
 KIT = sorted((ROOT / "coordinator" / "saga_kit").rglob("*.py"))

@@ -33,6 +33,7 @@ from coordinator.core.events import (
     StepRefused,
     StepSkipped,
     StepStarted,
+    TrialSurvived,
 )
 from coordinator.core.evolution import BRANCH_MOVES, STATUS_MOVES, evolve, fold
 from coordinator.core.model import (
@@ -47,7 +48,7 @@ from coordinator.core.model import (
     Phase,
     Status,
 )
-from coordinator.core.sweep import is_quarantined, quarantine
+from coordinator.core.quarantine import hold, is_on_trial, is_quarantined
 from tests.core.world import definition, saga_request, spec, step, tcc_request
 
 TCC = Began(tcc_request(), None)
@@ -569,14 +570,26 @@ def test_hastening_leaves_time_alone() -> None:
     assert tx.branches["w"].due_at == 500
 
 
-def test_quarantine_stands_until_an_operator_retries() -> None:
+def test_quarantine_stands_until_it_is_tried_or_an_operator_retries() -> None:
     """V6: another reason for attention does not end it, and a retry does."""
-    held = after(TCC, JOINED, quarantine(5))
+    before = after(TCC, JOINED)
+    held = evolve(before, hold(before, 5))
     assert is_quarantined(held)
     assert is_quarantined(evolve(held, AttentionRaised("a failed 10 times", 6)))
     released = evolve(held, RetryRequested("ann", "fixed", 7))
     assert released.attention_since is None
     assert not is_quarantined(released)
+
+
+def test_a_trial_ends_by_survival_or_a_retry() -> None:
+    """V6: attention is over; nothing else ends it."""
+    before = after(TCC, JOINED)
+    tried = replace(evolve(before, hold(before, 5)), owner="n-1")
+    assert is_on_trial(tried)
+    survived = evolve(tried, TrialSurvived(9))
+    assert (survived.attention_since, survived.updated_at) == (None, 9)
+    assert evolve(tried, RetryRequested("ann", "go", 7)).attention_since is None
+    assert is_on_trial(evolve(tried, AttentionRaised("INVARIANT_VIOLATED: bug", 8)))
 
 
 def test_a_retry_keeps_every_other_attention() -> None:

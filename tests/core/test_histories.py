@@ -126,7 +126,7 @@ def test_any_history_of_a_saga_of_every_kind_keeps_the_rules_and_ends() -> None:
     """
     seen = Seen()
 
-    @examples(2 * EXAMPLES)
+    @examples(3 * EXAMPLES)
     @given(ANY_SAGA_BEGINS, histories(ANY_SAGA_MOVES))
     def play_any(begin: Submit, moves: list[Move]) -> None:
         seen.play(begin, moves)

@@ -12,7 +12,7 @@ from coordinator.core.errors import (
     NotFound,
     PreconditionFailed,
 )
-from coordinator.core.events import BranchSucceeded, Decided, Event
+from coordinator.core.events import BranchSucceeded, Decided, Event, TrialSurvived
 from coordinator.core.inputs import (
     Begin,
     BranchReplied,
@@ -31,6 +31,7 @@ from coordinator.core.inputs import (
     StillWaiting,
     Submit,
     Succeeded,
+    Survived,
     Try,
     Unknown,
     Woken,
@@ -46,6 +47,7 @@ from coordinator.core.model import (
     Phase,
     Status,
 )
+from coordinator.core.quarantine import QUARANTINE_MS, hold, is_on_trial
 from coordinator.core.tcc import CHECK_BACK_ID
 from coordinator.saga_yaml.language import STEP_ID
 from tests.core.world import (
@@ -75,6 +77,7 @@ ANYTHING: list[Input] = [
     Resume("eve", "go"),
     Resolve("a", "eve", "by hand"),
     StillWaiting("a", Phase.TRY, 1),
+    Survived("n-1"),
 ]
 
 
@@ -474,8 +477,9 @@ def test_a_call_that_is_not_wanted_any_more_is_not_made() -> None:
     play.happen(Pause("ann", "looks odd"))
     assert again(play, "a", Phase.CONFIRM, 2) is None
     play.happen(Resume("ann", "is not"))
-    held = replace(play.tx, attention_since=1, attention_reason="QUARANTINED: 3 nodes")
+    held = machine.evolve(play.tx, hold(play.tx, 0))
     assert machine.due_again(held, "a", Phase.CONFIRM, 2, 0) is None
+    assert machine.due_at(held) == QUARANTINE_MS
     assert again(play, "a", Phase.CONFIRM, 2) is not None
     play.answer("a")
     assert again(play, "a", Phase.CONFIRM, 2) is None
@@ -517,3 +521,37 @@ def test_a_call_that_waits_no_more_calls_nobody() -> None:
     assert play.happen(StillWaiting("a", Phase.CONFIRM, 1)) == ()
     play.happen(Pause("ann", "looks odd"))
     assert play.happen(StillWaiting("a", Phase.CONFIRM, 2)) == ()
+
+
+def on_trial(play: Play) -> Play:
+    """Quarantined, and claimed by a node when its hold was over."""
+    play.tx = replace(machine.evolve(play.tx, hold(play.tx, play.now)), owner="n-1")
+    return play
+
+
+def test_an_answer_to_a_trial_ends_it_whatever_it_says() -> None:
+    """V6: who asked is alive; the answer counts as ever."""
+    play = on_trial(failed_confirm())
+    survived, failed = play.happen(
+        BranchReplied("a", Phase.CONFIRM, 2, Unknown("TIMEOUT"))
+    )
+    assert survived == TrialSurvived(play.now)
+    assert (failed.branch_id, failed.attempts) == ("a", 2)
+    assert play.tx.attention_since is None
+
+
+def test_time_spent_alive_with_a_trial_ends_it() -> None:
+    """V6: the owner's; anybody else's means nothing, and nothing ends twice."""
+    play = on_trial(failed_confirm())
+    assert play.happen(Survived("n-2")) == ()
+    assert play.happen(Survived("n-1")) == (TrialSurvived(play.now),)
+    assert play.happen(Survived("n-1")) == ()
+
+
+def test_what_time_decided_meanwhile_does_not_end_a_trial() -> None:
+    """V6: nobody has been called yet."""
+    play = on_trial(Play.begin(Begin(tcc_request(), (spec("a"),))))
+    play.now = play.tx.request.deadline_at
+    (fact,) = play.happen(Woken())
+    assert fact.decision is Decision.ABORT
+    assert is_on_trial(play.tx)

@@ -22,7 +22,7 @@ from coordinator.core.inputs import (
     Woken,
 )
 from coordinator.core.model import Status
-from coordinator.core.sweep import quarantine
+from coordinator.core.quarantine import QUARANTINE_MS, hold
 from tests.core.world import (
     DEADLINE,
     Play,
@@ -216,19 +216,20 @@ def test_group_is_not_settled_by_hand() -> None:
 
 
 def test_quarantine_holds_calls_and_deadlines(play: Play) -> None:
-    """V6: nothing is asked and no timer rings, whatever time it is."""
+    """V6: nothing is asked and nothing is due before the trial."""
     play.happen(Confirm())
-    play.tx = machine.evolve(play.tx, quarantine(5))
+    play.tx = machine.evolve(play.tx, hold(play.tx, 5))
     play.now = 10 * DEADLINE
     assert play.due() == {}
-    assert machine.due_at(play.tx) is None
+    assert machine.due_at(play.tx) == 5 + QUARANTINE_MS
 
 
-def test_quarantine_ends_by_a_retry_alone(play: Play) -> None:
+def test_a_retry_ends_quarantine_at_once(play: Play) -> None:
     """V6: pausing and resuming do not let it go on; then all that was due is."""
     play.happen(Confirm())
-    play.tx = machine.evolve(play.tx, quarantine(5))
+    play.tx = machine.evolve(play.tx, hold(play.tx, 5))
     play.happen(Pause("ann", "odd"))
+    assert machine.due_at(play.tx) is None
     play.happen(Resume("ann", "no more"))
     assert play.due() == {}
     play.happen(RetryNow("ann", "the node has more memory now"))

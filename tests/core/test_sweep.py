@@ -4,7 +4,8 @@ from itertools import product
 
 import pytest
 
-from coordinator.core.model import GlobalTransaction, Key, Status
+from coordinator.core.model import Key
+from coordinator.core.quarantine import NOBODY
 from coordinator.core.sweep import (
     LINES_PER_PAGE,
     OWNERS_LOST_MAX,
@@ -18,16 +19,13 @@ from coordinator.core.sweep import (
     distance,
     in_turn,
     interleaved,
-    is_quarantined,
     line_of,
     may_be_suspect,
     others,
     own,
     plan,
-    quarantine,
 )
 from coordinator.ports import SweepRow
-from tests.core.world import tcc_request
 
 NOW = 1_000
 ME, PEER, DEAD = "n-me", "n-peer", "n-dead"
@@ -237,6 +235,8 @@ def test_suspects_of_all_lines_take_turns() -> None:
         (DEAD, 1, True),
         (DEAD, OWNERS_LOST_MAX - 1, False),
         ("n-left", 1, False),
+        ("n-left", OWNERS_LOST_MAX - 1, True),
+        (NOBODY, OWNERS_LOST_MAX - 1, True),
     ],
 )
 def test_a_line_of_suspects_is_told_beforehand(
@@ -267,6 +267,15 @@ def test_what_three_owners_died_with_is_left_alone() -> None:
         assert verdict_on(takeovers=takeovers).reason == "QUARANTINED"
 
 
+def test_what_is_quarantined_is_claimed_when_its_hold_is_over() -> None:
+    """V6: nobody's, by itself; one death more makes it quarantined again."""
+    held = {"owner": NOBODY, "takeovers": OWNERS_LOST_MAX - 1}
+    assert verdict_on(**held, due_at=NOW + 1).reason == "NOT_DUE"
+    trial = verdict_on(**held)
+    assert (trial.take, trial.is_suspect) == (True, True)
+    assert verdict_on(takeovers=trial.takeovers).reason == "QUARANTINED"
+
+
 def test_an_owner_that_left_in_good_order_does_not_count() -> None:
     """V6: a rolling restart quarantines nothing, and forgives nothing."""
     for takeovers in (0, 2, 99):
@@ -288,38 +297,13 @@ def test_only_a_death_quarantines(fields: dict[str, object], reason: str) -> Non
     assert verdict_on(takeovers=99, **fields).reason == reason
 
 
-def test_a_person_is_told_what_to_do() -> None:
-    """V6: how many died, where to look, and which command lets it go on."""
-    event = quarantine(NOW)
-    assert event.at == NOW
-    assert event.reason.startswith("QUARANTINED: 3 nodes in a row died")
-    assert "tercet tx retry GID --reason" in event.reason
-
-
-@pytest.mark.parametrize(
-    ("since", "reason", "expected"),
-    [
-        (NOW, quarantine(NOW).reason, True),
-        (0, quarantine(NOW).reason, True),
-        (None, quarantine(NOW).reason, False),
-        (NOW, "CONFIRM of branch a failed 10 times: QUARANTINED: no", False),
-    ],
-)
-def test_quarantine_is_a_kind_of_attention(
-    since: int | None, reason: str, *, expected: bool
-) -> None:
-    """V6: it holds as long as the attention does."""
-    tx = GlobalTransaction(
-        tcc_request(), Status.TRYING, attention_since=since, attention_reason=reason
-    )
-    assert is_quarantined(tx) is expected
-
-
 @pytest.mark.parametrize(
     ("reason", "takeovers", "expected"),
     [
         (Reason.OWNER_DEAD, 2, True),
         (Reason.OWNER_DEAD, 1, False),
+        (Reason.OWNER_GONE, 2, True),
+        (Reason.OWNER_GONE, 1, False),
         (Reason.FORGOTTEN_HERE, 2, False),
     ],
 )

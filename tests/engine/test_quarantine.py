@@ -10,13 +10,23 @@ from coordinator.core.inputs import (
     BranchReplied,
     Confirm,
     Observe,
+    Pause,
+    Resume,
     RetryNow,
     Succeeded,
     Try,
     Unknown,
 )
-from coordinator.core.model import Key, Phase, Status
-from coordinator.core.sweep import Ask, Line, is_quarantined
+from coordinator.core.model import Decision, Key, Phase, Status
+from coordinator.core.quarantine import (
+    NOBODY,
+    QUARANTINE_MS,
+    QUARANTINE_MS_MAX,
+    is_on_trial,
+    is_quarantined,
+    trial_at,
+)
+from coordinator.core.sweep import Ask, Line
 from coordinator.engine.resident import SURVIVED_MS
 from coordinator.engine.sweeper import SUSPECT_MS, SUSPECTS_MS_MAX
 from coordinator.ports import AuditEntry, TransactionFilter
@@ -92,6 +102,179 @@ async def test_what_three_owners_died_with_is_held_for_a_person() -> None:
     for number in range(9, 12):
         last = await next_owner(last, number)
         assert not last.participants.taken()
+
+
+# ---- The trial --------------------------------------------------------------------
+
+
+async def quarantined(*keys: Key) -> World:
+    """A node that has just quarantined this."""
+    world = World()
+    for key in keys or (GID,):
+        await decided(world, key)
+    last = await died_with(world, 3)
+    assert not last.participants.taken()
+    return last
+
+
+async def hold_over(world: World, *, ms: int = QUARANTINE_MS) -> None:
+    """The hold goes by, and the node sweeps."""
+    await world.clock.move_to(world.clock.time + ms)
+    await world.leases.beat()
+    await swept(world)
+
+
+async def facts_of(world: World, key: Key = GID) -> list[object]:
+    return [f["type"] for e in await world.store.journal(key) for f in e.events]
+
+
+async def test_when_its_hold_is_over_it_is_tried_again_without_anybody() -> None:
+    """V6: not a moment before; who lives through it has an ordinary transaction."""
+    world = await quarantined()
+    await hold_over(world, ms=QUARANTINE_MS - 1)
+    assert not world.participants.taken()
+    with capture_logs() as logs:
+        await hold_over(world, ms=1)
+        (call,) = world.participants.taken()
+        assert is_on_trial(await world.stored())
+        await world.answer(call, Unknown("TIMEOUT"))
+    stored = await world.stored()
+    assert (stored.attention_since, stored.owner) == (None, "node-4")
+    assert (await facts_of(world))[-2:] == ["TrialSurvived", "AttemptFailed"]
+    told = [(e["event"], e["gid"]) for e in logs if e["event"].startswith("trial")]
+    assert told == [("trial_started", "g-1"), ("trial_survived", "g-1")]
+    third = await died_with(world, 2)
+    assert third.participants.taken(), "the count begins anew"
+
+
+async def test_a_trial_that_kills_its_node_is_held_for_longer() -> None:
+    """V6: that node, and no other one; the person is told."""
+    world = await quarantined()
+    hold = QUARANTINE_MS
+    for died in (4, 5, 6, 7):
+        await hold_over(world, ms=hold)
+        assert world.participants.taken()
+        world = await next_owner(world, 10 + died)
+        assert not world.participants.taken()
+        stored = await world.stored()
+        assert stored.attention_reason.startswith(f"QUARANTINED: {died} nodes in a row")
+        assert (stored.owner, is_quarantined(stored)) == (NOBODY, True)
+        hold = min(2 * hold, QUARANTINE_MS_MAX)
+        assert trial_at(stored) == world.clock.time + hold
+
+
+async def test_of_several_nodes_one_tries_it() -> None:
+    """V6, L3: the claim is a compare-and-set; the others go on without it."""
+    world = await quarantined()
+    twins = [world.twin(f"node-{number}") for number in (21, 22)]
+    await world.clock.move_to(world.clock.time + QUARANTINE_MS)
+    nodes = [world, *twins]
+    for node in nodes:
+        await node.leases.beat()
+    sweeps = [asyncio.create_task(node.sweeper.sweep()) for node in nodes]
+    await quiet()
+    await world.clock.move_to(world.clock.time + SUSPECT_MS)
+    assert sorted([await sweep for sweep in sweeps]) == [0, 0, 1]
+    assert sorted(len(node.participants.taken()) for node in nodes) == [0, 0, 1]
+
+
+async def test_each_is_tried_by_itself() -> None:
+    """V6: so that what kills its node does so alone."""
+    world = await quarantined(*(Key("default", f"g-{n}") for n in range(3)))
+    await world.clock.move_to(world.clock.time + QUARANTINE_MS)
+    await world.leases.beat()
+    sweeping = asyncio.create_task(world.sweeper.sweep())
+    for _ in range(3):
+        await quiet()
+        assert len(world.participants.taken()) == 1
+        await world.clock.move_to(world.clock.time + SUSPECT_MS)
+    assert await sweeping == 3
+
+
+async def test_a_trial_that_only_waits_is_survived_after_a_while() -> None:
+    """V6: whose call waits for its turn has not killed anybody either."""
+    world = await quarantined()
+    await hold_over(world)
+    (call,) = world.participants.taken()
+    began = world.clock.time - SUSPECT_MS
+    await world.clock.move_to(began + SURVIVED_MS - 1)
+    assert is_on_trial(await world.stored())
+    await world.clock.move_to(began + SURVIVED_MS)
+    assert (await world.stored()).attention_since is None
+    assert (await facts_of(world))[-1] == "TrialSurvived"
+    await world.answer(call)
+    assert (await world.stored()).status is Status.CONFIRMED
+
+
+async def test_what_time_decided_meanwhile_is_no_survival() -> None:
+    """V6: a deadline that passed during the hold is written before anybody is called;
+    who dies then died on trial.
+    """
+    world = World()
+    await world.leases.beat()
+    await world.asked(Begin(tcc_request()))
+    world.ask(Try((spec("a"),)))
+    await quiet()
+    last = await died_with(world, 3)
+    await hold_over(last)
+    assert [c.phase for c in last.participants.taken()] == [Phase.CANCEL]
+    stored = await last.stored()
+    assert (stored.decision, is_on_trial(stored)) == (Decision.ABORT, True)
+    after = await next_owner(last, 9)
+    assert not after.participants.taken()
+    assert "QUARANTINED: 4 nodes" in (await after.stored()).attention_reason
+    await hold_over(after, ms=2 * QUARANTINE_MS)
+    await after.clock.move_to(after.clock.time + SURVIVED_MS)
+    assert (await after.stored()).attention_since is None
+
+
+async def test_what_is_written_of_it_meanwhile_ends_no_hold() -> None:
+    """V6: nor does it make the next one shorter."""
+    world = await quarantined()
+    await hold_over(world)
+    world.participants.taken()
+    world = await next_owner(world, 9)
+    at = (await world.stored()).attention_reason
+    for what in (Pause("ann", "odd"), Resume("ann", "no more")):
+        audit = AuditEntry("ann", "x", what.reason, world.clock.time)
+        world.ask(what, audit=audit)
+        await quiet()
+    stored = await world.stored()
+    assert (stored.attention_reason, stored.owner) == (at, NOBODY)
+    await hold_over(world, ms=QUARANTINE_MS)
+    assert not world.participants.taken()
+    await hold_over(world, ms=QUARANTINE_MS)
+    assert world.participants.taken()
+
+
+async def test_who_writes_during_a_trial_does_not_drive_it() -> None:
+    """V6: a wish that reaches another node costs that one nothing; it is stored, and
+    whoever tries it goes on with it.
+    """
+    world = await quarantined()
+    await hold_over(world)
+    (call,) = world.participants.taken()
+    other = world.twin("node-31")
+    audit = AuditEntry("ann", "pause", "odd", world.clock.time)
+    other.ask(Pause("ann", "odd"), audit=audit)
+    await quiet()
+    stored = await world.stored()
+    assert (stored.owner, stored.paused_at) == ("node-4", world.clock.time)
+    await world.answer(call, Unknown("TIMEOUT"))
+    stored = await world.stored()
+    assert (stored.attention_since, stored.paused_at) == (None, world.clock.time)
+    assert not other.participants.taken()
+
+
+async def test_a_trial_outlives_its_nodes_departure() -> None:
+    """V6: who leaves in good order did not die of it; the next one tries it as well."""
+    world = await quarantined()
+    await hold_over(world)
+    assert world.participants.taken()
+    await world.leases.leave()
+    world = await next_owner(world, 9)
+    assert world.participants.taken()
+    assert is_on_trial(await world.stored())
 
 
 async def test_the_others_go_on() -> None:

@@ -82,8 +82,8 @@ RULES = {
     " hold up another.",
     "V4": "Retries are a small part of all calls, and are made in one layer only.",
     "V5": "After an overload the system recovers by itself.",
-    "V6": "A transaction that takes its node down again and again is set aside; the"
-    " others go on.",
+    "V6": "A transaction that takes its node down again and again is set aside, and"
+    " after a while tried again by one node; the others go on.",
     "V7": "A node that is told to stop hands its transactions over at once.",
     "V8": "Retry times grow, are spread over the whole interval, and are capped at 30"
     " seconds; who waits for a participant that comes back is asked within 5 seconds.",

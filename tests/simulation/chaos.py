@@ -4,7 +4,7 @@ import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from coordinator.core import machine
+from coordinator.core import machine, quarantine
 from coordinator.core.changed import changed
 from coordinator.core.definition import BranchKind
 from coordinator.core.inputs import (
@@ -26,7 +26,8 @@ from coordinator.core.model import (
     Mode,
     Payload,
 )
-from coordinator.core.sweep import is_quarantined
+from coordinator.core.quarantine import is_quarantined
+from coordinator.core.sweep import OWNERS_LOST_MAX
 from coordinator.ports import AuditEntry, Change
 from tests.simulation.disk import now
 from tests.simulation.generators.business import tcc_request
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 CROWD = 40
 """More than a sweep of small pages takes up."""
+
+HELD = 3
+"""Enough to be claimed beside each other, if that were possible."""
 
 SKEW_MS = 5_000
 """So long ago, all of it is due by everybody's clock."""
@@ -65,6 +69,8 @@ def plan(world: "World") -> None:
     if "crowd" in world.faults and world.scenario.resident_max > CROWD:
         at = world.scenario.heal_us // 4
         world.loop.later(at, None, leave_behind, world)
+    if "held" in world.faults:
+        leave_held(world)
     rng = world.rng
     for fault, strike in strikes.items():
         if fault in world.faults:
@@ -87,6 +93,26 @@ def leave_behind(world: "World") -> None:
         tx, events = machine.step(None, Begin(request), request.created_at)
         tx = changed(tx, revision=1, journal_seq=1, owner=gone.name)
         change = Change(None, tx, tuple(events), machine.due_at(tx))
+        world.checks.committed(gone, [change], now(world.data.commit([change])))
+
+
+def leave_held(world: "World") -> None:
+    """Three nodes that nobody knows died with some transactions, and another one
+    quarantined them all; then it was gone.
+    """
+    clock = world.clock_of(0, Process("gone"))
+    gone = SimpleNamespace(name="gone", clock=clock)
+    for number in range(HELD):
+        request = tcc_request(Key("held", f"held-{number}"), gone, -SKEW_MS)
+        tx, began = machine.step(None, Begin(request), request.created_at)
+        tx = changed(tx, revision=1, journal_seq=1, owner=gone.name)
+        change = Change(None, tx, tuple(began), machine.due_at(tx))
+        world.checks.committed(gone, [change], now(world.data.commit([change])))
+        world.checks.quarantines.lost[tx.key] = OWNERS_LOST_MAX - 1
+        event = quarantine.hold(tx, clock.now())
+        held = machine.evolve(tx, event)
+        held = changed(held, owner=quarantine.NOBODY, revision=2, journal_seq=2)
+        change = Change(tx, held, (event,), machine.due_at(held))
         world.checks.committed(gone, [change], now(world.data.commit([change])))
 
 
@@ -228,7 +254,9 @@ def release_all(world: "World") -> None:
     """After healing the operators let go of what is held, and help what is stuck,
     until they are heard.
 
-    What was poisoned comes last, when the others have ended without it (V2).
+    What was poisoned comes last, when the others have ended without it (V2): from then
+    on it kills nobody any more. What is quarantined is only looked at, and has to end
+    by itself (V6).
     """
     if world.over:
         return
@@ -238,8 +266,9 @@ def release_all(world: "World") -> None:
     for key, tx in list(durable.items()):
         if tx.paused_at is not None and not tx.status.is_final:
             command(world, key, Resume("ann", "all is well"))
-        if is_quarantined(tx) and key.gid != world.poison:
-            command(world, key, RetryNow("ann", f"r{world.next_number()}"))
+        elif is_quarantined(tx) and key not in world.seen_held:
+            world.seen_held.add(key)
+            command(world, key, Pause("ann", "what is this?"))
         if tx.request.mode is Mode.SAGA and tx.decision is Decision.COMMIT:
             _help(world, tx)
     world.loop.later(500_000, None, release_all, world)

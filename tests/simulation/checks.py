@@ -38,7 +38,6 @@ from coordinator.core.model import (
     Phase,
     Status,
 )
-from coordinator.core.sweep import OWNERS_LOST_MAX, is_quarantined
 from coordinator.core.tcc import CHECK_BACK_ID
 from coordinator.ports import Change, NodeRow, SweepRow
 from participant_sdk.barrier import rules
@@ -46,6 +45,7 @@ from participant_sdk.barrier.sql import Admission
 from participant_sdk.executor.outcome import CallOutcome, Done, Later, No
 from tests.simulation.fairness import Fairness
 from tests.simulation.overload import Overload
+from tests.simulation.quarantines import Quarantines
 from tests.simulation.recoveries import Recoveries
 from tests.simulation.saga_oracle import SagaOracle
 from tests.simulation.verdict import Violation
@@ -68,10 +68,6 @@ class Checks:
         effects: how often each (gid, branch, phase) took effect.
         succeeded: (gid, branch) whose try or action is done for good.
         by_hand: (gid, branch) that an operator settled; anything may become of it.
-        lost: owners that may be judged dead with a transaction, since anything was
-            committed of it.
-        died: those of them that did.
-        counted: what the last claim of it stored.
         forgotten: nodes whose row was removed once.
         buried: (gid, branch) that no try or action may touch any more.
     """
@@ -88,13 +84,11 @@ class Checks:
         self.by_hand: set[tuple[str, str]] = set()
         self.callers: dict[tuple[str, str, Phase], str] = {}
         self.heartbeats: dict[str, int] = {}
-        self.lost: Counter[Key] = Counter()
-        self.died: Counter[Key] = Counter()
-        self.counted: Counter[Key] = Counter()
         self.forgotten: set[str] = set()
         self.probing = False
         self.recoveries = Recoveries(world)
         self.fairness = Fairness(world)
+        self.quarantines = Quarantines(world)
         self.overload = Overload(world)
         self.sagas = SagaOracle(self)
 
@@ -147,7 +141,7 @@ class Checks:
             tx,
             revision=revision + 1,
             journal_seq=seq + any(map(is_journaled, change.events)),
-            owner=self._owner_after(node, change),
+            owner=self.quarantines.committed(node, change),
         )
         # Who quarantines reads no definition, and needs none.
         if expected != changed(change.after, definition=expected.definition):
@@ -155,7 +149,6 @@ class Checks:
         is_held = (
             expected.status.is_final
             or expected.paused_at is not None
-            or is_quarantined(expected)
             or self.sagas.waits_for_somebody(expected)
         )
         if change.due_at is None and not is_held:
@@ -163,19 +156,6 @@ class Checks:
         self.durable[change.key] = expected
         if expected.status.is_final:
             self._finished(expected)
-
-    def _owner_after(self, node: "Node", change: Change) -> str:
-        """V6: who writes has survived it; who quarantines does not become its owner."""
-        before, lost = change.before, self.lost.pop(change.key, 0)
-        del self.died[change.key], self.counted[change.key]
-        if before is None or not is_quarantined(change.after) or is_quarantined(before):
-            return node.name
-        self._hit("quarantined")
-        if change.key.gid == self._world.poison:
-            self._hit("poison_quarantined")
-        if lost + 1 < OWNERS_LOST_MAX:
-            raise Violation("V6", change.key.gid, f"quarantined after {lost} claims")
-        return before.owner
 
     def _fact(self, node: "Node", tx: GlobalTransaction | None, event: Event) -> None:
         gid = tx.key.gid if tx else ""
@@ -314,19 +294,12 @@ class Checks:
             self._hit("claim_lost_to_somebody")
         for key in claimed:
             tx, row = self.durable[key], listed[key]
-            # Who left in good order took its row along.
-            is_listed = tx.owner in self._world.data._data.nodes
-            self.lost[key] += is_listed
-            self.died[key] += is_listed and not self._is_alive(tx.owner)
-            if self.died[key] >= OWNERS_LOST_MAX:
-                raise Violation("V6", key.gid, "taken over, and three died with it")
-            if self.died[key] > 1 and len(claimed) > 1:
-                raise Violation("V6", key.gid, "a suspect was claimed beside others")
-            counted = row.takeovers - self.counted[key]
-            self.counted[key] = row.takeovers
+            self.quarantines.claimed(node, row, claimed, tx.owner)
+            counted = row.takeovers - self.quarantines.counted[key]
+            self.quarantines.counted[key] = row.takeovers
             if not counted and tx.owner in node.listed - self.forgotten:
                 raise Violation("L1", key.gid, f"{tx.owner} has not left")
-            if counted and self._is_alive(tx.owner):
+            if counted and self.is_alive(tx.owner):
                 self.fairness.taken_over(tx.owner, key.gid)
             if tx.revision != row.revision:
                 raise Violation("L3", key.gid, "claimed a row that had moved on")
@@ -335,7 +308,7 @@ class Checks:
             self.durable[key] = changed(tx, owner=node.name, revision=tx.revision + 1)
             self._hit("take_over_claimed")
 
-    def _is_alive(self, node_id: str) -> bool:
+    def is_alive(self, node_id: str) -> bool:
         """It is only slow, which may be taken for dead (L1)."""
         return any(n.alive for n in self._world.nodes if n.name == node_id)
 
@@ -416,6 +389,7 @@ class Checks:
 
     def replied(self, replies: Sequence[tuple[Key, BranchReplied]]) -> None:
         """A node's dispatcher hands outcomes to its engine."""
+        self.quarantines.heard_of(replies)
         for _, reply in replies:
             if isinstance(reply.outcome, Unknown):
                 if name := _UNKNOWNS.get(reply.outcome.code):

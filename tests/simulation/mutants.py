@@ -7,6 +7,7 @@ moved on, and the mutant has to follow.
 
 from tests.simulation.mutant import bug
 from tests.simulation.mutants_barrier import BARRIER_MUTANTS
+from tests.simulation.mutants_poison import POISON_MUTANTS
 from tests.simulation.mutants_saga import SAGA_MUTANTS
 
 MEMORY = "coordinator.storage.memory"
@@ -217,43 +218,13 @@ MUTANTS = (
         "            pass",
     ),
     bug(
-        "poison_never_quarantined",
-        "what killed three owners is taken over by a fourth",
-        SWEEP,
-        "if lost >= OWNERS_LOST_MAX:",
-        "if False:",
-    ),
-    bug(
-        "take_over_counted_afterwards",
-        "a claim from a dead node is not counted before the work",
-        MEMORY,
-        "data.takeovers[key] = row.takeovers",
-        "pass",
-    ),
-    bug(
-        "survival_does_not_count",
-        "a commit of the new owner leaves the count of the dead ones",
-        MEMORY,
-        "data.takeovers.pop(key, None)",
-        "pass",
-    ),
-    bug(
         "joined_taken_for_left",
         "what a node drives that has just joined is claimed as left behind",
         SWEEPER,
         "if not self._leases.known().issuperset(row.owner for row in rows):",
         "if False:",
     ),
-    bug(
-        "suspects_claimed_together",
-        "the innocent are quarantined with what their owners died of",
-        SWEEP,
-        "return self.reason is Reason.OWNER_DEAD and self.takeovers > 1",
-        "return False",
-        SWEEP,
-        "return line.owner in known and 0 < line.takeovers < OWNERS_LOST_MAX - 1",
-        "return False",
-    ),
+    *POISON_MUTANTS,
     bug(
         "crowd_keeps_its_turn",
         "a line goes on until it is exhausted, and the others wait for it",

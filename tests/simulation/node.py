@@ -15,7 +15,7 @@ from coordinator.core.model import (
     Mode,
     participant_of,
 )
-from coordinator.core.sweep import is_quarantined
+from coordinator.core.quarantine import is_quarantined
 from coordinator.engine.dispatcher import Dispatcher
 from coordinator.engine.engine import Engine
 from coordinator.engine.leases import Leases

@@ -53,7 +53,8 @@ one and a lease of 300 ms.
 **Safety** is judged at every commit, call, effect and answer, on what really happened:
 the checker folds the journal itself and counts the effects at the participants. It
 never asks a node what it believes. **Liveness:** then all faults stop, and every
-transaction has to end within the bound of V1. **After the end** whatever is
+transaction has to end within the bound of V1; what is quarantined within that of its
+holds, and by itself (V6). **After the end** whatever is
 still on its way arrives, and stray tries, confirms, cancels and compensations are sent
 once more: nothing may come of them.
 

@@ -29,6 +29,8 @@ STATES = (
     "clock_jumped",
     "quarantined",
     "poison_quarantined",
+    "quarantined_again",
+    "quarantine_trial_survived",
     # Participants and the barrier
     "participant_crashed",
     "participant_commit_lost",

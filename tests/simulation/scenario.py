@@ -7,7 +7,7 @@ goes wrong at once hides the bugs that need one thing to go wrong often.
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from coordinator.core import backoff, breaker, recovery, tcc
+from coordinator.core import backoff, breaker, quarantine, recovery, tcc
 from coordinator.core.backoff import RetryPolicy
 from coordinator.engine import (
     committer,
@@ -65,7 +65,13 @@ CROWD_SHARE = 0.03
 """Of the seeds begin with many transactions in one namespace and one in another that
 nobody drives; drawn behind them."""
 
-FAULTS = (*_SWARM, "poison", *TROUBLE, "crowd")
+QUARANTINE_DOUBLED = 4
+"""A hold is at most so many times the first one."""
+
+HELD_SHARE = 0.03
+"""Of the seeds begin with several transactions that are quarantined; drawn last."""
+
+FAULTS = (*_SWARM, "poison", *TROUBLE, "crowd", "held")
 """Every kind of fault."""
 
 
@@ -130,6 +136,7 @@ class Scenario:
     parked_after_ms: int = 5_000
     parked_for_ms: int = 60_000
     timers_max: int = 200_000
+    quarantine_ms: int = 600_000
 
 
 def draw(seed: int, limits: Limits) -> Scenario:
@@ -183,17 +190,21 @@ def draw(seed: int, limits: Limits) -> Scenario:
     )
     crowd = {"crowd"} if rng.random() < CROWD_SHARE else frozenset()
     drawn = faults | poison | trouble | crowd
-    return replace(
+    scenario = replace(
         scenario,
-        faults=drawn - limits.without,
         parked_after_ms=rng.choice((20, 400, 5_000)),
         parked_for_ms=rng.choice((50, 300, 60_000)),
         timers_max=rng.choice((0, 2, 200_000)),
+        quarantine_ms=rng.choice((400, 2_000, 10_000)),
     )
+    held = {"held"} if rng.random() < HELD_SHARE else frozenset()
+    return replace(scenario, faults=(drawn | held) - limits.without)
 
 
 def turn_knobs(scenario: Scenario) -> None:
     """Set the constants of the real modules; every schedule sets them all."""
+    quarantine.QUARANTINE_MS = scenario.quarantine_ms
+    quarantine.QUARANTINE_MS_MAX = QUARANTINE_DOUBLED * scenario.quarantine_ms
     leases.TTL_MS = scenario.ttl_ms
     leases.BEAT_EVERY_MS = scenario.beat_ms
     sweeper.SWEEP_EVERY_MS = scenario.beat_ms

@@ -58,8 +58,8 @@ def test_rules_hold_in_many_worlds() -> None:
 
     At commits, calls, effects and answers: T1, T2, T3, T4, T5, T6, T7, T8, T9, T10,
     T11, T12, T13, L1, L2, L3, L4, L5, L6, B1, B2, B3, B4, B5, B6, S1, S2, S3, S4, S5,
-    S6, S7, S8, S9, S10, V3, V4, V8. After the faults: L7, V1. `make sim SEEDS=n` runs
-    more.
+    S6, S7, S8, S9, S10, V3, V4, V6, V8. After the faults: L7, V1. `make sim SEEDS=n`
+    runs more.
     """
     run = simulate("--seeds", str(SCHEDULES))
 

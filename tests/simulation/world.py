@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 from zlib import crc32
 
-from coordinator.core import breaker
+from coordinator.core import breaker, quarantine
 from coordinator.core.actions import CallBranch
 from coordinator.core.definition import SagaDefinition
 from coordinator.core.inputs import BranchReplied, Succeeded
@@ -46,7 +46,11 @@ DEADLINE_MAX_MS = 4_000
 """No generator asks for more."""
 
 CRASHES_MAX = 6
-"""Of one poisoned transaction: three, and three more after its initiator moved it."""
+"""Of one poisoned transaction: three, and three more after its initiator moved it; as
+far as no hold lies between them."""
+
+HOLDS_MAX = 3
+"""That one transaction waits for: it may be blamed again for what died beside it."""
 
 CHAIN_MAX = 80
 """Waits that may follow one another in one transaction: two a branch of a saga."""
@@ -61,6 +65,7 @@ class World:
         was_paused: names of nodes that were zombies once.
         poison: the gid that kills whoever drives it, also after everything else has
             healed; empty = none.
+        seen_held: what an operator has looked at while it was quarantined.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class World:
         self.commits_in_flight: Counter[Node] = Counter()
         self.was_paused: set[str] = set()
         self.poison = ""
+        self.seen_held: set[Key] = set()
         self.clients: list[Client] = []
         self.open_clients = 0
         self._write = write
@@ -278,8 +284,12 @@ class World:
         wait = cap + s.timeout_ms + s.pending_poll_ms + 10
         once = DEADLINE_MAX_MS + 3 * SKEW_MS + s.ttl_ms + 4 * s.beat_ms
         once += breaker.WINDOW_MS
+        lost = s.ttl_ms + 4 * s.beat_ms
+        once += HOLDS_MAX * (quarantine.QUARANTINE_MS_MAX + lost + s.still_waiting_ms)
         if "poison" in s.faults:
-            once += CRASHES_MAX * (s.ttl_ms + 4 * s.beat_ms)
+            once += CRASHES_MAX * lost
+            # One node dies of it in every hold, until all others have ended.
+            wait += wait * lost // s.quarantine_ms
         return s.heal_us + 1_000 * (once + CHAIN_MAX * wait) * (1 + s.transactions)
 
     def _heal(self) -> None:

@@ -31,6 +31,7 @@ from coordinator.core.events import (
     StepRefused,
     StepSkipped,
     StepStarted,
+    TrialSurvived,
 )
 from coordinator.core.evolution import fold
 from coordinator.core.model import Decision, GlobalTransaction, Mode, Phase, Status
@@ -72,6 +73,7 @@ EVERY_EVENT: tuple[Event, ...] = (
     CompensationStarted("debit", JSON, NOW, "TIMEOUT", "too late"),
     Decided(Decision.ABORT, "DEADLINE", "", NOW),
     AttentionRaised("look", NOW),
+    TrialSurvived(NOW),
     RetryRequested("alice", "back", NOW),
     CheckBackStarted(spec("check-back"), NOW),
     Paused("alice", "wait", NOW),

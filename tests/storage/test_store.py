@@ -14,11 +14,22 @@ from coordinator.core.events import (
     CompensationStarted,
     Decided,
     Finished,
+    Paused,
     RetryRequested,
     StepStarted,
+    TrialSurvived,
 )
 from coordinator.core.model import Decision, Key, Phase, Status
-from coordinator.core.sweep import Ask, Line, Place, line_of, others, own
+from coordinator.core.quarantine import NOBODY, hold, is_on_trial
+from coordinator.core.sweep import (
+    OWNERS_LOST_MAX,
+    Ask,
+    Line,
+    Place,
+    line_of,
+    others,
+    own,
+)
 from coordinator.ports import AuditEntry, Change, NodeRow, SweepRow
 from coordinator.storage.audit import find_break
 from tests.storage.conftest import AnyStore, Stores
@@ -236,6 +247,26 @@ async def test_a_claim_counts_until_something_is_committed(store: AnyStore) -> N
     assert (row.takeovers, row.owner) == (2, "node-2")
     retry = RetryRequested("ann", "the cause is gone", NOW)
     await commit(store, move(await stored(store, key(1)), retry))
+    (row,) = await all_due(store)
+    assert row.takeovers == 0
+
+
+async def test_what_is_quarantined_is_nobodys_and_one_death_from_the_next_hold(
+    store: AnyStore,
+) -> None:
+    """V6: whatever is committed of it, until its trial is survived."""
+    await commit(store, began(1, "debit"))
+    before = await stored(store, key(1))
+    await commit(store, move(before, hold(before, NOW), owner=NOBODY, due_at=NOW + 9))
+    held = await stored(store, key(1))
+    await commit(store, move(held, Paused("ann", "odd", NOW), owner=NOBODY, due_at=NOW))
+    line = Line(NOBODY, "default", OWNERS_LOST_MAX - 1)
+    assert await store.lines(others({"node-1"}), limit=9) == [line]
+    (row,) = await store.unfinished([Ask(line, None, 0, 9)], due_before=NOW)
+    assert await store.claim([row], owner="node-2") == [key(1)]
+    tried_again = await stored(store, key(1))
+    assert is_on_trial(tried_again)
+    await commit(store, move(tried_again, TrialSurvived(NOW), due_at=NOW))
     (row,) = await all_due(store)
     assert row.takeovers == 0
 

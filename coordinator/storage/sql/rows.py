@@ -24,6 +24,7 @@ from coordinator.core.model import (
     Status,
     TransactionRequest,
 )
+from coordinator.core.quarantine import takeovers_after
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -125,7 +126,7 @@ def header_fixed(request: TransactionRequest) -> Row:
 
 
 def header_moving(tx: GlobalTransaction, due_at: Instant | None) -> Row:
-    """What every write renews; who writes has survived driving it (V6)."""
+    """What every write renews."""
     return (
         tx.status.value,
         tx.decision.value,
@@ -141,7 +142,7 @@ def header_moving(tx: GlobalTransaction, due_at: Instant | None) -> Row:
         tx.attention_reason,
         tx.updated_at,
         tx.finished_at,
-        0,
+        takeovers_after(tx),
     )
 
 

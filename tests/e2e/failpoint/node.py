@@ -9,6 +9,7 @@ from typing import TypeVar
 from sqlalchemy import Connection as Database
 
 from coordinator.cli import node, output
+from coordinator.core import quarantine
 from coordinator.core.model import Key, Operation
 from coordinator.engine import engine, leases, sweeper
 from coordinator.ports import AuditEntry, Change, NodeRow, StoredDefinition, SweepRow
@@ -38,6 +39,8 @@ BEAT_EVERY_MS = 60
 TTL_MS = 120
 """A node that died is noticed soon. Nobody else lives here who could be misjudged."""
 
+QUARANTINE_MS = 100
+
 FOREIGN_POLL_MS = 20
 
 _has_point: ContextVar[bool] = ContextVar("has_point", default=False)
@@ -58,6 +61,7 @@ def _hurry() -> None:
     replace(leases, "TTL_MS", TTL_MS)
     replace(leases, "BEAT_EVERY_MS", BEAT_EVERY_MS)
     replace(sweeper, "SWEEP_EVERY_MS", BEAT_EVERY_MS)
+    replace(quarantine, "QUARANTINE_MS", QUARANTINE_MS)
     replace(engine, "FOREIGN_POLL_MS", FOREIGN_POLL_MS)
 
 

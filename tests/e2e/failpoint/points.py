@@ -52,6 +52,9 @@ STORE_POINTS: Mapping[str, str] = {
 
 SCHEMA_POINT = "store.schema-upgraded"
 
+TRIAL_POINT = "any.trial-survived"
+"""A fact of both modes, and it takes three deaths to come to it."""
+
 READS = frozenset(
     {
         "load",
@@ -165,6 +168,7 @@ FACTS: Mapping[str, Row] = {
         lambda tx, event: f"{_mode(tx)}.decided-{event.decision.lower()}",
     ),
     "AttentionRaised": _always("tcc.attention-raised", "saga.attention-raised"),
+    "TrialSurvived": Row(frozenset({TRIAL_POINT}), lambda *_: TRIAL_POINT),
     "RetryRequested": _always("tcc.retry-requested", "saga.retry-requested"),
     "CheckBackStarted": _always("tcc.check-back-started"),
     "Paused": _always("tcc.paused", "saga.paused"),

@@ -9,7 +9,7 @@ import pytest
 from participant_sdk import connect
 from tests.e2e.failpoint.flows import TCC_FLOWS
 from tests.e2e.failpoint.initiator import Initiator
-from tests.e2e.failpoint.points import SCHEMA_POINT, Armed, Moment
+from tests.e2e.failpoint.points import SCHEMA_POINT, TRIAL_POINT, Armed, Moment
 from tests.e2e.failpoint.saga_flows import SAGA_FLOWS
 from tests.e2e.failpoint.world import SECONDS_MAX, World
 
@@ -72,6 +72,25 @@ async def at_take_over(world: World, armed: Armed) -> None:
     assert set(world.effects(gid).values()) == {1}
 
 
+async def at_trial(world: World, armed: Armed) -> None:
+    """A decided transaction that three nodes die with: the next one quarantines it,
+    tries it again by itself, and dies when it has survived that; it ends all the same.
+    """
+    gid = f"{TCC.name}:tried"
+    first = world.start_coordinator(Armed("tcc.decided-commit", Moment.AFTER, gid))
+    async with connect(world.target, connect_timeout=SECONDS_MAX) as client:
+        playing = asyncio.create_task(TCC.play(Initiator(client, world.target), gid))
+        await first.killed(playing)
+        for _ in range(2):
+            claims = Armed("store.claimed", Moment.AFTER, gid)
+            await world.start_coordinator(claims).killed(playing)
+        tries = world.start_coordinator(armed._replace(gid=gid))
+        await tries.killed(playing)
+        world.start_coordinator()
+        assert await playing == TCC.end == world.stored(gid).status
+    assert set(world.effects(gid).values()) == {1}
+
+
 async def at_departure(world: World, armed: Armed) -> None:
     """Its row among the nodes, when it is asked to stop; the next one runs a saga."""
     coordinator = world.start_coordinator(armed)
@@ -99,6 +118,7 @@ STEPS: Mapping[str, Step] = {
     "store.saga-published": at_publication,
     "store.operation-removed": at_removal,
     "store.claimed": at_take_over,
+    TRIAL_POINT: at_trial,
     "store.node-forgotten": at_departure,
 }
 """How each point is reached, in the order of a node's life. A step finds no
