@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from tests.simulation.rare import STATES
-from tests.simulation.run import Report, quieten, run_many, run_seed, shrink
+from tests.simulation.run import Report, Schedule, quieten, run_many, run_seed, shrink
 from tests.simulation.scenario import FAULTS, Limits
 
 ALL_RARE_FROM = 10_000
@@ -17,8 +17,9 @@ REGRESSIONS = Path(__file__).with_name("regressions.txt")
 def main() -> int:
     arguments = _parser().parse_args()
     limits = _limits(arguments)
-    if arguments.seed is not None:
-        return _replay(arguments.seed, limits, trace=arguments.trace)
+    if arguments.kept or arguments.seed:
+        schedules = kept() if arguments.kept else [(s, limits) for s in arguments.seed]
+        return _replay(schedules, trace=arguments.trace)
     first = arguments.first
     seeds = range(first, first + arguments.seeds)
     total, seconds = run_many(
@@ -36,10 +37,15 @@ def kept_lines() -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def kept() -> list[tuple[int, Limits]]:
+def kept() -> list[Schedule]:
     """The same, as what is run."""
-    parsed = [_parser().parse_args(["--seed", *x.split()]) for x in kept_lines()]
-    return [(arguments.seed, _limits(arguments)) for arguments in parsed]
+    return [schedule(line) for line in kept_lines()]
+
+
+def schedule(line: str) -> Schedule:
+    """A seed with its options, as files keep them."""
+    arguments = _parser().parse_args(["--seed", *line.split()])
+    return arguments.seed[0], _limits(arguments)
 
 
 def _limits(arguments: argparse.Namespace) -> Limits:
@@ -55,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=2_000, help="how many schedules")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--seed", type=int, help="replay this one alone")
+    parser.add_argument("--seed", type=int, nargs="+", help="replay these alone")
+    parser.add_argument("--kept", action="store_true", help=f"or {REGRESSIONS.name}")
     parser.add_argument("--trace", action="store_true", help="print what happens")
     parser.add_argument("--nodes", type=int, default=Limits().nodes)
     parser.add_argument("--transactions", type=int, default=Limits().transactions)
@@ -63,16 +70,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _replay(seed: int, limits: Limits, *, trace: bool) -> int:
+def _replay(schedules: list[Schedule], *, trace: bool) -> int:
     quieten()
-    report = run_seed(seed, limits, _say if trace else None)
-    for _, violation in report.failures:
-        _say(f"VIOLATION {violation}")
-    _say(
-        f"SEED {seed} events={report.events} violations={len(report.failures)}"
-        f" trace={report.digest:08x}"
-    )
-    return len(report.failures)
+    failed = 0
+    for seed, limits in schedules:
+        report = run_seed(seed, limits, _say if trace else None)
+        for _, violation in report.failures:
+            _say(f"VIOLATION {violation}")
+        _say(
+            f"SEED {seed} events={report.events} violations={len(report.failures)}"
+            f" trace={report.digest:08x}"
+        )
+        failed += len(report.failures)
+    return failed
 
 
 def _explain(seed: int, violation: str, limits: Limits) -> None:

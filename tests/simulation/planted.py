@@ -13,6 +13,7 @@ import time
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from multiprocessing import get_context
+from pathlib import Path
 from types import CodeType
 from typing import NamedTuple
 
@@ -22,7 +23,23 @@ from tests.simulation.mutants import MUTANTS
 BUDGET = 20_000
 """Schedules after which a mutant counts as surviving."""
 
-_HEAVY = ("grpc", "msgspec", "protos.v1.participant_pb2", "sqlalchemy", "structlog")
+FOUND = Path(__file__).with_name("found.txt")
+"""Where each bug was found last: its name, and a seed with its options."""
+
+_HEAVY = (
+    "grpc",
+    "msgspec",
+    "multiprocessing.pool",
+    "protos.v1.admin_pb2",
+    "protos.v1.coordinator_pb2",
+    "protos.v1.participant_pb2",
+    "sqlalchemy.dialects.mysql",
+    "sqlalchemy.dialects.postgresql",
+    "sqlalchemy.dialects.sqlite",
+    "sqlalchemy.orm",
+    "structlog",
+    "tenacity",
+)
 """Imported once, before the processes are forked; none of it is ever patched."""
 
 
@@ -31,12 +48,17 @@ class StaleMutant(Exception):
 
 
 class Verdict(NamedTuple):
-    """How a mutant ended: after how many schedules, by which rule; 0 = survived."""
+    """How a mutant ended: after how many schedules, by which rule; 0 = survived.
+
+    Attributes:
+        where: the seed that found it, with its options.
+    """
 
     name: str
     wrong: str
     schedules: int
     caught_by: str
+    where: str = ""
 
 
 def patched(source: str, patches: list[Patch]) -> str:
@@ -92,37 +114,47 @@ class Planter(MetaPathFinder):
         return spec
 
 
-def hunt(mutant: Mutant, budget: int) -> Verdict:
+class Task(NamedTuple):
+    """A bug to look for, in how many seeds, and where it was found last."""
+
+    mutant: Mutant
+    budget: int
+    found: str = ""
+
+
+def hunt(task: Task) -> Verdict:
     """Plant one bug in this process, and run seeds until it is caught.
 
-    Those that were kept come first: each has found a bug that others seldom find.
+    Where it was found last comes first, if that is asked for; then those that were
+    kept: each has found a bug that others seldom find.
     """
+    mutant = task.mutant
     for patch in mutant.patches:
         if patch.module in sys.modules:
             raise RuntimeError(f"{patch.module} is imported already")
     sys.meta_path.insert(0, Planter(mutant))
     run = importlib.import_module("tests.simulation.run")
     limits = importlib.import_module("tests.simulation.scenario").Limits()
-    kept = importlib.import_module("tests.simulation.__main__").kept()
-    schedules = itertools.chain(kept, ((seed, limits) for seed in range(budget)))
+    lines = importlib.import_module("tests.simulation.__main__")
+    schedules = itertools.chain(
+        [lines.schedule(task.found)] if task.found else (),
+        lines.kept(),
+        ((seed, limits) for seed in range(task.budget)),
+    )
     if failure := run.first_failure(schedules):
-        count, violation = failure
-        return Verdict(mutant.name, mutant.wrong, count, violation.split()[0])
+        count, (seed, its_limits), violation = failure
+        rule, where = violation.split()[0], f"{seed}{its_limits.options()}"
+        return Verdict(mutant.name, mutant.wrong, count, rule, where)
     return Verdict(mutant.name, mutant.wrong, 0, "")
 
 
-def _hunt_in_fork(task: tuple[Mutant, int]) -> Verdict:
-    return hunt(*task)
-
-
-def hunt_all(mutants: tuple[Mutant, ...], budget: int, processes: int) -> list[Verdict]:
+def hunt_all(tasks: list[Task], processes: int) -> list[Verdict]:
     """Each mutant in a process of its own."""
     for name in _HEAVY:
         importlib.import_module(name)
     verdicts = []
-    tasks = [(mutant, budget) for mutant in mutants]
     with get_context("fork").Pool(processes, maxtasksperchild=1) as pool:
-        for verdict in pool.imap(_hunt_in_fork, tasks, chunksize=1):
+        for verdict in pool.imap(hunt, tasks, chunksize=1):
             verdicts.append(verdict)
             _say(
                 f"{verdict.name}: "
@@ -133,6 +165,19 @@ def hunt_all(mutants: tuple[Mutant, ...], budget: int, processes: int) -> list[V
                 )
             )
     return verdicts
+
+
+def found_last() -> dict[str, str]:
+    """By bug, the seed that found it, with its options."""
+    lines = FOUND.read_text().splitlines()
+    pairs = (line.partition(" ") for line in lines if not line.startswith("#"))
+    return {name: where for name, _, where in pairs}
+
+
+def _remember(verdicts: list[Verdict]) -> None:
+    comments = [x for x in FOUND.read_text().splitlines() if x.startswith("#")]
+    lines = [f"{v.name} {v.where}" for v in verdicts if v.schedules]
+    FOUND.write_text("\n".join([*comments, *lines, ""]))
 
 
 def table(verdicts: list[Verdict]) -> str:
@@ -150,6 +195,12 @@ def main() -> int:
     parser.add_argument("--budget", type=int, default=BUDGET)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--table", action="store_true", help="for docs/proof.md")
+    parser.add_argument(
+        "--again", action="store_true", help=f"begin with what {FOUND.name} has"
+    )
+    parser.add_argument(
+        "--remember", action="store_true", help=f"write {FOUND.name}; not with --only"
+    )
     arguments = parser.parse_args()
     wanted = frozenset(filter(None, arguments.only.split(",")))
     mutants = tuple(m for m in MUTANTS if not wanted or m.name in wanted)
@@ -159,7 +210,11 @@ def main() -> int:
                 read_source(module), [p for p in mutant.patches if p.module == module]
             )
     began = time.monotonic()
-    verdicts = hunt_all(mutants, arguments.budget, arguments.processes)
+    found = found_last() if arguments.again else {}
+    tasks = [Task(m, arguments.budget, found.get(m.name, "")) for m in mutants]
+    verdicts = hunt_all(tasks, arguments.processes)
+    if arguments.remember and not wanted:
+        _remember(verdicts)
     if arguments.table:
         _say(table(verdicts))
     _say(f"{time.monotonic() - began:.0f} s")

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
+from typing import TypeAlias
 
 import structlog
 
@@ -17,8 +18,14 @@ from tests.simulation.scenario import FAULTS, Limits
 from tests.simulation.verdict import Violation
 from tests.simulation.world import World
 
+Schedule: TypeAlias = tuple[int, Limits]
+"""A seed, and what a replay makes smaller of it."""
+
 CHUNK = 250
 """Seeds that one process runs before it reports."""
+
+SWEPT_EVERY = 50
+"""Schedules between two collections of garbage."""
 
 FAILURES_MAX = 5
 """After so many failing seeds a run ends: they are likely to be one bug."""
@@ -74,33 +81,38 @@ def run_seed(
 
 def run_chunk(seeds: range, limits: Limits) -> Report:
     """Several schedules, one after the other, in this process."""
-    quieten()
     report = Report()
-    gc.disable()  # every world is a web of cycles; one sweep for many is cheaper
-    gc.collect()
-    gc.freeze()
-    try:
-        for count, seed in enumerate(seeds):
-            report.add(run_seed(seed, limits))
-            if count % 50 == 49:
-                gc.collect()
-            if len(report.failures) >= FAILURES_MAX:
-                break
-    finally:
-        gc.unfreeze()
-        gc.enable()
+    for _, part in _reports((seed, limits) for seed in seeds):
+        report.add(part)
+        if len(report.failures) >= FAILURES_MAX:
+            break
     return report
 
 
-def first_failure(schedules: Iterable[tuple[int, Limits]]) -> tuple[int, str] | None:
-    """How many schedules it took until one failed, and why it did."""
-    quieten()
-    for count, (seed, limits) in enumerate(schedules, 1):
-        if failures := run_seed(seed, limits).failures:
-            return count, failures[0][1]
-        if count % 50 == 0:
-            gc.collect()
+def first_failure(schedules: Iterable[Schedule]) -> tuple[int, Schedule, str] | None:
+    """How many schedules it took until one failed, which one, and why it did."""
+    for count, (schedule, report) in enumerate(_reports(schedules), 1):
+        for _, violation in report.failures:
+            return count, schedule, violation
     return None
+
+
+def _reports(schedules: Iterable[Schedule]) -> Iterator[tuple[Schedule, Report]]:
+    """One after the other. Every world is a web of cycles; one sweep for many of them
+    is cheaper than many.
+    """
+    quieten()
+    gc.disable()
+    gc.collect()
+    gc.freeze()
+    try:
+        for count, schedule in enumerate(schedules, 1):
+            yield schedule, run_seed(*schedule)
+            if not count % SWEPT_EVERY:
+                gc.collect()
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
 def run_many(
