@@ -5,6 +5,7 @@ of the protocol are planted in its model, because it is the model that is search
 """
 
 import argparse
+import gc
 import importlib
 import sys
 from multiprocessing import get_context
@@ -161,6 +162,7 @@ def hunt(mutant: Mutant) -> Verdict:
         if patch.module in sys.modules:
             raise RuntimeError(f"{patch.module} is imported already")
     sys.meta_path.insert(0, Planter(mutant))
+    gc.disable()  # as in __main__: nothing here is a cycle
     explore = importlib.import_module("tests.exhaustive.search").explore
     plans = importlib.import_module("tests.exhaustive.worlds").PLANS
     for plan in plans:

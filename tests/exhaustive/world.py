@@ -6,10 +6,15 @@ kept with it, in no order: the network keeps none.
 
 The two nodes are alike: no rule looks at a node's name but to compare it with another
 one. So of a state and its mirror image only one is looked at (symmetry reduction).
+
+Many states differ only in what is going on at the participants. What happens anywhere
+else does not depend on that; so it is worked out once for all of them, with the calls
+that go out, which then join those that are under way to each participant.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
 
 from tests.exhaustive import engine, initiator
 from tests.exhaustive.database import Row
@@ -23,7 +28,16 @@ from tests.exhaustive.parts import Faults, Parts
 State: TypeAlias = tuple[int, ...]
 """Row, node 0, node 1, initiator, faults left, and the branches in their order."""
 
+Core: TypeAlias = tuple[Any, ...]
+"""Of a state all but the branches; in their place the calls that have just gone out,
+each with its node.
+"""
+
 ROW, NODE, INITIATOR, FAULTS, SHARE = 0, 1, 3, 4, 5
+CALLS = SHARE
+
+REMEMBERED_MAX = 200_000
+"""Cores whose moves are kept: enough for all of the small worlds."""
 
 
 class Pace(NamedTuple):
@@ -47,12 +61,13 @@ class Move(NamedTuple):
     """One thing that may happen.
 
     Attributes:
+        after: the state then, or the core.
         helps: it would happen by itself: no fault, and no wish of the initiator.
         bug: the rule that it breaks, with a text; or empty.
     """
 
     label: str
-    after: State
+    after: Any
     helps: bool = True
     bug: str = ""
 
@@ -79,7 +94,13 @@ class World(Parts):
         self.name = name
         self._budget = faults
         self._pace = pace
-        self._at = {b: SHARE + i for i, b in enumerate(judge.branches)}
+        self._at = {b: i for i, b in enumerate(judge.branches)}
+        remembered = lru_cache(REMEMBERED_MAX)
+        self._served = remembered(self._work_out_serving)
+        self._answered = remembered(self._work_out_answer)
+        self._asked = remembered(self._work_out_asking)
+        self._befallen = remembered(self._work_out_fate)
+        self._robbed = remembered(self._work_out_losses)
 
     def initial(self) -> State:
         """Nobody has asked for anything yet."""
@@ -119,16 +140,32 @@ class World(Parts):
 
     def moves(self, state: State) -> Iterator[Move]:
         """Everything that may happen next."""
-        yield from self._of_database(state)
-        for me in (0, 1):
-            yield from self._of_node(state, me)
-        yield from self._of_participants(state)
-        yield from self._of_initiator(state)
-        yield from self._of_fate(state)
+        core, shares = (*state[:SHARE], ()), state[SHARE:]
+        yield from self._whole(self._served(core), shares)
+        yield from self._of_participants(core, shares)
+        yield from self._whole(self._asked(core), shares)
+        yield from self._of_fate(state, core, shares)
+
+    def _whole(
+        self, moves: tuple[Move, ...], shares: State, before: str = ""
+    ) -> Iterator[Move]:
+        """Moves of a core as moves of a state: what was called is under way."""
+        called, at, call = self._called, self._at, self._core.call
+        for label, (*rest, calls), helps, bug in moves:
+            after = shares
+            for number, me in calls:
+                i = at[call(number).branch_id]
+                after = (*after[:i], called(after[i], number, me), *after[i + 1 :])
+            yield Move(before + label, (*rest, *after), helps, bug)
 
     # ---- What happens by itself -----------------------------------------------------
 
-    def _of_database(self, state: State, only: int | None = None) -> Iterator[Move]:
+    def _work_out_serving(self, core: Core) -> tuple[Move, ...]:
+        """What the database and the nodes may do."""
+        nodes = (self._of_node(core, 0), self._of_node(core, 1))
+        return (*self._of_database(core), *nodes[0], *nodes[1])
+
+    def _of_database(self, state: Core, only: int | None = None) -> Iterator[Move]:
         """A statement arrives, and its node hears of it at once.
 
         To hear later would change nothing: what a node sends then is on its way, and
@@ -156,7 +193,7 @@ class World(Parts):
 
     def _heard(
         self,
-        before: list[int],
+        before: list[Any],
         me: int,
         label: str,
         message: Message,
@@ -167,7 +204,7 @@ class World(Parts):
         _, node, sent, own_bug = self._hears(me, before[NODE + me], message)
         return self._sent(before, me, label, node, sent, bug or own_bug, helps=helps)
 
-    def _of_node(self, state: State, me: int) -> Iterator[Move]:
+    def _of_node(self, state: Core, me: int) -> Iterator[Move]:
         for label, node, sent, bug in self._node_moves(me, state[NODE + me]):
             yield from self._sent(list(state), me, label, node, sent, bug)
         other_is_alive = self._faults[state[FAULTS]].taken_for_dead != 1 - me
@@ -177,7 +214,7 @@ class World(Parts):
 
     def _sent(
         self,
-        before: list[int],
+        before: list[Any],
         me: int,
         label: str,
         node: int,
@@ -197,8 +234,7 @@ class World(Parts):
             match message:
                 case ("call", int(number), int(known)):
                     bug = bug or self._may_send(number, known)
-                    at = self._at[self._core.call(number).branch_id]
-                    after[at] = self._called(after[at], number, me)
+                    after[CALLS] = (*after[CALLS], (number, me))
                 case ("answer", int(what), *answer):
                     told = self._told(told, what, *answer)
                     asks = self._told(asks, what, "unavailable")
@@ -236,32 +272,37 @@ class World(Parts):
                 lost = f"{move.label}; {label}"
                 yield Move(lost, tuple(after), helps=False)
 
-    def _of_participants(self, state: State) -> Iterator[Move]:
-        for at in range(SHARE, len(state)):
-            for label, share, node, reply, bug in self._share_moves(
-                at - SHARE, state[at]
-            ):
-                after = list(state)
-                after[at] = share
+    def _of_participants(self, core: Core, shares: State) -> Iterator[Move]:
+        for at, number in enumerate(shares):
+            for label, share, node, reply, bug in self._share_moves(at, number):
+                after = (*shares[:at], share, *shares[at + 1 :])
                 if node == GONE:
-                    yield Move(label, tuple(after), bug=bug)
-                    continue
-                answer = ("reply", reply)
-                if self._pace.slow_answers:
-                    after[NODE + node] = self._arrive(after[NODE + node], answer)
-                    yield Move(label, tuple(after), bug=bug)
-                    continue
-                yield from self._heard(after, node, label, answer, bug)
-                if self._faults[state[FAULTS]].losses:
-                    after[FAULTS] = self._spend_loss(state[FAULTS])
-                    lost, how = self._instead(answer), f"{label}, and its answer is"
-                    yield from self._heard(
-                        after, node, f"{how} lost", lost, bug, helps=False
-                    )
-                    after[NODE + node] = self._arrive(after[NODE + node], answer)
-                    yield Move(f"{how} slow", tuple(after), helps=False, bug=bug)
+                    yield Move(label, (*core[:CALLS], *after), bug=bug)
+                else:
+                    answered = self._answered(core, node, reply, bug)
+                    yield from self._whole(answered, after, label)
 
-    def _of_initiator(self, state: State) -> Iterator[Move]:
+    def _work_out_answer(
+        self, core: Core, node: int, reply: int, bug: str
+    ) -> tuple[Move, ...]:
+        """A participant has answered; labels begin with what it said."""
+        answer, after = ("reply", reply), list(core)
+        if self._pace.slow_answers:
+            after[NODE + node] = self._arrive(after[NODE + node], answer)
+            return (Move("", tuple(after), bug=bug),)
+        found = [*self._heard(after, node, "", answer, bug)]
+        if self._faults[core[FAULTS]].losses:
+            after[FAULTS] = self._spend_loss(core[FAULTS])
+            lost, how = self._instead(answer), ", and its answer is"
+            found += self._heard(after, node, f"{how} lost", lost, bug, helps=False)
+            after[NODE + node] = self._arrive(after[NODE + node], answer)
+            found.append(Move(f"{how} slow", tuple(after), helps=False, bug=bug))
+        return tuple(found)
+
+    def _work_out_asking(self, core: Core) -> tuple[Move, ...]:
+        return tuple(self._of_initiator(core))
+
+    def _of_initiator(self, state: Core) -> Iterator[Move]:
         """A request arrives as it is made; a late one is made again meanwhile."""
         may_lose = self._faults[state[FAULTS]].losses
         for label, what, asked in self._wishes(state[INITIATOR]):
@@ -280,27 +321,38 @@ class World(Parts):
 
     # ---- Fate -----------------------------------------------------------------------
 
-    def _of_fate(self, state: State) -> Iterator[Move]:
+    def _of_fate(self, state: State, core: Core, shares: State) -> Iterator[Move]:
         left = self._faults[state[FAULTS]]
         for me in (0, 1):
-            after = list(state)
-            if not self._nodes[state[NODE + me]].late:
-                after[NODE + me] = self._late(state[NODE + me])
-                if not self._pace.two_clocks:
-                    after[NODE + 1 - me] = self._late(state[NODE + 1 - me])
-                yield Move(f"the deadline passes on n{me}'s clock", tuple(after))
-            if left.pauses:
-                paused = left._replace(pauses=left.pauses - 1, taken_for_dead=me)
-                after = list(state)
-                after[FAULTS] = self._faults.add(paused)
-                label = f"n{me} pauses, and n{1 - me} takes it for dead"
-                yield Move(label, tuple(after), helps=False)
+            yield from self._whole(self._befallen(core, me), shares)
             if left.crashes:
                 yield self._crash(state, me, left)
         if left.losses:
-            for label, after in self._losses(state):
-                after[FAULTS] = self._spend_loss(state[FAULTS])
-                yield Move(label, tuple(after), helps=False)
+            spent = self._spend_loss(state[FAULTS])
+            for at in range(SHARE, len(state)):
+                for label, after in self._lost_calls(state, at):
+                    after[FAULTS] = spent
+                    yield Move(label, tuple(after), helps=False)
+            yield from self._whole(self._robbed(core), shares)
+
+    def _work_out_fate(self, core: Core, me: int) -> tuple[Move, ...]:
+        """A clock goes on, or a node is taken for dead."""
+        found = []
+        if not self._nodes[core[NODE + me]].late:
+            after = list(core)
+            after[NODE + me] = self._late(core[NODE + me])
+            if not self._pace.two_clocks:
+                after[NODE + 1 - me] = self._late(core[NODE + 1 - me])
+            label = f"the deadline passes on n{me}'s clock"
+            found.append(Move(label, tuple(after)))
+        left = self._faults[core[FAULTS]]
+        if left.pauses:
+            paused = left._replace(pauses=left.pauses - 1, taken_for_dead=me)
+            after = list(core)
+            after[FAULTS] = self._faults.add(paused)
+            label = f"n{me} pauses, and n{1 - me} takes it for dead"
+            found.append(Move(label, tuple(after), helps=False))
+        return tuple(found)
 
     def _crash(self, state: State, me: int, left: Faults) -> Move:
         row, one, other, asks, _, *shares = state
@@ -312,17 +364,22 @@ class World(Parts):
         after = (self._bury_in_row(row, me), one, other, asks, spent, *shares)
         return Move(f"n{me} crashes", after, helps=False)
 
-    def _losses(self, state: State) -> Iterator[tuple[str, list[int]]]:
+    def _work_out_losses(self, core: Core) -> tuple[Move, ...]:
         """One message is lost, or comes when nobody waits for it any more."""
-        for at in range(SHARE, len(state)):
-            yield from self._lost_calls(state, at)
-        for me in (0, 1):
-            yield from self._lost_replies(state, me)
-        yield from self._lost_statements(state)
+        spent, found = self._spend_loss(core[FAULTS]), []
+        for part in (
+            self._lost_replies(core, 0),
+            self._lost_replies(core, 1),
+            self._lost_statements(core),
+        ):
+            for label, after in part:
+                after[FAULTS] = spent
+                found.append(Move(label, tuple(after), helps=False))
+        return tuple(found)
 
     def _lost_statements(
-        self, state: State, only: int | None = None
-    ) -> Iterator[tuple[str, list[int]]]:
+        self, state: Core, only: int | None = None
+    ) -> Iterator[tuple[str, list[Any]]]:
         row = self._rows[state[ROW]]
         for statement in dict.fromkeys(row.statements):
             if only is not None and statement[:2] not in (
@@ -355,7 +412,7 @@ class World(Parts):
                 after[NODE + node] = self._arrive(after[NODE + node], timeout)
                 yield f"{named} {how}", after
 
-    def _lost_replies(self, state: State, me: int) -> Iterator[tuple[str, list[int]]]:
+    def _lost_replies(self, state: Core, me: int) -> Iterator[tuple[str, list[Any]]]:
         node = self._nodes[state[NODE + me]]
         for message in dict.fromkeys(node.inbox):
             instead = self._instead(message)
