@@ -104,7 +104,7 @@ class Fleet:
     def start(self, name: str, *arguments: str, may_fail: bool = False) -> None:
         """Start ``python -m ARGUMENTS``; what it says goes to a file."""
         log = self.directory / f"{name}.log"
-        process = _spawn(arguments, log)
+        process = self._spawn(arguments, log)
         self._members[name] = Member(arguments, log, process, may_fail)
 
     async def ended(self, name: str) -> None:
@@ -121,7 +121,7 @@ class Fleet:
         member.process.kill()
         member.process.wait()
         self.kills += 1
-        member.process = _spawn(member.arguments, member.log)
+        member.process = self._spawn(member.arguments, member.log)
 
     async def restart(self, name: str) -> None:
         """SIGTERM the member, wait until it has left in order, and start it again."""
@@ -129,7 +129,7 @@ class Fleet:
         member.process.send_signal(signal.SIGTERM)
         await self.ended(name)
         self.check()
-        member.process = _spawn(member.arguments, member.log)
+        member.process = self._spawn(member.arguments, member.log)
 
     def kill_all(self) -> None:
         """SIGKILL everybody at once, then start them again, as after a power cut."""
@@ -138,7 +138,7 @@ class Fleet:
         for member in self._members.values():
             member.process.wait()
             self.kills += 1
-            member.process = _spawn(member.arguments, member.log)
+            member.process = self._spawn(member.arguments, member.log)
 
     def process_id(self, name: str) -> int:
         """Of the member as it runs now."""
@@ -194,17 +194,16 @@ class Fleet:
                 process.wait()
         self._members.clear()
 
-
-def _spawn(arguments: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
-    # In a session of its own: a Ctrl-C at the terminal reaches this process alone,
-    # which then ends the others in order.
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    with log.open("ab") as output:
-        return subprocess.Popen(  # noqa: S603 - our own modules
-            [sys.executable, "-m", "examples.leash", str(os.getpid()), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": path},
-        )
+    def _spawn(self, arguments: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
+        # In a session of its own: a Ctrl-C at the terminal reaches this process alone,
+        # which then ends the others in order.
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        with log.open("ab") as output:
+            return subprocess.Popen(  # noqa: S603 - our own modules
+                [sys.executable, "-m", "examples.leash", str(os.getpid()), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": path},
+            )

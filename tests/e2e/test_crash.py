@@ -14,6 +14,7 @@ from examples.demo.workload import Options, draw_loans, draw_transfers
 from examples.fleet import Fleet
 from examples.loan_saga import DEFINITION
 from participant_sdk import connect
+from tests.e2e.forked import ForkedFleet
 
 ROUNDS = 20
 SEED = 20
@@ -60,7 +61,7 @@ async def test_killing_everything_at_any_moment_loses_nothing(tmp_path: Path) ->
     random_source = random.Random(SEED)
     jobs = [*draw_transfers(options), *draw_loans(options)]
     random_source.shuffle(jobs)
-    with Fleet(tmp_path) as fleet:
+    with ForkedFleet(tmp_path) as fleet:
         cuts = PowerCuts(fleet, random_source)
         start_all(fleet, accounts_per_bank=options.accounts // len(BANKS))
         await fleet.ready(OPERATIONS)

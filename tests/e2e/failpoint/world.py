@@ -30,16 +30,22 @@ from tests.e2e.failpoint.trigger import (
 
 PRELOADED = (
     "__main__",
+    "alembic.command",
     "coordinator.bootstrap",
+    "coordinator.cli.app",
+    "examples.loan_saga.service",
+    "examples.transfer_tcc.bank",
+    "pydantic",
     "sqlalchemy.dialects.sqlite",
+    "typer",
     "uvloop",
     node.__name__,
     shop.__name__,
 )
 """What a process would import at its start; who lacks one of them does without."""
 
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(list(PRELOADED))
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(list(PRELOADED))
 
 SECONDS_MAX = 300
 """A walk takes some seconds, on a busy machine some dozens; one that has not ended by
@@ -66,8 +72,8 @@ class Child:
         self._is_armed = asyncio.Event()
         self._is_gone = asyncio.Event()
         self._refused = ""
-        self._control, theirs = _processes.Pipe()
-        self._process = _processes.Process(
+        self._control, theirs = processes.Pipe()
+        self._process = processes.Process(
             target=entry, args=(theirs, armed, database, address, self._log)
         )
         self._process.start()
