@@ -70,7 +70,9 @@ class Evidence:
 _TRANSACTIONS = "SELECT gid, mode, status, decision FROM global_transactions"
 _BRANCHES = "SELECT gid, branch_id, operation, status FROM branches"
 _JOURNAL = "SELECT gid, seq, events FROM journal ORDER BY gid, seq"
-_UNFINISHED = "SELECT gid FROM global_transactions WHERE finished_at IS NULL"
+_UNFINISHED = (
+    "SELECT gid, attention_reason FROM global_transactions WHERE finished_at IS NULL"
+)
 
 
 def read_records(store: Connection) -> dict[str, Record]:
@@ -90,9 +92,10 @@ def read_records(store: Connection) -> dict[str, Record]:
     return found
 
 
-def read_unfinished(store: Connection) -> list[str]:
-    """The gids of transactions that have not ended."""
-    return [gid for (gid,) in store.execute(text(_UNFINISHED))]
+def read_unfinished(store: Connection) -> dict[str, bool]:
+    """The gids of transactions that have not ended, and whether each is quarantined."""
+    rows = store.execute(text(_UNFINISHED))
+    return {gid: reason.startswith("QUARANTINED") for gid, reason in rows}
 
 
 def write_evidence(folder: Path, evidence: Evidence) -> None:
