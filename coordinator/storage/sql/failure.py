@@ -105,13 +105,23 @@ def classify(error: BaseException) -> Failure:
     return Failure.OTHER
 
 
+_TROUBLES: Final = {
+    **dict.fromkeys(("25006", "1290", "1836", "SQLITE_READONLY"), "is read only"),
+    **dict.fromkeys(("53100", "1021", "SQLITE_FULL"), "has a full disk"),
+    **dict.fromkeys(("53300", "1040"), "takes no more connections"),
+    "1114": "has a full table",
+}
+"""What can turn wrong while a node serves, and is not for the node to mend."""
+
+
 def describe(error: BaseException) -> str:
     """What went wrong, without any value, path or statement."""
     if isinstance(error, PoolTimeout):
         return "all connections to the database are taken; ask again"
     if isinstance(error, TimeoutError):
         return "the database does not answer in time; ask again"
-    return f"the database does not answer ({code_of(error)}); ask again"
+    code = code_of(error)
+    return f"the database {_TROUBLES.get(code, 'does not answer')} ({code}); ask again"
 
 
 _REFUSALS: Final = {
