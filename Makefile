@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo servers test lint types unit coverage mutation rules sim planted exhaustive chaos faults bench cost protos lock clean
+.PHONY: help demo servers test lint types unit coverage mutation rules sim planted exhaustive chaos faults bench cost instructions protos lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -82,6 +82,9 @@ faults: $(VENV)/dev.stamp ## Inject one fault into real processes (ONLY=F19 ARGS
 
 bench: $(VENV)/bench.stamp ## Speed against the bare limit (WORKLOAD=saga2 STORE=postgresql IN_FLIGHT=256 RUNS=5; see docs/speed.md)
 	@$(BIN)/python -m bench.speed --workload $(or $(WORKLOAD),saga2) --store $(or $(STORE),postgresql) --in-flight $(or $(IN_FLIGHT),256) --runs $(or $(RUNS),5) $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SWEEP),--sweep $(SWEEP)) $(if $(PARTICIPANT),--participant $(PARTICIPANT)) $(if $(PEER),--peer $(PEER)) $(ARGS)
+
+instructions: $(VENV)/dev.stamp ## Instructions a transaction takes a node, by file (ARGS=--renew stores them)
+	@$(BIN)/python -m bench.speed.instructions $(ARGS)
 
 cost: $(VENV)/dev.stamp ## Whether a transaction costs more processor time than it did (ARGS=--renew stores it)
 	@$(BIN)/python -m bench.speed.cost $(ARGS)

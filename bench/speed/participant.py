@@ -49,13 +49,14 @@ async def serve_null(target: str) -> None:
     """Until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    session = Session(target, _hello, on_calls=answer, roams=False)
+    session = Session(target, hello, on_calls=answer, roams=False)
     session.start()
     await stop.wait()
     await session.close()
 
 
-def _hello() -> Hello:
+def hello() -> Hello:
+    """How it introduces itself, whichever kind it is."""
     operations = [
         types_pb2.Operation(
             name=POST,

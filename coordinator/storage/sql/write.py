@@ -70,19 +70,24 @@ def write(
     connection: Connection, statements: Statements, changes: Sequence[Change]
 ) -> list[Key]:
     """Make all changes whose guard holds durable; return the keys of the others."""
-    planned = {
-        change.key: _Planned(change, position)
-        # In the order in which all others lock them.
-        for position, change in sorted(enumerate(changes), key=_by_key)
-    }
-    if len(planned) < len(changes):
-        raise InvariantViolated("two changes of one transaction in one commit")
+    planned = plan(changes)
     guards = {key: plan.revision for key, plan in planned.items()}
     return settle(
         connection,
         guards,
         lambda keys: _write_all(connection, statements, [planned[k] for k in keys]),
     )
+
+
+def plan(changes: Sequence[Change]) -> dict[Key, "Planned"]:
+    """The rows of a commit, in the order in which all others lock them."""
+    planned = {
+        change.key: Planned(change, position)
+        for position, change in sorted(enumerate(changes), key=_by_key)
+    }
+    if len(planned) < len(changes):
+        raise InvariantViolated("two changes of one transaction in one commit")
+    return planned
 
 
 def _by_key(numbered: tuple[int, Change]) -> Key:
@@ -144,7 +149,7 @@ def settle(
     raise StoreUnavailable("other nodes keep writing what this one wants to write")
 
 
-class _Planned:
+class Planned:
     """A change as rows, made before the database is locked."""
 
     __slots__ = (
@@ -191,7 +196,7 @@ class _Planned:
 
 
 def _write_all(
-    connection: Connection, statements: Statements, plans: Sequence[_Planned]
+    connection: Connection, statements: Statements, plans: Sequence[Planned]
 ) -> bool:
     """Write everything; whether all guards held. Raises ``IntegrityError``."""
     updates = [plan.header for plan in plans if plan.revision]
@@ -210,7 +215,7 @@ def _write_all(
 
 
 def _append_audit(
-    connection: Connection, statements: Statements, plans: Sequence[_Planned]
+    connection: Connection, statements: Statements, plans: Sequence[Planned]
 ) -> None:
     as_asked = sorted(plans, key=attrgetter("position"))
     entries = [(plan.key, plan.audit) for plan in as_asked if plan.audit is not None]
