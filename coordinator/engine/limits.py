@@ -21,7 +21,7 @@ class EngineLimits:
             for so long: an initiator that goes on is faster, and is spared a read,
         parked_for_ms: and when nothing is to be done for so much longer. It exceeds
             every back-off, so who waits for a participant is there when it returns.
-        timers_max: beyond so many, at about 200 bytes each, nothing is kept of one that
+        timers_max: beyond so many, at about 330 bytes each, nothing is kept of one that
             leaves memory; the sweep finds it when it is due.
     """
 
