@@ -11,8 +11,8 @@ from bench.speed.participant import KINDS
 from bench.speed.rig import STORES
 from bench.speed.workload import WORKLOADS
 
-IN_FLIGHT_MAX = 4_000
-"""As many requests as a session may have unanswered."""
+IN_FLIGHT_MAX = 2_000
+"""As many as a node takes on where all of them wait for the database."""
 RUNS_MAX = 100
 SECONDS_MAX = 600.0
 RATE_MAX = 1_000_000.0

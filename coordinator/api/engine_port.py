@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
-from coordinator.core.errors import CoordinatorError
+from coordinator.core.errors import CoordinatorError, Overloaded
 from coordinator.core.inputs import Input, Outcome
 from coordinator.core.model import GlobalTransaction, Instant, Key
 from coordinator.ports import AuditEntry, Link
@@ -33,6 +33,13 @@ class Engine(Protocol):
 
         ``reply`` is called exactly once, on the event loop, with a state that is
         durable where it has to be, or with the error; never after ``cancel``.
+        """
+
+    def overload(self, *, is_new: bool) -> Overloaded | None:
+        """Why a request would be refused now, whatever it says.
+
+        Args:
+            is_new: it would begin a transaction.
         """
 
     def watch(self, key: Key, changed: Callable[[Result], None]) -> Ticket:

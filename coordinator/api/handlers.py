@@ -20,7 +20,7 @@ from coordinator.api.definitions import PublishedSagas
 from coordinator.api.engine_port import Engine, Result, Ticket
 from coordinator.api.limits import Limits
 from coordinator.api.status_codes import error_of
-from coordinator.core.errors import NotFound
+from coordinator.core.errors import NotFound, Overloaded
 from coordinator.core.inputs import Begin, Observe, Submit
 from coordinator.core.model import (
     Branch,
@@ -111,6 +111,8 @@ class Handlers:
     # ---- TCC -----------------------------------------------------------------------
 
     def _begin(self, request: coordinator_pb2.BeginRequest, reply: Reply) -> Ticket:
+        if overload := self._engine.overload(is_new=True):
+            return _refused(overload, reply)
         wish = self._reader.begin(request)
         self._require_tcc(wish.what.tries, "tries")
         if check_back := wish.what.request.check_back:
@@ -147,6 +149,8 @@ class Handlers:
     def _submit_saga(
         self, request: coordinator_pb2.SubmitSagaRequest, reply: Reply
     ) -> Ticket:
+        if overload := self._engine.overload(is_new=True):
+            return _refused(overload, reply)
         definition = self._sagas.cached(*self._reader.saga_wanted(request))
         if definition is not None:
             wish = self._reader.submit_saga(request, definition)
@@ -291,6 +295,12 @@ async def _guarded(work: Callable[[], Coroutine[Any, Any, None]], reply: Reply) 
         await work()
     except Exception as problem:  # noqa: BLE001 - the task's edge
         reply(error_of(problem))
+
+
+def _refused(overload: Overloaded, reply: Reply) -> Ticket:
+    """Before the request is looked at: there may be very many of them."""
+    reply(error_of(overload))
+    return ANSWERED
 
 
 def _no_branches(_: GlobalTransaction) -> Iterable[Branch]:

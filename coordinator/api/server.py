@@ -24,6 +24,7 @@ from coordinator.ports import Clock, Queries
 
 # A frame's head beside its largest item.
 _OVERHEAD_BYTES = 64 * KIB
+_UNREAD_BYTES_MAX = 4 * KIB
 
 
 class ApiServer:
@@ -87,6 +88,12 @@ class ApiServer:
             ),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_concurrent_streams", 1_000),
+            # What was sent and is not read yet is a queue from which nobody is refused.
+            # While it is small, a client that is faster than this node soon gathers its
+            # requests, and many in one frame are refused at little cost (F36). A
+            # message that is being read may be larger.
+            ("grpc.http2.bdp_probe", 0),
+            ("grpc.http2.lookahead_bytes", _UNREAD_BYTES_MAX),
             # Two nodes on one port would share its clients without knowing it.
             ("grpc.so_reuseport", 0),
             # Notice a peer that vanished without a word within half a minute.

@@ -48,7 +48,7 @@ from itertools import islice
 import structlog
 
 from coordinator import telemetry
-from coordinator.core import machine, quarantine
+from coordinator.core import admission, machine, quarantine
 from coordinator.core.actions import CallBranch
 from coordinator.core.changed import changed
 from coordinator.core.errors import (
@@ -121,6 +121,8 @@ class Engine:
         self._node_id = node_id
         self._limits = limits or EngineLimits()
         self._inbox: list[tuple[Key, Delivery]] = []
+        self._newcomers = 0  # in the inbox
+        self._changes = 0  # that the committer has
         self._tick_is_scheduled = False
         self._residents = Residents()
         self._stopped: dict[Key, CoordinatorError] = {}
@@ -148,11 +150,24 @@ class Engine:
         answerable and what the answer says is durable, or with an error.
         """
         ticket = Ticket(reply)
-        if refusal := self._overload(what):
+        is_new = isinstance(what, Begin | Submit)
+        if refusal := self.overload(is_new=is_new):
             asyncio.get_running_loop().call_soon(ticket.answer, refusal)
-        else:
-            self._deliver(key, Delivery(what, ticket, audit))
+            return ticket
+        self._newcomers += is_new
+        self._deliver(key, Delivery(what, ticket, audit))
         return ticket
+
+    def overload(self, *, is_new: bool) -> Overloaded | None:
+        """Why a request would be refused now, whatever it says."""
+        why = admission.why_refused(
+            self._limits,
+            is_new=is_new,
+            is_full=self._residents.are_full(self._limits),
+            inputs=len(self._inbox),
+            changes=self._changes + self._newcomers,
+        )
+        return Overloaded(why) if why else None
 
     def replied(self, replies: Sequence[tuple[Key, BranchReplied]]) -> None:
         """Participants have answered."""
@@ -239,14 +254,6 @@ class Engine:
 
     # ---- Ticks --------------------------------------------------------------------
 
-    def _overload(self, what: Input) -> Overloaded | None:
-        is_new = isinstance(what, Begin | Submit)
-        if is_new and self._residents.are_full(self._limits):
-            return Overloaded("too many unfinished transactions on this node")
-        if len(self._inbox) >= self._limits.inbox_max:
-            return Overloaded("too many requests wait on this node")
-        return None
-
     def _deliver(self, key: Key, delivery: Delivery) -> None:
         self._inbox.append((key, delivery))
         if not self._tick_is_scheduled:
@@ -256,6 +263,7 @@ class Engine:
     def _tick(self) -> None:
         self._tick_is_scheduled = False
         inbox, self._inbox = self._inbox, []
+        self._newcomers = 0
         touched: dict[Key, Resident] = {}
         missing: list[Resident] = []
         for key, delivery in inbox:
@@ -349,7 +357,7 @@ class Engine:
             else:
                 calls += self._release(resident, resident.tx)
         if changes:
-            self._committer.put(changes)
+            self._commit(changes)
         if calls:
             self._participants.send(calls)
 
@@ -362,6 +370,11 @@ class Engine:
         for delivery in ready:
             resident.waiting.remove(delivery)
             self._absorb(resident, delivery)
+
+    def _commit(self, changes: Sequence[Change]) -> None:
+        """Store these; all of them come back, committed or unknown."""
+        self._changes += len(changes)
+        self._committer.put(changes)
 
     def _change(self, resident: Resident, tx: GlobalTransaction) -> Change:
         stored, events = resident.stored, tuple(resident.unstored)
@@ -378,6 +391,7 @@ class Engine:
     # ---- What a commit or a load brings -------------------------------------------
 
     def _committed(self, changes: Sequence[Change], conflicts: frozenset[Key]) -> None:
+        self._changes -= len(changes)
         calls: list[CallBranch] = []
         touched: list[Resident] = []
         conflicted: list[Resident] = []
@@ -404,6 +418,7 @@ class Engine:
         self._settle(touched)
 
     def _unknown(self, changes: Sequence[Change], failure: StoreUnavailable) -> None:
+        self._changes -= len(changes)
         for change in changes:
             self._forget(self._residents[change.key], failure)
 
@@ -592,4 +607,4 @@ class Engine:
             note = Resident(resident.key, stored, machine.evolve(stored, event))
             note.unstored.append(event)
             self._residents[note.key] = note
-            self._committer.put([self._change(note, machine.evolve(stored, event))])
+            self._commit([self._change(note, machine.evolve(stored, event))])

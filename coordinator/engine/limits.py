@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from coordinator.core.model import Milliseconds
+from coordinator.engine.committer import BATCH_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,9 @@ class EngineLimits:
         payload_bytes_max: of all transactions in memory; new ones are refused beyond
             it. Several copies of a payload exist while it travels.
         inbox_max: inputs that wait for a tick; requests are refused beyond it.
+        changes_max: transactions that wait for what is to be stored of them; new ones
+            are refused beyond it. Twice what one commit takes: one is under way while
+            the next one gathers.
         commits_in_flight_max: 1 suits a database with one writer.
         let_go_max: transactions whose keys are kept for the next sweep.
         parked_after_ms: a transaction leaves memory when nothing has been heard of it
@@ -28,6 +32,7 @@ class EngineLimits:
     resident_max: int = 100_000
     payload_bytes_max: int = 1024 * 1024 * 1024
     inbox_max: int = 200_000
+    changes_max: int = 2 * BATCH_MAX
     commits_in_flight_max: int = 1
     let_go_max: int = 10_000
     parked_after_ms: Milliseconds = 5_000

@@ -15,7 +15,7 @@ from coordinator.api.peers import Peers
 from coordinator.api.server import ApiServer, build_server
 from coordinator.api.session import Session
 from coordinator.core.actions import CallBranch
-from coordinator.core.errors import StoreUnavailable
+from coordinator.core.errors import Overloaded, StoreUnavailable
 from coordinator.core.inputs import Begin, Input, Outcome, Register, Submit, Try
 from coordinator.core.model import (
     Branch,
@@ -106,6 +106,7 @@ class FakeEngine:
         self.watches: list[tuple[Key, Callable[[Result], None], FakeTicket]] = []
         self.script: Callable[[Submitted], Result] | None = self.state
         self.on_submit: Callable[[], None] = lambda: None
+        self.full: Overloaded | None = None
 
     def submit(
         self,
@@ -121,6 +122,9 @@ class FakeEngine:
             reply(self.script(entry))
         self.on_submit()
         return entry.ticket
+
+    def overload(self, *, is_new: bool) -> Overloaded | None:
+        return self.full if is_new else None
 
     def watch(self, key: Key, changed: Callable[[Result], None]) -> FakeTicket:
         ticket = FakeTicket()

@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from coordinator.api.session import Outbox
-from coordinator.core.errors import AlreadyExists
+from coordinator.core.errors import AlreadyExists, Overloaded
 from coordinator.core.inputs import Observe, Succeeded, Unknown
 from coordinator.core.model import Payload
 from protos.v1 import coordinator_pb2, coordinator_pb2_grpc, participant_pb2, types_pb2
@@ -413,3 +413,56 @@ async def test_an_answer_that_cannot_be_shown_harms_only_itself(world, serve):
 
     assert client.responses[1].error.reason == "INTERNAL"
     assert client.responses[2].transaction.gid == "good"
+
+
+# ---- Overload ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"begin": coordinator_pb2.BeginRequest(gid="not looked at", name="?")},
+        {"submit_saga": coordinator_pb2.SubmitSagaRequest(name="?")},
+    ],
+)
+async def test_a_full_node_refuses_before_it_looks_at_the_request(client, world, kind):
+    """Told to come back, with a time, and nothing reaches the engine (V5, F36)."""
+    world.engine.full = Overloaded("this node stores less than it is asked for")
+    request = coordinator_pb2.Request(id=1, **kind)
+    await client.send(hello=coordinator_pb2.Hello(), requests=[request])
+
+    await client.until(lambda: 1 in client.responses)
+
+    error = client.responses[1].error
+    assert error.status == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    assert error.retry_after_ms > 0
+    assert world.engine.submitted == []
+
+
+async def test_a_full_node_goes_on_with_what_was_begun(client, world):
+    """A confirm is not refused where a begin is."""
+    world.engine.full = Overloaded("this node stores less than it is asked for")
+    confirm = coordinator_pb2.ConfirmRequest(gid="g1")
+    request = coordinator_pb2.Request(id=1, confirm=confirm)
+    await client.send(hello=coordinator_pb2.Hello(), requests=[request])
+
+    await client.until(lambda: 1 in client.responses)
+
+    assert client.responses[1].transaction.gid == "g1"
+
+
+async def test_a_message_far_above_what_may_wait_unread_is_taken(client, world):
+    """The bound on what nobody has read does not bound what is being read."""
+    payload = types_pb2.Payload(data=b"x" * 200_000)
+    requests = [
+        coordinator_pb2.Request(
+            id=number,
+            submit_saga=coordinator_pb2.SubmitSagaRequest(
+                gid=f"g{number}", name="order", input=payload
+            ),
+        )
+        for number in (1, 2, 3)
+    ]
+    await client.send(hello=coordinator_pb2.Hello(), requests=requests)
+
+    await client.until(lambda: len(client.responses) == len(requests))

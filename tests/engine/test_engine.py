@@ -37,7 +37,7 @@ from tests.core.world import (
     step,
     tcc_request,
 )
-from tests.engine.world import DEAD_MS, GID, World, quiet
+from tests.engine.world import DEAD_MS, GID, Asked, World, quiet
 
 SAGA = Key("default", "s-1")
 
@@ -474,6 +474,41 @@ async def test_new_transactions_are_refused_when_full() -> None:
 
     assert isinstance(refused.answer, Overloaded)
     assert (await world.asked(Cancel())).tx.status is Status.CANCELLED
+
+
+async def test_new_transactions_are_refused_while_too_much_is_to_be_stored() -> None:
+    """What waits for the database is bounded, in one turn of the loop, too (V5, F36).
+
+    What was begun goes on meanwhile. There is room again as soon as the database has
+    caught up, or nobody can say what became of the commit.
+    """
+    world = World(limits=EngineLimits(changes_max=2))
+    world.store.holding = True
+
+    def begin(number: int) -> Asked:
+        key = Key("default", f"g-{number}")
+        return world.ask(Begin(replace(tcc_request(), key=key)), key)
+
+    first, second, third = begin(1), begin(2), begin(3)
+    await quiet()
+    assert isinstance(third.answer, Overloaded)
+    world.store.release()
+    await quiet()
+    assert first.tx.status is second.tx.status is Status.TRYING
+
+    cancels = [world.ask(Cancel(), Key("default", f"g-{n}")) for n in (1, 2)]
+    await quiet()
+    fourth = begin(4)
+    await quiet()
+    assert isinstance(fourth.answer, Overloaded)
+    world.store.lose(kept=True)
+    world.store.holding = False
+    await quiet()
+    assert all(isinstance(it.answer, StoreUnavailable) for it in cancels)
+
+    fifth = begin(5)
+    await quiet()
+    assert fifth.tx.status is Status.TRYING
 
 
 async def test_watch_tells_every_durable_change(world: World) -> None:
