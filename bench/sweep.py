@@ -1,9 +1,16 @@
 """What a sweep costs among a million transactions that a dead node left.
 
 ``python -m bench.sweep --store postgresql --rows 1000000`` fills a throw-away database
-with so many unfinished transactions and as many finished ones, and prints one line: the
-seconds from the start of ``tercet serve`` until it serves, the milliseconds for listing
-and claiming a page, and how many transactions one node takes up and ends in a second.
+with so many unfinished transactions and as many finished ones, and prints one line:
+
+``SWEEP store=… rows=N page=N fill_s=… serving_s=… list_p50_ms=… list_p99_ms=…
+claim_p50_ms=… claim_p99_ms=… begin_ratio=… gids_per_second=N``
+
+``serving``: from the start of ``tercet serve`` until it serves. ``list`` and ``claim``:
+of one page. ``begin_ratio``: what it takes to store new transactions beside all these,
+as a share of what it takes in an empty database of the same server, in turn.
+``gids_per_second``: what one node takes up and ends. ``--old-snapshot`` holds an idle
+REPEATABLE READ transaction open meanwhile, and claims for a minute.
 """
 
 import argparse
@@ -13,8 +20,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +38,10 @@ from sqlalchemy import (
     true,
     union_all,
 )
+from sqlalchemy.ext.asyncio import create_async_engine
 
+from bench.speed.figures import percentile
+from bench.speed.rig import MARIADB_SETTINGS, POSTGRESQL_SETTINGS
 from coordinator.clock import SystemClock
 from coordinator.core import machine, sweep
 from coordinator.core.actions import CallBranch
@@ -55,27 +65,34 @@ from tests.servers import MariaDB, PostgreSQL
 
 DEAD = "n-dead"
 CHUNK = 50_000
-PAGES_MAX = 100
+PAGES_MAX = 400
+SNAPSHOT_SECONDS = 60.0
+BEGIN_ROUNDS = 200
+BEGIN_AT_ONCE = 64
 SWEEP_SECONDS = 10.0
 _SERVERS = {"postgresql": PostgreSQL, "mariadb": MariaDB}
+_SETTINGS = {"postgresql": POSTGRESQL_SETTINGS, "mariadb": MARIADB_SETTINGS}
 
 
 @contextmanager
-def database(kind: str) -> Iterator[str]:
-    """An empty database with tables; it goes with the program."""
+def databases(kind: str) -> Iterator[tuple[str, str]]:
+    """Two empty ones with tables; they go with the program."""
+    names = ("bench", "empty")
     if kind == "sqlite":
         with tempfile.TemporaryDirectory() as folder:
-            url = f"sqlite:///{Path(folder) / 'bench.db'}"
-            upgrade(url)
-            yield url
+            full, empty = (f"sqlite:///{Path(folder) / name}.db" for name in names)
+            upgrade(full)
+            upgrade(empty)
+            yield full, empty
         return
     server = _SERVERS[kind]()
     try:
         server.initialize()
-        server.start()
-        url = server.create("bench")
-        upgrade(url)
-        yield url
+        server.start(*_SETTINGS[kind])
+        full, empty = map(server.create, names)
+        upgrade(full)
+        upgrade(empty)
+        yield full, empty
     finally:
         server.remove()
 
@@ -195,19 +212,82 @@ async def seconds_to_serve(url: str) -> float:
     raise RuntimeError("the node did not serve")
 
 
-async def page_ms(store: SqlStore) -> list[float]:
-    """Listing a page and claiming it, over and over."""
-    times: list[float] = []
-    (line, *_) = await store.lines(sweep.others(()), limit=1)
-    asks = [sweep.Ask(line, None, 0, PAGE)]
-    while len(times) < PAGES_MAX:
-        began = time.perf_counter()
-        rows = await store.unfinished(asks, due_before=SystemClock().now())
-        claimed = await store.claim(rows, owner="n-bench")
-        if not claimed:
-            break
-        times.append((time.perf_counter() - began) * 1_000)
-    return times
+class Pages:
+    """What pages took, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.listing: list[float] = []
+        self.claiming: list[float] = []
+
+    async def measure(self, store: SqlStore, page: int, seconds: float) -> None:
+        """List a page and claim it, over and over, each from the line's beginning.
+
+        Args:
+            seconds: at least so long, if there is enough to claim.
+        """
+        (line, *_) = await store.lines(sweep.others(()), limit=1)
+        asks = [sweep.Ask(line, None, 0, page)]
+        until = time.monotonic() + seconds
+        while len(self.listing) < PAGES_MAX or time.monotonic() < until:
+            began = time.perf_counter()
+            rows = await store.unfinished(asks, due_before=SystemClock().now())
+            listed = time.perf_counter()
+            claimed = await store.claim(rows, owner="n-bench")
+            if not claimed:
+                break
+            self.listing.append((listed - began) * 1_000)
+            self.claiming.append((time.perf_counter() - listed) * 1_000)
+
+    def figures(self) -> str:
+        """Medians and 99th percentiles."""
+        listing, claiming = sorted(self.listing), sorted(self.claiming)
+        return (
+            f"list_p50_ms={percentile(listing, 50):.1f}"
+            f" list_p99_ms={percentile(listing, 99):.1f}"
+            f" claim_p50_ms={percentile(claiming, 50):.1f}"
+            f" claim_p99_ms={percentile(claiming, 99):.1f}"
+        )
+
+
+@asynccontextmanager
+async def old_snapshot(url: str) -> AsyncIterator[None]:
+    """An idle transaction that still sees everything as it was."""
+    engine = create_async_engine(
+        parse_url(url).server, isolation_level="REPEATABLE READ"
+    )
+    async with engine.connect() as connection:
+        await connection.execute(select(tables.global_transactions.c.gid).limit(1))
+        yield
+    await engine.dispose()
+
+
+async def begin_ratio(full: SqlStore, empty: SqlStore) -> float:
+    """Of the times for the same number of new transactions, in turn."""
+    times: dict[SqlStore, list[float]] = {full: [], empty: []}
+    for number in range(BEGIN_ROUNDS):
+        for store in (full, empty) if number % 2 else (empty, full):
+            first = number * BEGIN_AT_ONCE
+            now = SystemClock().now()
+            new = [begun(n, now) for n in range(first, first + BEGIN_AT_ONCE)]
+            began = time.perf_counter()
+            await store.commit(new)
+            times[store].append(time.perf_counter() - began)
+    return statistics.median(times[full]) / statistics.median(times[empty])
+
+
+def begun(number: int, now: int) -> Change:
+    """A new transaction that has an hour."""
+    request = TransactionRequest(
+        key=Key("default", f"new-{number}"),
+        mode=Mode.TCC,
+        name="transfer",
+        digest="d",
+        created_at=now,
+        deadline_at=now + 3_600_000,
+    )
+    tx, events = machine.step(None, Begin(request), now)
+    tx = changed(tx, revision=1, journal_seq=1, owner="n-new")
+    return Change(None, tx, tuple(events), machine.due_at(tx))
 
 
 class Nobody:
@@ -221,7 +301,9 @@ class Nobody:
         raise NotFound(f"no saga {digest} in {namespace}")
 
 
-async def gids_per_second(store: SqlStore, say: Callable[[str], None]) -> float:
+async def gids_per_second(
+    store: SqlStore, page: int, say: Callable[[str], None]
+) -> float:
     """Sweeps one after the other, each until all that it took up has ended."""
     clock, node_id = SystemClock(), "n-sweeping"
     engine = Engine(
@@ -235,7 +317,12 @@ async def gids_per_second(store: SqlStore, say: Callable[[str], None]) -> float:
     leases = Leases(store, clock, node_id=node_id, address="bench")
     await leases.beat()
     sweeper = Sweeper(
-        store=store, engine=engine, leases=leases, clock=clock, node_id=node_id
+        store=store,
+        engine=engine,
+        leases=leases,
+        clock=clock,
+        node_id=node_id,
+        page=page,
     )
     began, taken = time.monotonic(), 0
     while time.monotonic() - began < SWEEP_SECONDS:
@@ -251,22 +338,32 @@ async def gids_per_second(store: SqlStore, say: Callable[[str], None]) -> float:
     return taken / took
 
 
-async def measure(url: str, rows: int, say: Callable[[str], None]) -> str:
+async def measure(
+    url: str, empty_url: str, options: argparse.Namespace, say: Callable[[str], None]
+) -> str:
     """The result, on one line."""
     began = time.monotonic()
-    await fill(url, rows, say)
+    await fill(url, options.rows, say)
     filled = time.monotonic() - began
     serving = await seconds_to_serve(url)
     store = await open_store(url, accepts_unsafe_settings=True)
+    empty = await open_store(empty_url, accepts_unsafe_settings=True)
     try:
-        times = sorted(await page_ms(store))
-        p50, p99 = statistics.median(times), times[int(len(times) * 0.99)]
-        rate = await gids_per_second(store, say)
+        pages = Pages()
+        if options.old_snapshot:
+            async with old_snapshot(url):
+                await pages.measure(store, options.page, SNAPSHOT_SECONDS)
+        else:
+            await pages.measure(store, options.page, 0)
+        ratio = await begin_ratio(store, empty)
+        rate = await gids_per_second(store, options.page, say)
     finally:
         await store.close()
+        await empty.close()
     return (
-        f"rows={rows} fill_s={filled:.1f} serving_s={serving:.2f}"
-        f" page_p50_ms={p50:.1f} page_p99_ms={p99:.1f} gids_per_second={rate:.0f}"
+        f"rows={options.rows} page={options.page} fill_s={filled:.1f}"
+        f" serving_s={serving:.2f} {pages.figures()} begin_ratio={ratio:.2f}"
+        f" gids_per_second={rate:.0f}"
     )
 
 
@@ -276,7 +373,11 @@ def main() -> None:
     kinds = ["sqlite", *_SERVERS]
     parser.add_argument("--store", choices=kinds, default="postgresql")
     parser.add_argument("--rows", type=int, default=100_000)
-    arguments = parser.parse_args()
+    parser.add_argument("--page", type=int, default=PAGE, help="rows")
+    parser.add_argument("--old-snapshot", action="store_true")
+    options = parser.parse_args()
+    if options.old_snapshot and options.store == "sqlite":
+        parser.error("SQLite keeps nothing for old snapshots that claims pass over")
     quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
     structlog.configure(wrapper_class=quiet)
     is_terminal = sys.stderr.isatty()
@@ -286,10 +387,10 @@ def main() -> None:
             sys.stderr.write(f"\r\x1b[K{text}")
             sys.stderr.flush()
 
-    with database(arguments.store) as url:
-        result = asyncio.run(measure(url, arguments.rows, say))
+    with databases(options.store) as (full, empty):
+        result = asyncio.run(measure(full, empty, options, say))
     say("")
-    print(f"SWEEP store={arguments.store} {result}")
+    print(f"SWEEP store={options.store} {result}")
 
 
 if __name__ == "__main__":

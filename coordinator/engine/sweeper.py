@@ -56,6 +56,9 @@ SUSPECTS_MS_MAX = 1_000
 class Sweeper:
     """Sweeps once a second.
 
+    Args:
+        page: rows of one listing and of one claim.
+
     Attributes:
         _after: where the lines go on that the last sweep did not come to.
         _own: the walk through this node's own rows.
@@ -71,7 +74,9 @@ class Sweeper:
         leases: Leases,
         clock: Clock,
         node_id: str,
+        page: int = PAGE,
     ) -> None:
+        self._page = page
         self._store = store
         self._engine = engine
         self._leases = leases
@@ -113,10 +118,10 @@ class Sweeper:
 
     async def _take_pages(self, lines: Sequence[Line]) -> int:
         taken = 0
-        behind = sweep.distance(self._node_id, self._leases.living(), PAGE)
+        behind = sweep.distance(self._node_id, self._leases.living(), self._page)
         turns = Turns(lines, behind=behind)
         for _ in range(PAGES_PER_SWEEP):
-            rows = await self._list(turns.next_page(PAGE))
+            rows = await self._list(turns.next_page(self._page))
             claimed, lost = await self._take_up(rows)
             turns.listed(rows, lost)
             taken += claimed
@@ -186,7 +191,7 @@ class Sweeper:
             lines = await self._store.lines(gaps, limit=sweep.LINES_MAX)
             self._own_after = lines[-1] if len(lines) == sweep.LINES_MAX else None
             self._own = Turns(lines)
-        rows = await self._list(self._own.next_page(PAGE))
+        rows = await self._list(self._own.next_page(self._page))
         self._own.listed(rows, {})
         let_go = [
             v.row.key for v in self._judge(rows) if v.reason is Reason.FORGOTTEN_HERE
