@@ -6,14 +6,20 @@ nothing and the nodes, and follows what is unfinished until nothing is. It ends 
 
 ``RECOVERY store=… unfinished=N nodes=N serving_s=… drained_s=… per_s=N
 rss_mib_first=… rss_mib_most=…``
+
+On one machine nodes take the processors from each other and from the database. With
+``--cpus 0.3`` each gets so much of one, however many there are, as if each had a
+machine to itself.
 """
 
 import argparse
 import asyncio
 import sys
 import time
+from contextlib import ExitStack
 
 from bench.cluster import STORES, Cluster, cluster
+from bench.cpu_share import cpu_share
 from bench.leftovers import leave
 
 LOOK_SECONDS = 1.0
@@ -25,6 +31,7 @@ async def main() -> None:
     parser.add_argument("--store", choices=STORES, default="postgresql")
     parser.add_argument("--unfinished", type=int, default=100_000)
     parser.add_argument("--nodes", type=int, default=1)
+    parser.add_argument("--cpus", type=float, help="processor time that a node gets")
     options = parser.parse_args()
     with cluster(options.store) as here:
         store = await here.store()
@@ -36,15 +43,21 @@ async def main() -> None:
             on_progress=lambda done: say(f"left {done} of {options.unfinished}"),
         )
         await store.close()
-        print(await measure(here, options.nodes, options.unfinished))
+        names = [f"n{number}" for number in range(options.nodes)]
+        with ExitStack() as shares:
+            began = time.monotonic()
+            await asyncio.gather(*map(here.start_node, names))
+            serving = time.monotonic() - began
+            for name in names if options.cpus else ():
+                process_id = here.fleet.process_id(name)
+                shares.enter_context(cpu_share(process_id, options.cpus))
+            print(await measure(here, names, options.unfinished, serving))
 
 
-async def measure(here: Cluster, nodes: int, unfinished: int) -> str:
-    """Start everybody, and follow."""
-    names = [f"n{number}" for number in range(nodes)]
-    began = time.monotonic()
-    await asyncio.gather(*map(here.start_node, names))
-    serving = time.monotonic() - began
+async def measure(
+    here: Cluster, names: list[str], unfinished: int, serving: float
+) -> str:
+    """Follow what they do as soon as there is a participant."""
     await here.start_participant("null")
     attached = time.monotonic()
     first = most = memory(here, names)
@@ -57,7 +70,7 @@ async def measure(here: Cluster, nodes: int, unfinished: int) -> str:
     drained = time.monotonic() - attached
     say("")
     return (
-        f"RECOVERY store={here.kind} unfinished={unfinished} nodes={nodes}"
+        f"RECOVERY store={here.kind} unfinished={unfinished} nodes={len(names)}"
         f" serving_s={serving:.1f} drained_s={drained:.1f}"
         f" per_s={unfinished / drained:.0f}"
         f" rss_mib_first={first:.0f} rss_mib_most={most:.0f}"

@@ -2,7 +2,8 @@
 
 The rest of the command line is Tercet's own. Counted is what the driver was told to
 do: a COMMIT after statements that wrote transactions, branches or journal, and the
-rows that these statements say they wrote. Heartbeats and reads count for nothing.
+rows that these statements say they wrote; or one statement that is all of it, and the
+rows that it was given. Heartbeats and reads count for nothing.
 """
 
 import sys
@@ -14,6 +15,8 @@ from sqlalchemy import Connection, Engine, event
 
 from bench.speed.counters import Counters
 from bench.speed.sampler import sample_where_asked
+from coordinator.storage.sql.at_once import AtOnce
+from coordinator.storage.sql.rows import Row
 
 TABLES = ("global_transactions", "branches", "journal")
 _ROWS = "bench_rows"
@@ -53,6 +56,20 @@ def count_into(counters: Counters, tables: Sequence[str] = TABLES) -> None:
         connection.info.pop(_MOVES, 0)
 
 
+def count_at_once(counters: Counters) -> None:
+    """Count commits of one statement, which says nothing of its rows."""
+    run = AtOnce.run
+
+    def counted(self: AtOnce, connection: Connection, *rows: Sequence[Row]) -> bool:
+        is_written = run(self, connection, *rows)
+        if is_written:
+            headers = rows[:2]
+            counters.committed(sum(map(len, rows)), sum(map(len, headers)))
+        return is_written
+
+    AtOnce.run = counted  # type: ignore[method-assign] # as in all of this process
+
+
 def _written(statement: str, tables: Sequence[str]) -> str:
     """The one of the tables that it writes; empty if none."""
     if not statement.startswith(("INSERT", "UPDATE")):
@@ -65,5 +82,7 @@ if __name__ == "__main__":
     from coordinator.cli.app import main as tercet
 
     sample_where_asked()
-    count_into(Counters.create(Path(sys.argv.pop(1))))
+    counters = Counters.create(Path(sys.argv.pop(1)))
+    count_into(counters)
+    count_at_once(counters)
     tercet()

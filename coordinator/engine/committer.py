@@ -6,6 +6,11 @@ There is no timer. A lonely change is committed at once and waits for one fsync;
 changes that arrive meanwhile wait for that commit to return and then share one. The
 batch grows with the load by itself.
 
+Many changes are dealt out among all commits that may be under way. In one commit they
+would all move on together afterwards, a convoy: the database is idle while the node
+decides, and the node while the database writes. Few are not, for each commit has a
+price of its own.
+
 The order "durable, then act" is kept here: :meth:`Committer.put` hands changes over,
 and the outcome comes back through exactly one of two callbacks. Nothing that depends
 on a change may leave the process before ``on_committed`` named it.
@@ -32,6 +37,11 @@ _log = structlog.get_logger(__name__)
 
 BATCH_MAX = 1_024
 """Changes in one commit: at about 50 us each it holds the database for 50 ms."""
+
+SHARE_MIN = 64
+"""Changes for which one more commit is worth its price. On PostgreSQL with 256 two-step
+sagas in flight, 1,066 ended in a second with one commit for all, 1,492 with shares of
+128, 1,941 of 64, 1,297 of 32."""
 
 
 class Committer:
@@ -70,11 +80,17 @@ class Committer:
 
     def _start(self) -> None:
         while self._waiting and len(self._commits) < self._in_flight_max:
-            batch = self._waiting[:BATCH_MAX]
-            del self._waiting[:BATCH_MAX]
+            count = self._share()
+            batch = self._waiting[:count]
+            del self._waiting[:count]
             commit = asyncio.get_running_loop().create_task(self._commit(batch))
             self._commits.add(commit)
             commit.add_done_callback(self._done)
+
+    def _share(self) -> int:
+        """How many go into the next commit."""
+        free = self._in_flight_max - len(self._commits)
+        return min(BATCH_MAX, max(SHARE_MIN, -(-len(self._waiting) // free)))
 
     def _done(self, commit: asyncio.Task[None]) -> None:
         self._commits.discard(commit)

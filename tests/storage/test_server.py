@@ -13,8 +13,7 @@ from coordinator.core.errors import (
     PreconditionFailed,
     StoreUnavailable,
 )
-from coordinator.core.sweep import Ask, Line, Place, others
-from coordinator.ports import Change, NodeRow
+from coordinator.ports import NodeRow
 from coordinator.storage.sql.database import Lane
 from coordinator.storage.sql.migrate import SchemaState, preview, state, upgrade
 from coordinator.storage.sql.server import ServerDatabase
@@ -23,15 +22,12 @@ from coordinator.storage.sql.tables import METADATA
 from coordinator.storage.sql.url import parse_url
 from tests.servers import MariaDB, Server
 from tests.storage.conftest import _CURRENT, empty_tables
+from tests.storage.hooks import commit_step_by_step, injected, writing
 from tests.storage.samples import (
-    NOW,
     all_due,
     began,
     commit,
-    confirmed,
     key,
-    move,
-    run_to_end,
     stored,
     tried,
 )
@@ -45,13 +41,6 @@ async def store(server_url: str) -> AsyncIterator[SqlStore]:
     store = await open_store(server_url)
     yield store
     await store.close()
-
-
-def writing(store: SqlStore, lane: Lane = Lane.FOREGROUND) -> Any:
-    """The engine whose statements a test looks at, or breaks."""
-    database = store._database
-    assert isinstance(database, ServerDatabase)
-    return database._writing[lane].sync_engine
 
 
 # ---- What is refused, in one line ---------------------------------------------------
@@ -146,149 +135,7 @@ async def test_unsafe_settings_are_refused_by_name_or_accepted(
         server.run(change.format(name, safe))
 
 
-# ---- Statements ---------------------------------------------------------------------
-
-
-async def test_a_commit_is_a_constant_number_of_statements(store: SqlStore) -> None:
-    """However many transactions it carries."""
-    texts: list[str] = []
-    event.listen(
-        writing(store),
-        "before_cursor_execute",
-        lambda _c, _k, statement, *_: texts.append(statement),
-    )
-    counts = []
-    for size in (1, 10, 300):
-        old = [began(number, "debit") for number in range(size * 1_000, size * 1_001)]
-        await commit(store, *old)
-        new = [began(n, "debit") for n in range(size * 2_000_000, size * 2_000_001)]
-        texts.clear()
-        await commit(store, *(tried(change.after) for change in old), *new)
-        counts.append(len(texts))
-    assert counts == [5, 5, 5]
-
-
-async def test_batches_find_their_rows_by_the_key(
-    server: Server, store: SqlStore
-) -> None:
-    """Also with statistics that say that the tables are empty, as after a purge."""
-    await commit(store, *(began(number, "x", "y") for number in range(1_000)))
-    empty_tables(server)
-    tables = ", ".join(table.name for table in METADATA.sorted_tables)
-    kind = "TABLE " if isinstance(server, MariaDB) else ""
-    server.run(f"ANALYZE {kind}{tables}", database=_CURRENT)
-    await run_to_end(store, 1)
-    for start in range(0, 6_000, 1_000):
-        await commit(store, *(began(10 + start + n, "x", "y") for n in range(1_000)))
-    plans: list[str] = []
-
-    def explain(
-        connection: Connection, _k: Any, text: str, values: Any, *_: Any
-    ) -> None:
-        if text.startswith("UPDATE"):
-            rows = connection.connection.cursor()
-            rows.execute(f"EXPLAIN {text}", values)
-            plans.append(" ".join(str(row) for row in rows.fetchall()))
-            rows.close()
-
-    event.listen(writing(store), "before_cursor_execute", explain)
-    olds = [began(10 + n, "x", "y").after for n in range(500)]
-    await commit(store, *(tried(old) for old in olds))
-    assert len(plans) == 2
-    for plan in plans:
-        if isinstance(server, MariaDB):
-            assert "eq_ref" in plan
-            assert "PRIMARY" in plan
-        else:
-            assert "_pkey on" in plan
-            assert "Tid Scan on" in plan
-            assert plan.index("Function Scan") < plan.index("_pkey on")
-            assert "Seq Scan" not in plan
-
-
-async def test_the_sweeper_seeks_its_lines_and_places(
-    server: Server, store: SqlStore
-) -> None:
-    """F20: nothing is walked past or sorted, whatever the statistics are of: empty
-    tables, or finished and unfinished rows side by side.
-    """
-    tables = "TABLE global_transactions" if isinstance(server, MariaDB) else ""
-    server.run(f"ANALYZE {tables}", database=_CURRENT)
-    ended = [finished_at_once(number) for number in range(1_000)]
-    await commit(store, *ended)
-    await commit(store, *(began(n, due_at=NOW) for n in range(20_000, 20_200)))
-    line = Line("node-1", "default", 0)
-    plans = explained(store)
-    for _ in range(2):
-        plans.clear()
-        assert await store.lines(others(()), limit=9) == [line]
-        for after in (None, Place(NOW, key(20_004).gid)):
-            rows = await store.unfinished([Ask(line, after, 0, 5)], due_before=NOW)
-            assert len(rows) == 5
-        assert len(plans) == 4
-        for plan in plans:
-            if isinstance(server, MariaDB):
-                seeks = [step for step in plan if step[2] == "global_transactions"]
-                assert {step[5] for step in seeks} == {
-                    "ix_global_transactions_open_lines"
-                }
-                assert {step[3] for step in seeks} <= {"ref", "range"}
-                assert not any("filesort" in str(step[9]) for step in seeks)
-            else:
-                text = "\n".join(str(step[0]) for step in plan)
-                seeks = [row for row in text.splitlines() if " on global" in row]
-                assert seeks
-                assert all("ix_global_transactions_lines" in row for row in seeks)
-                assert text.count("Index Cond: ") == len(seeks)
-                assert "Bitmap" not in text
-        server.run(f"ANALYZE {tables}", database=_CURRENT)
-
-
-def finished_at_once(number: int) -> Change:
-    first = began(number, "debit")
-    second = tried(first.after)
-    third = confirmed(second.after)
-    events = (*first.events, *second.events, *third.events)
-    return move(None, *events, due_at=None)
-
-
-def explained(store: SqlStore) -> list[list[Any]]:
-    """The plans of what the sweeper lists, as they come."""
-    database = store._database
-    assert isinstance(database, ServerDatabase)
-    plans: list[list[Any]] = []
-
-    def explain(
-        connection: Connection, _k: Any, text: str, values: Any, *_: Any
-    ) -> None:
-        if text.startswith("SELECT"):
-            rows = connection.connection.cursor()
-            rows.execute(f"EXPLAIN {text}", values)
-            plans.append(rows.fetchall())
-            rows.close()
-
-    reading = database._reading[Lane.SWEEPER].sync_engine
-    event.listen(reading, "before_cursor_execute", explain)
-    return plans
-
-
 # ---- Failures -----------------------------------------------------------------------
-
-
-def injected(server: Server, code: str) -> Exception:
-    """As the driver raises it."""
-    if isinstance(server, MariaDB):
-        from asyncmy.errors import OperationalError
-
-        return OperationalError(int(code), "s3cret")
-    import asyncpg
-
-    kinds = {
-        "40001": asyncpg.SerializationError,
-        "40P01": asyncpg.DeadlockDetectedError,
-        "08006": asyncpg.ConnectionFailureError,
-    }
-    return kinds[code]("s3cret")
 
 
 @pytest.mark.parametrize("nth", range(1, 6))
@@ -311,7 +158,7 @@ async def test_a_statement_that_loses_to_another_is_run_again_with_its_batch(
 
     event.listen(writing(store), "before_cursor_execute", fail)
     batch = [tried(old.after), began(2, "debit")]
-    await commit(store, *batch)
+    await commit_step_by_step(store, *batch)
     assert left == []
     for change in batch:
         assert change.after == await stored(store, change.key)
@@ -332,7 +179,7 @@ async def test_a_commit_that_is_refused_is_run_again_as_a_whole(
         raise injected(server, "1213" if isinstance(server, MariaDB) else "40001")
 
     dialect.do_commit = refuse
-    await commit(store, began(1, "debit"))
+    await commit_step_by_step(store, began(1, "debit"))
     assert dialect.do_commit == real
     assert len(starts) == 2
     assert await store.load([key(1)]) == [began(1, "debit").after]
@@ -373,7 +220,7 @@ async def test_a_connection_lost_during_commit_leaves_the_outcome_unknown(
 
     dialect.do_commit = lose
     with pytest.raises(StoreUnavailable):
-        await store.commit([began(1, "debit")])
+        await commit_step_by_step(store, began(1, "debit"))
     del dialect.do_commit
     assert len(starts) == 1
     found = await store.load([key(1)])

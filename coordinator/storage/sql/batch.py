@@ -70,7 +70,7 @@ class Batch(ABC):
 def insert_batch(dialect: Dialect, table: Table) -> Batch:
     """Rows in the order of the table's columns."""
     if dialect.name == "postgresql":
-        return _UnnestInsert(table)
+        return UnnestInsert(table)
     return _ForEachRow(dialect, insert(table), [column.name for column in table.c])
 
 
@@ -84,7 +84,7 @@ def update_batch(
     """Rows of what shall be, then of what must be (the key, and a revision)."""
     match flavour:
         case Flavour.POSTGRESQL:
-            return _UnnestUpdate(table, to_set, guard)
+            return UnnestUpdate(table, to_set, guard)
         case Flavour.MYSQL:
             return _JsonUpdate(table, to_set, guard)
         case Flavour.TIDB:
@@ -134,7 +134,7 @@ class _ForEachRow(Batch):
         return connection.exec_driver_sql(self.text, list(rows)).rowcount
 
 
-class _Unnest(Batch):
+class Unnest(Batch):
     """One array a column, or one value where all rows of the batch have the same.
 
     Most columns of a batch are of the second kind: a status, a version, nothing at all.
@@ -153,6 +153,7 @@ class _Unnest(Batch):
         # column of the key, the last, in which rows differ.
         self._spine = max(n for n, column in enumerate(columns) if column.primary_key)
         count = len(columns)
+        self._of_no_rows = ((),) * count + (None,) * count
         values = ", ".join(
             f"coalesce(u.{name}, ${count + n + 1}::{_type(column)}) AS {name}"
             for n, (name, column) in enumerate(zip(names, columns, strict=True))
@@ -163,7 +164,10 @@ class _Unnest(Batch):
             f" AS u({', '.join(names)}))"
         )
 
-    def _run(self, connection: Connection, rows: Sequence[Row]) -> int:
+    def parameters(self, rows: Sequence[Row]) -> Sequence[object]:
+        """What the statement is given for these rows, which may be none."""
+        if not rows:
+            return self._of_no_rows
         arrays: list[Sequence[object]] = []
         values: list[object] = []
         for number, column in enumerate(zip(*rows, strict=True)):
@@ -174,10 +178,16 @@ class _Unnest(Batch):
             else:
                 arrays.append(column)
                 values.append(None)
-        return connection.exec_driver_sql(self.text, (*arrays, *values)).rowcount
+        return (*arrays, *values)
+
+    def _run(self, connection: Connection, rows: Sequence[Row]) -> int:
+        parameters = tuple(self.parameters(rows))
+        return connection.exec_driver_sql(self.text, parameters).rowcount
 
 
-class _UnnestInsert(_Unnest):
+class UnnestInsert(Unnest):
+    """Rows in the order of the table's columns."""
+
     def __init__(self, table: Table) -> None:
         names = [column.name for column in table.c]
         super().__init__(table.c.values(), names)
@@ -187,7 +197,7 @@ class _UnnestInsert(_Unnest):
         )
 
 
-class _UnnestUpdate(_Unnest):
+class UnnestUpdate(Unnest):
     """Finds each row by the key's index, then changes it where it stands.
 
     Joined directly, the planner walks through the whole table instead as soon as its
@@ -210,7 +220,7 @@ class _UnnestUpdate(_Unnest):
         )
 
 
-class _UnnestDelete(_Unnest):
+class _UnnestDelete(Unnest):
     """Finds the rows as an update does, and removes them where they stand."""
 
     def __init__(self, table: Table, guard: Sequence[str]) -> None:
@@ -222,7 +232,7 @@ class _UnnestDelete(_Unnest):
         )
 
 
-class _UnnestJoinUpdate(_Unnest):
+class _UnnestJoinUpdate(Unnest):
     """Joined by the key; nothing in it is one database's own."""
 
     def __init__(
@@ -236,7 +246,7 @@ class _UnnestJoinUpdate(_Unnest):
         )
 
 
-class _UnnestJoinDelete(_Unnest):
+class _UnnestJoinDelete(Unnest):
     """The same join; what it finds is removed."""
 
     def __init__(self, table: Table, guard: Sequence[str]) -> None:

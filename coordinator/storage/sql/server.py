@@ -50,6 +50,7 @@ _LOCK_MS_MAX: Final = 2_000
 _IDLE_MS_MAX: Final = 15_000
 """A transaction of ours that stands still for so long has lost its process."""
 
+_AUTOCOMMIT: Final = "AUTOCOMMIT"
 _COMMITTING: Final = "tercet_committing"
 _PATIENCE: Final = "tercet_patience"
 
@@ -66,10 +67,17 @@ _PINNED_PLANS: Final = {
     # A plan made while the tables were empty would be kept, whichever index it took.
     "plan_cache_mode": "force_custom_plan",
 }
+_KEPT_PLANS: Final = {
+    **_PINNED_PLANS,
+    # Whatever is written is looked up by its key, for which there is one index. To plan
+    # a commit anew takes the server longer than to run a small one.
+    "plan_cache_mode": "force_generic_plan",
+}
 _WALKING_PLANS: Final = {
     **_PINNED_PLANS,
-    # No statistics lead away from the index that has retention's order.
+    # No statistics lead away from the index that has the order of the walk.
     "enable_sort": "off",
+    "enable_incremental_sort": "off",
 }
 _TIME_LIMITS: Final = {
     "statement_timeout": str(_STATEMENT_MS_MAX),
@@ -100,18 +108,23 @@ class ServerDatabase(Database):
         self.flavour = flavour or original(url.kind)
         snapshot = "REPEATABLE READ"
         self._writing = {
-            Lane.FOREGROUND: self._engine(WRITER_MAX, isolation),
-            Lane.SWEEPER: self._engine(_SWEEPER_MAX, isolation),
+            Lane.FOREGROUND: self._engine(WRITER_MAX, isolation, _KEPT_PLANS),
+            Lane.SWEEPER: self._engine(_SWEEPER_MAX, isolation, _KEPT_PLANS),
             Lane.HEARTBEAT: self._engine(1, isolation),
             Lane.PEOPLE: self._engine(1, isolation, _PLANS),
             Lane.RETENTION: self._engine(1, isolation),
         }
         self._reading = {
             Lane.FOREGROUND: self._engine(_READER_MAX, snapshot),
-            Lane.SWEEPER: self._engine(1, snapshot),
+            Lane.SWEEPER: self._engine(1, snapshot, _WALKING_PLANS),
             Lane.HEARTBEAT: self._engine(1, snapshot),
             Lane.PEOPLE: self._engine(_PEOPLE_MAX, snapshot, _PLANS),
             Lane.RETENTION: self._engine(1, snapshot, _WALKING_PLANS),
+        }
+        # Each shares the connections of the one from which it is made.
+        self._alone = {
+            lane: engine.execution_options(isolation_level=_AUTOCOMMIT)
+            for lane, engine in self._writing.items()
         }
         self._closed = False
         self.dialect = self._writing[Lane.FOREGROUND].dialect
@@ -122,6 +135,12 @@ class ServerDatabase(Database):
     ) -> T:
         """Run; ``work`` begins and ends its own transactions."""
         return await self._run(self._writing[lane], work)
+
+    async def write_alone(
+        self, work: Callable[[Connection], T], lane: Lane = Lane.FOREGROUND
+    ) -> T:
+        """Run; each statement of ``work`` is a transaction of its own."""
+        return await self._run(self._alone[lane], work)
 
     async def read(
         self, work: Callable[[Connection], T], lane: Lane = Lane.FOREGROUND
@@ -163,6 +182,8 @@ async def _attempt(engine: "AsyncEngine", work: Callable[[Connection], T]) -> T:
         try:
             return await connection.run_sync(work)
         except Exception as error:
+            if patience.is_over:
+                raise TimeoutError from None
             if info[_COMMITTING]:
                 error.add_note(_COMMITTING)
             raise
@@ -183,13 +204,18 @@ class _Patience:
         self._limit = limit
         self._until = limit.when()
         self._cut: asyncio.TimerHandle | None = None
+        self.is_over = False
 
     def commits(self, drop: Callable[[], None]) -> None:
         """From here on only dropping the connection ends it."""
         if self._until is not None:
             self._limit.reschedule(None)
             loop = asyncio.get_running_loop()
-            self._cut = loop.call_at(self._until, drop)
+            self._cut = loop.call_at(self._until, self._give_up, drop)
+
+    def _give_up(self, drop: Callable[[], None]) -> None:
+        self.is_over = True
+        drop()
 
     def begins(self) -> None:
         """One more transaction of the same call."""
@@ -240,6 +266,8 @@ def create_server_engine(
     settings = {} if has_patience else _TIME_LIMITS
     if flavour is Flavour.POSTGRESQL:
         settings = {**settings, **plans}
+        if isolation != _AUTOCOMMIT:  # for statements that are alone in theirs
+            settings["default_transaction_isolation"] = isolation.lower()
     engine = create_async_engine(
         url.server if is_mysql else url.server.set(drivername=DRIVER),
         isolation_level=isolation,
@@ -259,9 +287,13 @@ def create_server_engine(
         connection.info[_COMMITTING] = False
         if patience := connection.info.get(_PATIENCE):
             patience.begins()
+        if connection.get_execution_options().get("isolation_level") == _AUTOCOMMIT:
+            commit(connection)  # what comes next begins and commits in one
 
     @event.listens_for(sync, "commit")
     def commit(connection: Connection) -> None:
+        if connection.info[_COMMITTING]:
+            return
         connection.info[_COMMITTING] = True
         patience = connection.info.get(_PATIENCE)
         driver_connection = connection.connection.driver_connection

@@ -12,7 +12,7 @@ All functions here are plain and synchronous; who calls them decides on which th
 or greenlet. A connection that is passed in has no transaction begun.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import attrgetter
 
 from sqlalchemy import Connection, Dialect
@@ -24,7 +24,13 @@ from coordinator.ports import Change, SweepRow
 from coordinator.storage.audit import AuditRecord, append_record
 from coordinator.storage.journal import journal_entry
 from coordinator.storage.sql import rows, tables
-from coordinator.storage.sql.batch import insert_batch, update_batch
+from coordinator.storage.sql.at_once import AtOnce
+from coordinator.storage.sql.batch import (
+    UnnestInsert,
+    UnnestUpdate,
+    insert_batch,
+    update_batch,
+)
 from coordinator.storage.sql.flavour import Flavour
 from coordinator.storage.sql.read import latest_audit_record, stored_revisions
 from coordinator.storage.sql.rows import Row
@@ -33,19 +39,21 @@ _ROUND_MAX = 10
 """Rounds in which others may come between before the batch is given up; each round
 that fails means that somebody else's write went through."""
 
+_HEADER_KEY = ("namespace", "gid")
+_CLAIMED = ("revision", "owner", "takeovers")
+
 
 class Statements:
     """The hot statements, compiled once for a database."""
 
     def __init__(self, dialect: Dialect, flavour: Flavour) -> None:
-        header_key = ("namespace", "gid")
         self.insert_header = insert_batch(dialect, tables.global_transactions)
         self.update_header = update_batch(
             dialect,
             flavour,
             tables.global_transactions,
             rows.HEADER_MOVING,
-            (*header_key, "revision"),
+            (*_HEADER_KEY, "revision"),
         )
         self.insert_branch = insert_batch(dialect, tables.branches)
         self.update_branch = update_batch(
@@ -53,7 +61,7 @@ class Statements:
             flavour,
             tables.branches,
             rows.BRANCH_MOVING,
-            (*header_key, "branch_id"),
+            (*_HEADER_KEY, "branch_id"),
         )
         self.insert_journal = insert_batch(dialect, tables.journal)
         self.insert_audit = insert_batch(dialect, tables.audit)
@@ -61,9 +69,49 @@ class Statements:
             dialect,
             flavour,
             tables.global_transactions,
-            ("revision", "owner", "takeovers"),
-            (*header_key, "revision"),
+            _CLAIMED,
+            (*_HEADER_KEY, "revision"),
         )
+
+
+class StatementsAtOnce:
+    """The same, each a transaction of its own, where a database can do that."""
+
+    def __init__(self) -> None:
+        header_guard = (*_HEADER_KEY, "revision")
+        self.commit = AtOnce(
+            UnnestUpdate(tables.global_transactions, rows.HEADER_MOVING, header_guard),
+            UnnestInsert(tables.global_transactions),
+            UnnestInsert(tables.branches),
+            UnnestUpdate(
+                tables.branches, rows.BRANCH_MOVING, (*_HEADER_KEY, "branch_id")
+            ),
+            UnnestInsert(tables.journal),
+        )
+        self.claim = AtOnce(
+            UnnestUpdate(tables.global_transactions, _CLAIMED, header_guard)
+        )
+
+
+def write_at_once(
+    connection: Connection, statements: StatementsAtOnce, changes: Sequence[Change]
+) -> bool:
+    """Whether all changes have become durable, and otherwise none has."""
+    plans = plan(changes).values()
+    if any(plan.audit for plan in plans):
+        return False  # its number follows from what is read first
+    return statements.commit.run(connection, *_grouped(plans))
+
+
+def claim_at_once(
+    connection: Connection,
+    statements: StatementsAtOnce,
+    listed: Sequence[SweepRow],
+    owner: str,
+) -> bool:
+    """Whether ``owner`` owns all of these now, and otherwise none."""
+    claimed = [_claimed(row, owner) for row in _by_order_of_locks(listed).values()]
+    return statements.claim.run(connection, claimed)
 
 
 def write(
@@ -101,19 +149,24 @@ def claim(
     owner: str,
 ) -> list[Key]:
     """Make ``owner`` the owner where the revision holds; return the keys it got."""
-    # Of two rows of one transaction the later listed one counts.
-    listed_by_key = dict(sorted({row.key: row for row in listed}.items()))
+    listed_by_key = _by_order_of_locks(listed)
     guards = {key: row.revision for key, row in listed_by_key.items()}
 
     def take(keys: Sequence[Key]) -> bool:
-        parameters = [
-            (guards[k] + 1, owner, listed_by_key[k].takeovers, *k, guards[k])
-            for k in keys
-        ]
-        return statements.claim.run(connection, parameters) == len(keys)
+        claimed = [_claimed(listed_by_key[key], owner) for key in keys]
+        return statements.claim.run(connection, claimed) == len(keys)
 
     lost = set(settle(connection, guards, take))
     return [key for key in guards if key not in lost]
+
+
+def _by_order_of_locks(listed: Sequence[SweepRow]) -> dict[Key, SweepRow]:
+    """Of two rows of one transaction the later listed one counts."""
+    return dict(sorted({row.key: row for row in listed}.items()))
+
+
+def _claimed(row: SweepRow, owner: str) -> Row:
+    return (row.revision + 1, owner, row.takeovers, *row.key, row.revision)
 
 
 def settle(
@@ -199,19 +252,26 @@ def _write_all(
     connection: Connection, statements: Statements, plans: Sequence[Planned]
 ) -> bool:
     """Write everything; whether all guards held. Raises ``IntegrityError``."""
-    updates = [plan.header for plan in plans if plan.revision]
-    if statements.update_header.run(connection, updates) != len(updates):
+    moved, begun, branches_new, branches_changed, entries = _grouped(plans)
+    if statements.update_header.run(connection, moved) != len(moved):
         return False
-    inserts = [plan.header for plan in plans if not plan.revision]
-    statements.insert_header.run(connection, inserts)
-    new = [row for plan in plans for row in plan.branches_new]
-    statements.insert_branch.run(connection, new)
-    changed = [row for plan in plans for row in plan.branches_changed]
-    statements.update_branch.run(connection, changed)
-    entries = [plan.journal for plan in plans if plan.journal is not None]
+    statements.insert_header.run(connection, begun)
+    statements.insert_branch.run(connection, branches_new)
+    statements.update_branch.run(connection, branches_changed)
     statements.insert_journal.run(connection, entries)
     _append_audit(connection, statements, plans)
     return True
+
+
+def _grouped(plans: Collection[Planned]) -> tuple[list[Row], ...]:
+    """Rows by statement, in the order in which everybody takes the locks."""
+    return (
+        [plan.header for plan in plans if plan.revision],
+        [plan.header for plan in plans if not plan.revision],
+        [row for plan in plans for row in plan.branches_new],
+        [row for plan in plans for row in plan.branches_changed],
+        [plan.journal for plan in plans if plan.journal is not None],
+    )
 
 
 def _append_audit(

@@ -1,0 +1,69 @@
+"""How changes are dealt out among commits."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from coordinator.core.model import Key
+from coordinator.engine.committer import BATCH_MAX, SHARE_MIN, Committer
+from coordinator.ports import Change
+from coordinator.storage.memory import MemoryStore
+from tests.storage.samples import began
+
+
+class SlowStore(MemoryStore):
+    """Commits nothing before it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+        self.may_go_on = asyncio.Event()
+
+    async def commit(self, changes: Sequence[Change]) -> list[Key]:
+        """Count, and wait."""
+        self.sizes.append(len(changes))
+        await self.may_go_on.wait()
+        return await super().commit(changes)
+
+
+async def sizes(count: int, *, in_flight_max: int) -> tuple[list[int], int]:
+    """Of the commits that so many changes lead to at once, and how many there are."""
+    store = SlowStore()
+    committed: list[Change] = []
+    committer = Committer(
+        store,
+        in_flight_max=in_flight_max,
+        on_committed=lambda changes, _conflicts: committed.extend(changes),
+        on_unknown=lambda _changes, failure: pytest.fail(str(failure)),
+    )
+    changes = [began(number) for number in range(count)]
+    committer.put(changes)
+    await asyncio.sleep(0)
+    at_once = list(store.sizes)
+    store.may_go_on.set()
+    await committer.idle()
+    assert sorted(map(id, committed)) == sorted(map(id, changes))
+    return at_once, len(store.sizes)
+
+
+@pytest.mark.parametrize(
+    ("count", "in_flight_max", "expected"),
+    [
+        (1, 4, [1]),
+        (SHARE_MIN, 4, [SHARE_MIN]),
+        (SHARE_MIN + 1, 4, [SHARE_MIN, 1]),
+        (4 * SHARE_MIN, 4, [SHARE_MIN] * 4),
+        (400, 4, [100] * 4),
+        (401, 4, [101, 100, 100, 100]),
+        (400, 1, [400]),
+        (4 * BATCH_MAX + 9, 4, [BATCH_MAX] * 4),
+    ],
+)
+async def test_many_changes_are_dealt_out_among_the_commits_that_may_be_under_way(
+    count: int, in_flight_max: int, expected: list[int]
+) -> None:
+    """Few share one, and no change is lost or written twice."""
+    at_once, total = await sizes(count, in_flight_max=in_flight_max)
+    assert at_once == expected
+    assert total == len(expected) + (sum(expected) < count)
