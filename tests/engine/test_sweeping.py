@@ -84,8 +84,8 @@ async def is_ended(world: World, key: Key) -> bool:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """A node that sweeps 80 transactions at a time."""
-    monkeypatch.setattr(sweeper, "PAGE", 10)
-    node = World()
+    monkeypatch.setattr(sweeper, "PAGES_PER_SWEEP", 8)
+    node = World(page=10)
     node.clock.time = LATE
     return node
 

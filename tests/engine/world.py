@@ -14,7 +14,7 @@ from coordinator.engine.engine import Engine
 from coordinator.engine.leases import BEAT_EVERY_MS, TTL_MS, Leases
 from coordinator.engine.limits import EngineLimits
 from coordinator.engine.resident import Ticket
-from coordinator.engine.sweeper import Sweeper
+from coordinator.engine.sweeper import PAGE, Sweeper
 from coordinator.ports import AuditEntry
 from coordinator.storage.memory import MemoryStore
 
@@ -124,6 +124,7 @@ class World:
         *,
         node_id: str = "node-1",
         limits: EngineLimits | None = None,
+        page: int = PAGE,
     ) -> None:
         self.store = store or MemoryStore()
         self.clock = clock or FakeClock()
@@ -144,10 +145,12 @@ class World:
             leases=self.leases,
             clock=self.clock,
             node_id=node_id,
+            page=page,
         )
 
     def twin(self, node_id: str = "node-2") -> "World":
-        other = World(self.store.reopen(), self.clock, node_id=node_id)
+        page = self.sweeper._page
+        other = World(self.store.reopen(), self.clock, node_id=node_id, page=page)
         other.definitions = self.definitions
         other.engine._definitions = self.definitions
         return other
