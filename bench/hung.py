@@ -5,23 +5,24 @@ A real node over a throw-away database and two participants: ``well`` succeeds a
 measured alone, and then beside a crowd of transactions of ``hung`` that run into their
 time-outs and grow by some each second. It ends with
 
-``HUNG store=… hung_in_flight=N hung_refused=N hung_calls=N alone_per_s=N beside_per_s=N
-others_percent=N cpu_us_percent=N node_cpu_percent=N``
+``HUNG store=… hung_in_flight=N hung_refused=N hung_calls=N alone_per_s=N
+at_once_percent=N others_percent=N cpu_us_percent=N node_cpu_percent=N``
 
-``others_percent``: what ``well`` ends beside the crowd, as a share of alone, by medians
-of windows. ``cpu_us_percent``: what the node spends for one transaction of ``well``,
-the crowd's part included, as a share of alone. ``hung_calls``: all that went out to the
-hung participant.
+``at_once_percent``: what ``well`` ends while the crowd begins and uses up its tries, as
+a share of alone; ``others_percent``: afterwards, while it grows and newcomers time out;
+both by medians of windows. ``cpu_us_percent``: what the node spends afterwards for one
+transaction of ``well``, the crowd's part included, as a share of alone. ``hung_calls``:
+all that went out to the hung participant.
 """
 
 import argparse
 import asyncio
 import statistics
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from bench.cluster import STORES, Cluster, cluster
 from bench.speed.load import Ended, RealTiming, closed_loop
@@ -32,9 +33,8 @@ from protos.v1 import types_pb2
 from protos.v1.coordinator_pb2 import BeginRequest, BranchSpec, Hello, Request, Response
 from protos.v1.participant_pb2 import BranchCall, BranchReply, Succeeded
 
-IN_FLIGHT = 16
-"""Of the participant that is well: enough to be busy, and not all that a node can do,
-of which the crowd takes its share by right."""
+IN_FLIGHT = 64
+"""Of the participant that is well."""
 
 NODE, WELL, HUNG = "node", "well", "hung"
 LOOK_SECONDS = 0.1
@@ -192,25 +192,28 @@ async def measure(here: Cluster, options: argparse.Namespace) -> str:
         attached(target, HUNG, silent.take),
         connected(target, 2) as (well, others),
     ):
-        alone = [
-            await window(here, well, options.seconds) for _ in range(options.windows)
-        ]
+        windows = partial(_windows, here, well, options)
+        alone = await windows()
         crowd = Crowd(others, at_once=options.hung, per_second=options.per_second)
         running = asyncio.create_task(crowd.run())
-        beside = [
-            await window(here, well, options.seconds) for _ in range(options.windows)
-        ]
+        at_once = await windows()
+        beside = await windows()
         running.cancel()
-        print(f"alone {alone}\nbeside {beside}", file=sys.stderr)
         return (
             f"HUNG store={here.kind} hung_in_flight={crowd.in_flight}"
             f" hung_refused={crowd.refused} hung_calls={silent.calls}"
             f" alone_per_s={_median(alone, 'per_second'):.0f}"
-            f" beside_per_s={_median(beside, 'per_second'):.0f}"
+            f" at_once_percent={100 * _ratio(at_once, alone, 'per_second'):.0f}"
             f" others_percent={100 * _ratio(beside, alone, 'per_second'):.0f}"
             f" cpu_us_percent={100 * _ratio(beside, alone, 'cpu_us'):.0f}"
             f" node_cpu_percent={_median(beside, 'cpu_percent'):.0f}"
         )
+
+
+async def _windows(
+    here: Cluster, well: Session, options: argparse.Namespace
+) -> list[Sample]:
+    return [await window(here, well, options.seconds) for _ in range(options.windows)]
 
 
 def _median(samples: list[Sample], name: str) -> float:
@@ -226,9 +229,9 @@ async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.hung")
     parser.add_argument("--store", choices=STORES, default="postgresql")
     parser.add_argument("--hung", type=int, default=2_000, help="at once")
-    parser.add_argument("--per-second", type=float, default=20, help="more of them")
-    parser.add_argument("--windows", type=int, default=6, help="alone, and beside")
-    parser.add_argument("--seconds", type=float, default=8, help="of a window")
+    parser.add_argument("--per-second", type=float, default=5, help="more of them")
+    parser.add_argument("--windows", type=int, default=5, help="of each kind")
+    parser.add_argument("--seconds", type=float, default=6, help="of a window")
     options = parser.parse_args()
     with cluster(options.store) as here:
         print(await measure(here, options))
