@@ -68,7 +68,8 @@ def perform(options: Options, say: Callable[[str], None]) -> Result:
     if LIMIT not in sides:
         say(f"there is no limit program for {options.store}: Tercet alone is measured")
     say(f"starting {options.store}, {' and '.join(sides)}")
-    with rig(options.store, options.participant, sides) as here:
+    made = rig(options.store, options.participant, sides, nodes=options.nodes)
+    with made as here:
         result.facts |= here.facts
         say(" ".join(f"{name}={fact}" for name, fact in result.facts.items()))
         _rounds(here, result, say)

@@ -14,6 +14,7 @@ from bench.speed.workload import WORKLOADS
 IN_FLIGHT_MAX = 4_000
 """As many requests as a session may have unanswered."""
 RUNS_MAX = 100
+NODES_MAX = 8
 SECONDS_MAX = 600.0
 RATE_MAX = 1_000_000.0
 OUT = Path("bench-out")
@@ -29,6 +30,7 @@ class Options:
         peer: somebody else's product, measured in the same run.
         sweep: numbers in flight (closed) that are measured once each, for the plot.
         out: the folder of JSON and plot.
+        nodes: of Tercet, over one database.
     """
 
     workload: str
@@ -42,6 +44,7 @@ class Options:
     sweep: tuple[int, ...]
     out: Path
     peer: str
+    nodes: int
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,6 +68,7 @@ def options_of(arguments: Sequence[str]) -> Options:
     add("--sweep", default="1,16,64,1024", type=_sweep, help="or none")
     add("--out", default=OUT, type=Path)
     add("--peer", default="none", type=_one_of(PEERS))
+    add("--nodes", default=1, type=_whole(1, NODES_MAX), help="of Tercet")
     given = parser.parse_args(arguments)
     if given.peer != "none":
         fits = given.store == "postgresql" and given.workload == "saga2"
