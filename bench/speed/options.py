@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench.speed.participant import KINDS
+from bench.speed.past import COUNT_MAX
 from bench.speed.rig import STORES
 from bench.speed.workload import WORKLOADS
 
@@ -31,6 +32,7 @@ class Options:
         sweep: numbers in flight (closed) that are measured once each, for the plot.
         out: the folder of JSON and plot.
         nodes: of Tercet, over one database.
+        finished: transactions that Tercet's database has from before.
     """
 
     workload: str
@@ -45,6 +47,7 @@ class Options:
     out: Path
     peer: str
     nodes: int
+    finished: int
 
 
 class _Parser(argparse.ArgumentParser):
@@ -69,7 +72,10 @@ def options_of(arguments: Sequence[str]) -> Options:
     add("--out", default=OUT, type=Path)
     add("--peer", default="none", type=_one_of(PEERS))
     add("--nodes", default=1, type=_whole(1, NODES_MAX), help="of Tercet")
+    add("--finished", default=0, type=_whole(0, COUNT_MAX), help="from before")
     given = parser.parse_args(arguments)
+    if given.finished and given.store != "postgresql":
+        parser.error("argument --finished: expected with --store postgresql alone")
     if given.peer != "none":
         fits = given.store == "postgresql" and given.workload == "saga2"
         if not fits or given.rate:

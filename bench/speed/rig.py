@@ -8,14 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from bench.cluster import serves
+from bench.speed import past
 from bench.speed.figures import Window
 from bench.speed.initiator import Order
 from bench.speed.load import LATE_SECONDS_MAX
@@ -49,6 +50,7 @@ _DURABLE = {
 }
 _START_SECONDS_MAX = 15.0
 _SYNCS = 200
+_FIRST_SECONDS = 0.5
 
 
 class NotDurable(Exception):
@@ -163,6 +165,12 @@ class Rig:
         ):
             node = ("serve", "--listen", target, "--db", url)
             self.fleet.start(process, "bench.speed.node", str(counters), *node)
+
+    def fill(self, load: Load, count: int, say: Callable[[str], None]) -> None:
+        """Let Tercet's database have so many transactions that finished long ago."""
+        assert self._server is not None  # noqa: S101 - options see to it
+        self.measure(TERCET, replace(load, warm_seconds=0.0, seconds=_FIRST_SECONDS))
+        past.fill(self._server, f"bench_{TERCET}", count, say)
 
     def measure(self, name: str, load: Load) -> Window:
         """One window of load on this side. Raises ``CalledProcessError``."""
