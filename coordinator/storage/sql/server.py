@@ -376,6 +376,8 @@ def _connect_args(url: DatabaseUrl, settings: Mapping[str, str]) -> dict[str, An
         return {
             "timeout": _CONNECT_SECONDS_MAX,
             "ssl": url.tls or False,
+            # However long: to prepare a commit's again takes as long as to run it.
+            "max_cacheable_statement_size": 0,
             "server_settings": {"application_name": "tercet", **settings},
         }
     return {
