@@ -81,7 +81,7 @@ faults: $(VENV)/dev.stamp ## Inject one fault into real processes (ONLY=F19 ARGS
 	@$(BIN)/python -m tests.faults $(or $(ONLY),--list) $(ARGS)
 
 bench: $(VENV)/bench.stamp ## Speed against the bare limit (WORKLOAD=saga2 STORE=postgresql IN_FLIGHT=256 RUNS=5; see docs/speed.md)
-	@$(BIN)/python -m bench.speed --workload $(or $(WORKLOAD),saga2) --store $(or $(STORE),postgresql) --in-flight $(or $(IN_FLIGHT),256) --runs $(or $(RUNS),5) $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SWEEP),--sweep $(SWEEP)) $(if $(PARTICIPANT),--participant $(PARTICIPANT)) $(if $(PEER),--peer $(PEER)) $(ARGS)
+	@$(BIN)/python -m bench.speed --workload $(or $(WORKLOAD),saga2) --store $(or $(STORE),postgresql) --in-flight $(or $(IN_FLIGHT),256) --runs $(or $(RUNS),5) $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SWEEP),--sweep $(SWEEP)) $(if $(PARTICIPANT),--participant $(PARTICIPANT)) $(if $(PEER),--peer $(PEER)) $(if $(NODES),--nodes $(NODES)) $(if $(FINISHED),--finished $(FINISHED)) $(ARGS)
 
 instructions: $(VENV)/dev.stamp ## Instructions a transaction takes a node, by file (ARGS=--renew stores them)
 	@$(BIN)/python -m bench.speed.instructions $(ARGS)

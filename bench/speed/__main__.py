@@ -68,23 +68,30 @@ def perform(options: Options, say: Callable[[str], None]) -> Result:
     if LIMIT not in sides:
         say(f"there is no limit program for {options.store}: Tercet alone is measured")
     say(f"starting {options.store}, {' and '.join(sides)}")
-    with rig(options.store, options.participant, sides) as here:
+    made = rig(options.store, options.participant, sides, nodes=options.nodes)
+    with made as here:
         result.facts |= here.facts
         say(" ".join(f"{name}={fact}" for name, fact in result.facts.items()))
+        if options.finished:
+            here.fill(_load(options), options.finished, say)
         _rounds(here, result, say)
         _sweep(here, result, say)
     return result
 
 
-def _rounds(here: Rig, result: Result, say: Callable[[str], None]) -> None:
-    options = result.options
-    load = Load(
+def _load(options: Options) -> Load:
+    return Load(
         workload=options.workload,
         in_flight=options.in_flight,
         per_second=options.rate,
         warm_seconds=options.warm_seconds,
         seconds=options.seconds,
     )
+
+
+def _rounds(here: Rig, result: Result, say: Callable[[str], None]) -> None:
+    options = result.options
+    load = _load(options)
     result.windows = {side: [] for side in here.sides}
     for number in range(options.runs):
         # Nobody always has the machine as the other one leaves it.

@@ -31,22 +31,23 @@ class Order(msgspec.Struct, kw_only=True):
 
     Attributes:
         per_second: of an open loop; 0 = a closed one with ``in_flight``.
-        coordinator: its process.
+        targets: of the coordinator's nodes, which get as many transactions each.
+        coordinators: their processes.
         participant: its process.
         database: the server's first process; 0 = the coordinator's own.
-        counters: the file in which the coordinator counts.
+        counters: the files in which the nodes count.
     """
 
-    target: str
+    targets: list[str]
     workload: str
     in_flight: int
     per_second: float
     warm_seconds: float
     seconds: float
-    coordinator: int
+    coordinators: list[int]
     participant: int
     database: int
-    counters: str
+    counters: list[str]
 
 
 class _Meter:
@@ -54,25 +55,28 @@ class _Meter:
 
     def __init__(self, order: Order) -> None:
         self._order = order
-        self._counters = Counters(Path(order.counters))
+        self._counters = [Counters(Path(path)) for path in order.counters]
         self.cpu: dict[str, float] = {}
         self.counts = Counts()
         self.rss_mib = 0.0
 
     def open(self) -> None:
         """From here on it counts."""
-        self.cpu, self.counts = self._cpu(), self._counters.read()
+        self.cpu, self.counts = self._cpu(), self._count()
 
     def close(self) -> None:
         """To here."""
-        self.counts = self._counters.read().since(self.counts)
+        self.counts = self._count().since(self.counts)
         self.cpu = {who: used - self.cpu[who] for who, used in self._cpu().items()}
-        self.rss_mib = resident_mib(self._order.coordinator)
+        self.rss_mib = max(map(resident_mib, self._order.coordinators))
+
+    def _count(self) -> Counts:
+        return Counts(*map(sum, zip(*(c.read() for c in self._counters), strict=True)))
 
     def _cpu(self) -> dict[str, float]:
         order = self._order
         used = {
-            "coordinator": cpu_seconds(order.coordinator),
+            "coordinator": sum(map(cpu_seconds, order.coordinators)),
             "participant": cpu_seconds(order.participant),
             "initiator": time.process_time(),
         }
@@ -84,7 +88,7 @@ class _Meter:
         """Wait until nothing is committed any more."""
         give_up_at = time.monotonic() + QUIET_SECONDS_MAX
         before = None
-        while (now := self._counters.read()) != before:
+        while (now := self._count()) != before:
             if time.monotonic() > give_up_at:
                 raise Unfinished("transactions go on after the last one was answered")
             before = now
@@ -101,7 +105,7 @@ async def measure(order: Order) -> Window:
         if not failed.done():
             failed.set_exception(Unfinished(why))
 
-    async with transactions(WORKLOADS[order.workload], order.target, fail) as start:
+    async with transactions(WORKLOADS[order.workload], order.targets, fail) as start:
         loop = (
             partial(open_loop, per_second=order.per_second)
             if order.per_second
@@ -141,7 +145,7 @@ def main() -> None:
         try:
             window = runner.run(measure(order))
         except Unfinished as problem:
-            sys.exit(f"{order.workload} at {order.target}: {problem}")
+            sys.exit(f"{order.workload} at {', '.join(order.targets)}: {problem}")
     sys.stdout.buffer.write(msgspec.json.encode(window))
 
 

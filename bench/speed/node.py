@@ -16,7 +16,9 @@ from sqlalchemy import Connection, Engine, event
 from bench.speed.counters import Counters
 from bench.speed.sampler import sample_where_asked
 from coordinator.storage.sql.at_once import AtOnce
+from coordinator.storage.sql.database import Lane
 from coordinator.storage.sql.rows import Row
+from coordinator.storage.sql.server import ServerDatabase
 
 TABLES = ("global_transactions", "branches", "journal")
 _ROWS = "bench_rows"
@@ -60,8 +62,10 @@ def count_at_once(counters: Counters) -> None:
     """Count commits of one statement, which says nothing of its rows."""
     run = AtOnce.run
 
-    def counted(self: AtOnce, connection: Connection, *rows: Sequence[Row]) -> bool:
-        is_written = run(self, connection, *rows)
+    async def counted(
+        self: AtOnce, database: ServerDatabase, lane: Lane, *rows: Sequence[Row]
+    ) -> bool:
+        is_written = await run(self, database, lane, *rows)
         if is_written:
             headers = rows[:2]
             counters.committed(sum(map(len, rows)), sum(map(len, headers)))

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench.speed.participant import KINDS
+from bench.speed.past import COUNT_MAX
 from bench.speed.rig import STORES
 from bench.speed.workload import WORKLOADS
 
 IN_FLIGHT_MAX = 2_000
 """As many as a node takes on where all of them wait for the database."""
 RUNS_MAX = 100
+NODES_MAX = 8
 SECONDS_MAX = 600.0
 RATE_MAX = 1_000_000.0
 OUT = Path("bench-out")
@@ -29,6 +31,8 @@ class Options:
         peer: somebody else's product, measured in the same run.
         sweep: numbers in flight (closed) that are measured once each, for the plot.
         out: the folder of JSON and plot.
+        nodes: of Tercet, over one database.
+        finished: transactions that Tercet's database has from before.
     """
 
     workload: str
@@ -42,6 +46,8 @@ class Options:
     sweep: tuple[int, ...]
     out: Path
     peer: str
+    nodes: int
+    finished: int
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,7 +71,11 @@ def options_of(arguments: Sequence[str]) -> Options:
     add("--sweep", default="1,16,64,1024", type=_sweep, help="or none")
     add("--out", default=OUT, type=Path)
     add("--peer", default="none", type=_one_of(PEERS))
+    add("--nodes", default=1, type=_whole(1, NODES_MAX), help="of Tercet")
+    add("--finished", default=0, type=_whole(0, COUNT_MAX), help="from before")
     given = parser.parse_args(arguments)
+    if given.finished and given.store != "postgresql":
+        parser.error("argument --finished: expected with --store postgresql alone")
     if given.peer != "none":
         fits = given.store == "postgresql" and given.workload == "saga2"
         if not fits or given.rate:

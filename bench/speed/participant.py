@@ -1,4 +1,4 @@
-"""The participant: ``python -m bench.speed.participant KIND FOLDER TARGET``.
+"""The participant: ``python -m bench.speed.participant KIND FOLDER TARGETS``.
 
 Three kinds answer the same calls. ``null`` answers a frame of calls at once, over the
 SDK's session alone: what is measured is the coordinator. ``sdk`` runs handlers that do
@@ -9,7 +9,7 @@ transactions of an SQLite database in FOLDER.
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import uvloop
@@ -45,14 +45,18 @@ def answer(
     )
 
 
-async def serve_null(target: str) -> None:
+async def serve_null(targets: Sequence[str]) -> None:
     """Until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    session = Session(target, hello, on_calls=answer, roams=False)
-    session.start()
+    sessions = [
+        Session(target, hello, on_calls=answer, roams=False) for target in targets
+    ]
+    for session in sessions:
+        session.start()
     await stop.wait()
-    await session.close()
+    for session in sessions:
+        await session.close()
 
 
 def hello() -> Hello:
@@ -77,7 +81,7 @@ def hello() -> Hello:
     )
 
 
-def serve_sdk(target: str) -> None:
+def serve_sdk(targets: Sequence[str]) -> None:
     """Handlers without a database; the event loop runs them."""
     participant = Participant(PARTICIPANT)
 
@@ -101,12 +105,12 @@ def serve_sdk(target: str) -> None:
     async def _(_ctx: Context, _request: dict[str, int], _output: None) -> None:
         pass
 
-    participant.run(target)
+    participant.run(targets)
 
 
-def serve_barrier(target: str, folder: Path) -> None:
+def serve_barrier(targets: Sequence[str], folder: Path) -> None:
     """Handlers behind the barrier; the SDK commits many calls together."""
-    engine = create_engine(f"sqlite:///{folder / f'participant-{target}.sqlite'}")
+    engine = create_engine(f"sqlite:///{folder / f'participant-{targets[0]}.sqlite'}")
     create_barrier_table(engine)
     participant = Participant(PARTICIPANT, database=engine)
 
@@ -130,7 +134,7 @@ def serve_barrier(target: str, folder: Path) -> None:
     def _(_ctx: Context, _request: dict[str, int], _output: None) -> None:
         pass
 
-    participant.run(target)
+    participant.run(targets)
 
 
 def check(request: dict[str, int]) -> None:
@@ -141,14 +145,15 @@ def check(request: dict[str, int]) -> None:
 
 def main() -> None:
     """Serve until SIGTERM."""
-    kind, folder, target = sys.argv[1:]
+    kind, folder, names = sys.argv[1:]
+    targets = names.split(",")
     if kind == "null":
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve_null(target))
+            runner.run(serve_null(targets))
     elif kind == "sdk":
-        serve_sdk(target)
+        serve_sdk(targets)
     else:
-        serve_barrier(target, Path(folder))
+        serve_barrier(targets, Path(folder))
 
 
 if __name__ == "__main__":

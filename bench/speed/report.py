@@ -146,6 +146,10 @@ def last_line(result: Result) -> str:
     }
     if options.rate:
         figures["rate"] = f"{options.rate:g}"
+    if options.finished:
+        figures["finished"] = str(options.finished)
+    if options.nodes > 1:
+        figures["nodes"] = str(options.nodes)
     if options.participant != "null":
         figures["participant"] = options.participant
     return "BENCH " + " ".join(f"{name}={text}" for name, text in figures.items())

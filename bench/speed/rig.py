@@ -8,14 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from bench.cluster import serves
+from bench.speed import past
 from bench.speed.figures import Window
 from bench.speed.initiator import Order
 from bench.speed.load import LATE_SECONDS_MAX
@@ -49,6 +50,7 @@ _DURABLE = {
 }
 _START_SECONDS_MAX = 15.0
 _SYNCS = 200
+_FIRST_SECONDS = 0.5
 
 
 class NotDurable(Exception):
@@ -72,23 +74,35 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A coordinator and its participant."""
+    """A coordinator, of several nodes perhaps, and its participant."""
 
     name: str
-    target: str
-    counters: Path
+    targets: tuple[str, ...]
+    counters: tuple[Path, ...]
+
+    @property
+    def processes(self) -> list[str]:
+        """Of the coordinator, by their names in the fleet."""
+        others = range(2, len(self.targets) + 1)
+        return [self.name, *(f"{self.name}-{number}" for number in others)]
 
 
 @contextmanager
-def rig(store: str, participant: str, sides: tuple[str, ...]) -> Iterator["Rig"]:
-    """Everything runs; processes and data end with the block."""
+def rig(
+    store: str, participant: str, sides: tuple[str, ...], *, nodes: int = 1
+) -> Iterator["Rig"]:
+    """Everything runs; processes and data end with the block.
+
+    Args:
+        nodes: of Tercet, over one database.
+    """
     with ExitStack() as stack:
         folder = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="tercet-bench-")
         )
         made = Rig(store, Path(folder), stack)
         for side in sides:
-            made.start(side, participant)
+            made.start(side, participant, nodes if side == TERCET else 1)
         yield made
 
 
@@ -115,29 +129,48 @@ class Rig:
         self.facts["sync_us"] = f"{sync_microseconds(place):.0f}"
         self.sides: dict[str, Side] = {}
 
-    def start(self, name: str, participant: str) -> None:
+    def start(self, name: str, participant: str, nodes: int = 1) -> None:
         """A side, until its coordinator and its participant serve."""
-        target = f"127.0.0.1:{find_free_port()}"
-        side = self.sides[name] = Side(name, target, self._folder / f"{name}.counters")
+        side = self.sides[name] = Side(
+            name,
+            tuple(f"127.0.0.1:{find_free_port()}" for _ in range(nodes)),
+            tuple(
+                self._folder / f"{name}-{number}.counters" for number in range(nodes)
+            ),
+        )
         url = self._database(name)
         if name == DBOS:
             return  # a library: its process lives as long as a window
-        if name != LIMIT:
-            migrate.upgrade(url)
-            node = ("serve", "--listen", target, "--db", url)
-            counters = str(side.counters)
-            self.fleet.start(name, "bench.speed.node", counters, *node)
+        if name == LIMIT:
+            options = (*side.targets, url, *map(str, side.counters))
+            self.fleet.start(name, "bench.speed.limit", *options)
         else:
-            counters = str(side.counters)
-            self.fleet.start(name, "bench.speed.limit", target, url, counters)
-        asyncio.run(serves(target))
+            migrate.upgrade(url)
+            self._start_nodes(side, url)
+        for target in side.targets:
+            asyncio.run(serves(target))
         member = f"{name}-participant"
         module = "bench.speed.participant"
-        self.fleet.start(member, module, participant, str(self._folder), target)
+        targets = ",".join(side.targets)
+        self.fleet.start(member, module, participant, str(self._folder), targets)
         if name != LIMIT:
-            self.fleet.target = target
-            asyncio.run(self.fleet.ready([HOLD, POST]))
-            asyncio.run(_publish(target))
+            for target in side.targets:
+                self.fleet.target = target
+                asyncio.run(self.fleet.ready([HOLD, POST]))
+            asyncio.run(_publish(side.targets[0]))
+
+    def _start_nodes(self, side: Side, url: str) -> None:
+        for process, target, counters in zip(
+            side.processes, side.targets, side.counters, strict=True
+        ):
+            node = ("serve", "--listen", target, "--db", url)
+            self.fleet.start(process, "bench.speed.node", str(counters), *node)
+
+    def fill(self, load: Load, count: int, say: Callable[[str], None]) -> None:
+        """Let Tercet's database have so many transactions that finished long ago."""
+        assert self._server is not None  # noqa: S101 - options see to it
+        self.measure(TERCET, replace(load, warm_seconds=0.0, seconds=_FIRST_SECONDS))
+        past.fill(self._server, f"bench_{TERCET}", count, say)
 
     def measure(self, name: str, load: Load) -> Window:
         """One window of load on this side. Raises ``CalledProcessError``."""
@@ -147,16 +180,16 @@ class Rig:
             return self._window("bench.speed.dbos_peer", self._dbos_order(load), load)
         process_id = self.fleet.process_id
         order = Order(
-            target=side.target,
+            targets=list(side.targets),
             workload=load.workload,
             in_flight=load.in_flight,
             per_second=load.per_second,
             warm_seconds=load.warm_seconds,
             seconds=load.seconds,
-            coordinator=process_id(name),
+            coordinators=[process_id(process) for process in side.processes],
             participant=process_id(f"{name}-participant"),
             database=self._server.pids()[0] if self._server else 0,
-            counters=str(side.counters),
+            counters=[str(path) for path in side.counters],
         )
         return self._window("bench.speed.initiator", order, load)
 

@@ -5,8 +5,8 @@ There is no task for a transaction: answers call back, as the session has them.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import grpc.aio
@@ -37,13 +37,22 @@ Fail = Callable[[str], None]
 
 @asynccontextmanager
 async def transactions(
+    workload: Workload, targets: Sequence[str], fail: Fail
+) -> AsyncIterator[Start]:
+    """What begins transactions of this workload, at the nodes in turn."""
+    async with AsyncExitStack() as stack:
+        at_one = _unary if workload.is_unary else _attached
+        starts = [
+            await stack.enter_async_context(at_one(workload, target, fail))
+            for target in targets
+        ]
+        yield lambda number, ended: starts[number % len(starts)](number, ended)
+
+
+@asynccontextmanager
+async def _attached(
     workload: Workload, target: str, fail: Fail
 ) -> AsyncIterator[Start]:
-    """What begins transactions of this workload."""
-    if workload.is_unary:
-        async with _unary(workload, target, fail) as start:
-            yield start
-        return
     welcomed = asyncio.Event()
     session = Session(
         target,

@@ -108,6 +108,12 @@ def test_a_later_return_hastens_again() -> None:
     assert ask_at(waiting(), known(a=4)) == BACK + 2_092
 
 
+def test_the_very_first_return_hastens_too() -> None:
+    """Whoever was never asked after one waits for it."""
+    first = Recovery({"bank": Return(BACK, 1, HASTE_MS)})
+    assert ask_at(waiting(), first) == BACK + 2_092
+
+
 def test_a_first_call_waits_for_nobody() -> None:
     """It is due at once, or somebody wants it later."""
     tx = waiting()
@@ -155,6 +161,13 @@ def test_a_sagas_step_waits_as_its_author_wants() -> None:
     tx = saga(compensating=False)
     assert recovery.longest_wait_ms(tx, tx.branches["pay"]) == 90_000
     assert ask_at(tx, known("pay"), "pay") <= BACK + HASTE_MS
+
+
+def test_what_a_saga_has_reserved_is_confirmed_at_the_houses_pace() -> None:
+    """Its author says how often a step is tried, not how often it is confirmed."""
+    tx = saga(compensating=False)
+    reserved = replace(tx.branches["pay"], status=BranchStatus.CONFIRMING)
+    assert recovery.longest_wait_ms(tx, reserved) == PHASE_TWO.interval_max_ms
 
 
 def test_a_compensation_waits_for_who_carries_it_out() -> None:

@@ -62,6 +62,19 @@ def test_the_oldest_unfinished_is_remembered() -> None:
     assert retention.unfinished_since([replace(unfinished, created_at=60)], 50) == 50
 
 
+def test_the_bounds_are_those_that_are_promised() -> None:
+    """Clocks differ by ten minutes; 200 transactions or 2,000 rows go at once."""
+    assert CLOCK_SKEW_MS == 600_000
+    rows = [replace(OVER, rows=3)] * 401
+    assert [len(batch) for batch in retention.batches(rows)] == [200, 200, 1]
+    rows = [replace(OVER, rows=20)] * 101
+    assert [len(batch) for batch in retention.batches(rows)] == [100, 1]
+    rows = [replace(OVER, rows=1_999), replace(OVER, rows=1)] * 2
+    assert [len(batch) for batch in retention.batches(rows)] == [2, 2]
+    rows = [replace(OVER, rows=2_000), replace(OVER, rows=1)]
+    assert [len(batch) for batch in retention.batches(rows)] == [1, 1]
+
+
 def test_batches_are_bounded_by_transactions_and_by_rows() -> None:
     """One that is larger than a batch is a batch by itself; nothing is left out."""
     rows = [replace(OVER, rows=n) for n in (1, 1, 1, 50, 9, 1)]

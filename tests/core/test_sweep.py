@@ -7,6 +7,7 @@ import pytest
 from coordinator.core.model import Key
 from coordinator.core.quarantine import NOBODY
 from coordinator.core.sweep import (
+    LINES_MAX,
     LINES_PER_PAGE,
     OWNERS_LOST_MAX,
     Ask,
@@ -155,11 +156,22 @@ def test_a_sweep_goes_on_behind_the_last_line(after: str, expected: list[str]) -
     assert in_gaps(gaps, owners) == expected
 
 
+def test_gaps_begin_and_end_where_lines_can_stand() -> None:
+    """V3: before the very first one, and behind all that an owner may have."""
+    first, last = Line("", "", -1), "\x7f"
+    assert others(()) == [Gap(first, last)]
+    assert others({"n-1"}) == [Gap(first, "n-1"), Gap(Line("n-1", last, 0), last)]
+    here = Line("n-1", "a", 7)
+    assert others({"n-1"}, here) == [
+        Gap(here, "n-1"),
+        Gap(Line("n-1", last, 0), last),
+    ]
+    assert here.end == Line("n-1", last, 0)
+
+
 def test_own_lines_are_those_of_one_owner() -> None:
     """From the first one, or behind another."""
-    ((first, below),) = own(ME)
-    assert first < Line(ME, "", 0)
-    assert below == ME
+    assert own(ME) == [Gap(Line(ME, "", -1), ME)]
     assert own(ME, Line(ME, "a", 1)) == [Gap(Line(ME, "a", 1), ME)]
 
 
@@ -201,6 +213,36 @@ def test_who_lost_a_page_goes_on_at_a_distance(lost: int, skip: int) -> None:
     assert turns.next_page(4) == [Ask(CROWD, Place(3, "g-3"), skip, 4)]
 
 
+@pytest.mark.parametrize(
+    ("limit", "lost", "skip"), [(2, 0, 0), (2, 1, 900), (6, 2, 0), (6, 3, 900)]
+)
+def test_half_a_page_is_too_much_to_lose(limit: int, lost: int, skip: int) -> None:
+    """L3: what others took of less than that, is no reason to leave rows to them."""
+    turns = Turns([CROWD], behind=900)
+    turns.next_page(limit)
+    turns.listed(standing(CROWD, *range(limit)), {CROWD: lost} if lost else {})
+    (ask,) = turns.next_page(limit)
+    assert ask.skip == skip
+
+
+def test_nothing_is_left_to_others_unless_that_is_asked_for() -> None:
+    """A node that sweeps its own lines meets nobody there."""
+    turns = Turns([CROWD])
+    turns.next_page(1)
+    turns.listed(standing(CROWD, 0), {CROWD: 1})
+    assert turns.next_page(1) == [Ask(CROWD, Place(0, "g-0"), 0, 1)]
+
+
+def test_a_page_counts_once() -> None:
+    """And nothing has been listed before anything was asked for."""
+    turns = Turns([CROWD])
+    turns.listed(standing(CROWD, 0), {})
+    turns.next_page(1)
+    for _ in range(2):
+        turns.listed(standing(CROWD, 0), {})
+    assert len(turns.next_page(9)) == 1
+
+
 def test_each_living_node_has_a_distance_of_its_own() -> None:
     """A node that is not listed yet has one as well."""
     assert [distance(me, {"a", "b"}, 500) for me in ("a", "b", "c")] == [0, 500, 1000]
@@ -226,6 +268,30 @@ def test_suspects_of_all_lines_take_turns() -> None:
     """V3, V6: the oldest first, and the only one of a line soon."""
     rows = [*standing(CROWD, 1, 2, 3), *standing(LONELY, 9)]
     assert [row.due_at for row in interleaved(rows)] == [1, 9, 2, 3]
+
+
+def test_of_what_is_equally_far_back_the_longest_due_comes_first() -> None:
+    """V3: whatever the lines are called; and the order is always the same."""
+    assert interleaved([*standing(CROWD, 9), *standing(LONELY, 1)]) == [
+        *standing(LONELY, 1),
+        *standing(CROWD, 9),
+    ]
+    assert interleaved([*standing(LONELY, 5), *standing(CROWD, 5)]) == [
+        *standing(CROWD, 5),
+        *standing(LONELY, 5),
+    ]
+
+
+def test_a_sweep_is_bounded() -> None:
+    """V3: in lines, and in lines a page; each of them costs a statement."""
+    assert (LINES_MAX, LINES_PER_PAGE) == (64, 16)
+
+
+def test_what_is_left_claims_nothing() -> None:
+    """A verdict says what to store only where something is stored."""
+    assert Verdict(standing(CROWD, 1)[0], take=False, reason=Reason.NOT_DUE) == Verdict(
+        standing(CROWD, 1)[0], take=False, reason=Reason.NOT_DUE, takeovers=0
+    )
 
 
 @pytest.mark.parametrize(

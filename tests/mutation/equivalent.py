@@ -25,6 +25,15 @@ _ANY_STEP = (
 
 _REFUSED_BEFORE = "whoever settles something of an ended transaction was refused before"
 
+_ANY_MIX = "any other mixing of the same words gives each node an order as good"
+_BEHIND_ALL = "behind the last namespace there is no line, whatever its count"
+_SET_LATER = "the page's size is put in its place before anybody is asked"
+_COUNTED_EVENLY = "what counts is which comes first, not by how much"
+_NO_TIES = "rows that agree in all before are the same row"
+_NEVER_NEGATIVE = "nobody loses less than nothing"
+_ALIKE = "tries and phase two wait equally long at most"
+_NEVER_ZERO = "returns are counted from one"
+
 _SAME_HORIZON = "a horizon that is written again as it is stays the same"
 
 EQUIVALENT: dict[str, dict[str, str]] = {
@@ -48,6 +57,26 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         ),
         "last_choice: 1  ->  0": _NO_SUCH_CHOICE,
         "last_choice: 0  ->  -1": _NO_SUCH_CHOICE,
+    },
+    "coordinator/core/recovery.py": {
+        "ask_at: 0  ->  -1": _NEVER_ZERO,
+        "longest_wait_ms: max  ->  min": _ALIKE,
+    },
+    "coordinator/core/sweep.py": {
+        "end: 0  ->  1": _BEHIND_ALL,
+        "end: 0  ->  -1": _BEHIND_ALL,
+        "others: 0  ->  1": _BEHIND_ALL,
+        "others: 0  ->  -1": _BEHIND_ALL,
+        "in_turn: 1  ->  2": _COUNTED_EVENLY,
+        "_mix: 2654435761  ->  2654435762": _ANY_MIX,
+        "_mix: 2654435761  ->  2654435760": _ANY_MIX,
+        "_mix: 2 ** 32  ->  2 * 32": _ANY_MIX,
+        "_mix: 2  ->  3": _ANY_MIX,
+        "_mix: 32  ->  33": _ANY_MIX,
+        "_mix: 32  ->  31": _ANY_MIX,
+        "listed: 0  ->  -1": _NEVER_NEGATIVE,
+        "interleaved: 1  ->  2": _COUNTED_EVENLY,
+        "interleaved: 2  ->  3": _NO_TIES,
     },
     "coordinator/core/saga.py": {
         "decide: not draft.tx.status.is_final  ->  nothing": _REFUSED_BEFORE,

@@ -19,6 +19,7 @@ from coordinator.storage.sql.store import SqlStore, open_store
 from coordinator.storage.sql.tables import METADATA
 from coordinator.storage.sql.url import parse_url
 from tests.servers import Server
+from tests.storage.hooks import when_sent
 
 AnyStore = MemoryStore | SqlStore
 
@@ -83,6 +84,7 @@ def open_serializable(url: str, flavour: Flavour) -> SqlStore:
 
     for engine in database._writing.values():
         event.listen(engine.sync_engine, "before_cursor_execute", lose_some)
+    when_sent(database, before=lose_some)
     return SqlStore(database)
 
 

@@ -22,7 +22,13 @@ from coordinator.storage.sql.tables import METADATA
 from coordinator.storage.sql.url import parse_url
 from tests.servers import MariaDB, Server
 from tests.storage.conftest import _CURRENT, empty_tables
-from tests.storage.hooks import commit_step_by_step, injected, writing
+from tests.storage.hooks import (
+    commit_step_by_step,
+    injected,
+    server_database,
+    when_sent,
+    writing,
+)
 from tests.storage.samples import (
     all_due,
     began,
@@ -193,6 +199,7 @@ async def test_retries_are_bounded(server: Server, store: SqlStore) -> None:
 
     engine = writing(store)
     event.listen(engine, "before_cursor_execute", fail)
+    when_sent(server_database(store), before=fail)
     with pytest.raises(StoreUnavailable) as caught:
         await store.commit([began(1)])
     event.remove(engine, "before_cursor_execute", fail)

@@ -2,7 +2,8 @@
 a commit that is one.
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -17,7 +18,13 @@ from coordinator.storage.sql.store import SqlStore, open_store
 from coordinator.storage.sql.tables import METADATA
 from tests.servers import MariaDB, PostgreSQL, Server
 from tests.storage.conftest import _CURRENT, empty_tables
-from tests.storage.hooks import commit_step_by_step, injected, writing
+from tests.storage.hooks import (
+    commit_step_by_step,
+    injected,
+    server_database,
+    when_sent,
+    writing,
+)
 from tests.storage.samples import (
     NOW,
     all_due,
@@ -49,6 +56,7 @@ async def test_a_commit_is_a_constant_number_of_statements(
         "before_cursor_execute",
         lambda _c, _k, statement, *_: texts.append(statement),
     )
+    when_sent(server_database(store), before=texts.append)
     counts = []
     for size in (1, 10, 300):
         old = [began(number, "debit") for number in range(size * 1_000, size * 1_001)]
@@ -217,12 +225,12 @@ async def test_a_commit_of_one_statement_that_loses_is_run_again(
     left = [injected(postgresql, code)]
     texts: list[str] = []
 
-    def fail(_c: object, _k: object, text: str, *_: object) -> None:
+    def fail(text: str) -> None:
         texts.append(text)
         if left:
             raise left.pop()
 
-    event.listen(writing(store), "before_cursor_execute", fail)
+    when_sent(server_database(store), before=fail)
     await commit(store, began(1, "debit"))
     assert len(texts) == 2
     assert len(set(texts)) == 1
@@ -230,25 +238,24 @@ async def test_a_commit_of_one_statement_that_loses_is_run_again(
     await store.close()
 
 
-@pytest.mark.parametrize("moment", ["before_cursor_execute", "after_cursor_execute"])
+@pytest.mark.parametrize("is_kept", [False, True])
 async def test_a_connection_lost_in_a_commit_of_one_statement_leaves_it_unknown(
-    postgresql: PostgreSQL, moment: str
+    postgresql: PostgreSQL, is_kept: bool
 ) -> None:
     """L6: it is not run again, whether it was kept or not; a re-read tells."""
     store = await open_store(empty_tables(postgresql))
     count = 0
 
-    def lose(*_: object) -> None:
+    def lose(_text: str) -> None:
         nonlocal count
         count += 1
         raise injected(postgresql, "08006")
 
-    event.listen(writing(store), moment, lose)
+    when_sent(server_database(store), **{"after" if is_kept else "before": lose})
     with pytest.raises(StoreUnavailable):
         await store.commit([began(1, "debit")])
     assert count == 1
     found = await store.load([key(1)])
-    is_kept = moment == "after_cursor_execute"
     assert found == ([began(1, "debit").after] if is_kept else [])
     await store.close()
 
@@ -263,17 +270,37 @@ async def test_a_commit_of_one_statement_is_all_or_nothing(
     begun = [began(number, "debit") for number in range(3)]
     await commit(store, *begun)
     await commit(store, tried(begun[0].after))
-    texts: list[str] = []
-    event.listen(
-        writing(store),
-        "after_cursor_execute",
-        lambda _c, _k, text, *_: texts.append(text),
-    )
+    written: list[str] = []
+    when_sent(server_database(store), after=written.append)
     stale, repeated = tried(begun[0].after), began(2, "debit")
     lost = await store.commit([stale, tried(begun[1].after), repeated, began(4)])
     assert sorted(lost) == [key(0), key(2)]
-    assert not any(text.startswith("WITH") for text in texts)
+    assert written == []
     assert tried(begun[1].after).after == await stored(store, key(1))
     assert begun[2].after == await stored(store, key(2))
     assert began(4).after == await stored(store, key(4))
+    await store.close()
+
+
+async def test_a_connection_that_was_lost_while_idle_costs_nobody_an_error(
+    postgresql: PostgreSQL,
+) -> None:
+    """F16: nothing was sent on it, so the commit goes out on another one."""
+    store = await open_store(empty_tables(postgresql))
+    database = server_database(store)
+    send, is_lost = database._send, asyncio.Event()
+
+    async def listen(driver: Any, text: str, parameters: Sequence[object]) -> None:
+        driver.add_termination_listener(lambda _driver: is_lost.set())
+        await send(driver, text, parameters)
+
+    database._send = listen  # type: ignore[method-assign]
+    await commit(store, began(1, "debit"))
+    postgresql.run(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'tercet'"
+    )
+    await is_lost.wait()
+    await commit(store, began(2, "debit"))
+    assert began(2, "debit").after == await stored(store, key(2))
     await store.close()

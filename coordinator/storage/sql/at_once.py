@@ -19,14 +19,13 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, IntegrityError
-
 from coordinator.storage.sql.batch import Unnest, UnnestUpdate
-from coordinator.storage.sql.failure import code_of
+from coordinator.storage.sql.database import Lane
 from coordinator.storage.sql.rows import Row
+from coordinator.storage.sql.server import ServerDatabase
 
-_DIVIDED_BY_NOUGHT: Final = "22012"
+_REFUSALS: Final = frozenset({"22012", "23505"})
+"""Divided by nought; a key exists."""
 
 _PARAMETER: Final = re.compile(r"\$(\d+)")
 
@@ -56,11 +55,12 @@ class AtOnce:
             f" (SELECT count(*) FROM w0) = ${count + 1}::bigint THEN 1 ELSE 0 END)"
         )
 
-    def run(self, connection: Connection, *rows: Sequence[Row]) -> bool:
+    async def run(
+        self, database: ServerDatabase, lane: Lane, *rows: Sequence[Row]
+    ) -> bool:
         """Whether all was written; else nothing was.
 
         Args:
-            connection: each of its statements is a transaction.
             rows: of each batch; none is fine.
         """
         parameters = [
@@ -68,16 +68,10 @@ class AtOnce:
             for batch, some in zip(self._batches, rows, strict=True)
             for parameter in batch.parameters(some)
         ]
-        try:
-            connection.exec_driver_sql(self.text, (*parameters, len(rows[0])))
-        except IntegrityError:
-            return False
-        except DBAPIError as error:
-            if code_of(error) != _DIVIDED_BY_NOUGHT:
-                raise
-            return False
-        connection.commit()
-        return True
+        parameters.append(len(rows[0]))
+        return await database.write_alone(
+            self.text, parameters, lane=lane, refusals=_REFUSALS
+        )
 
 
 def _renumbered(text: str, by: int) -> str:

@@ -14,14 +14,14 @@ sent nobody here can know, and the caller is told so (L6).
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, event
 
 from coordinator.core.errors import StoreUnavailable
 from coordinator.storage.sql.database import Database, Lane
-from coordinator.storage.sql.failure import Failure, answered, classify
+from coordinator.storage.sql.failure import Failure, answered, classify, code_of
 from coordinator.storage.sql.flavour import Flavour, original
 from coordinator.storage.sql.url import DatabaseUrl, Kind
 
@@ -50,7 +50,6 @@ _LOCK_MS_MAX: Final = 2_000
 _IDLE_MS_MAX: Final = 15_000
 """A transaction of ours that stands still for so long has lost its process."""
 
-_AUTOCOMMIT: Final = "AUTOCOMMIT"
 _COMMITTING: Final = "tercet_committing"
 _PATIENCE: Final = "tercet_patience"
 
@@ -121,11 +120,6 @@ class ServerDatabase(Database):
             Lane.PEOPLE: self._engine(_PEOPLE_MAX, snapshot, _PLANS),
             Lane.RETENTION: self._engine(1, snapshot, _WALKING_PLANS),
         }
-        # Each shares the connections of the one from which it is made.
-        self._alone = {
-            lane: engine.execution_options(isolation_level=_AUTOCOMMIT)
-            for lane, engine in self._writing.items()
-        }
         self._closed = False
         self.dialect = self._writing[Lane.FOREGROUND].dialect
         self.writer_max = WRITER_MAX
@@ -137,10 +131,63 @@ class ServerDatabase(Database):
         return await self._run(self._writing[lane], work)
 
     async def write_alone(
-        self, work: Callable[[Connection], T], lane: Lane = Lane.FOREGROUND
-    ) -> T:
-        """Run; each statement of ``work`` is a transaction of its own."""
-        return await self._run(self._alone[lane], work)
+        self,
+        text: str,
+        parameters: Sequence[object],
+        *,
+        lane: Lane,
+        refusals: Collection[str],
+    ) -> bool:
+        """Whether this statement, a transaction of its own, has become durable.
+
+        Only PostgreSQL's driver can. Nothing stands between it and the statement: where
+        one change is committed at a time, what SQLAlchemy does for a statement and a
+        transaction took longer than all else.
+
+        Args:
+            refusals: the database's codes that mean no, and nothing was kept.
+        """
+        if self._closed:
+            raise StoreUnavailable("the store was closed")
+        engine = self._writing[lane]
+        return await answered(
+            lambda: self._alone(engine, text, parameters, refusals), may_run_again
+        )
+
+    async def _alone(
+        self,
+        engine: "AsyncEngine",
+        text: str,
+        parameters: Sequence[object],
+        refusals: Collection[str],
+    ) -> bool:
+        async with asyncio.timeout(CALL_SECONDS_MAX):
+            connection = await engine.raw_connection()
+        driver: Any = connection.driver_connection
+        # It may wait for a standby: see _Patience.
+        drop = asyncio.get_running_loop().call_later(CALL_SECONDS_MAX, driver.terminate)
+        is_sent = not driver.is_closed()
+        try:
+            await self._send(driver, text, parameters)
+        except Exception as error:
+            if not is_sent:  # it was lost while it was idle
+                raise ConnectionResetError from None
+            if code_of(error) in refusals:
+                return False
+            if drop.when() <= asyncio.get_running_loop().time():
+                raise TimeoutError from None
+            error.add_note(_COMMITTING)
+            raise
+        else:
+            return True
+        finally:
+            drop.cancel()
+            if driver.is_closed():
+                connection.invalidate()
+            connection.close()
+
+    async def _send(self, driver: Any, text: str, parameters: Sequence[object]) -> None:
+        await driver.fetch(text, *parameters)
 
     async def read(
         self, work: Callable[[Connection], T], lane: Lane = Lane.FOREGROUND
@@ -266,7 +313,7 @@ def create_server_engine(
     settings = {} if has_patience else _TIME_LIMITS
     if flavour is Flavour.POSTGRESQL:
         settings = {**settings, **plans}
-        if isolation != _AUTOCOMMIT:  # for statements that are alone in theirs
+        if isolation != "AUTOCOMMIT":  # for statements that are alone in theirs
             settings["default_transaction_isolation"] = isolation.lower()
     engine = create_async_engine(
         url.server if is_mysql else url.server.set(drivername=DRIVER),
@@ -287,13 +334,9 @@ def create_server_engine(
         connection.info[_COMMITTING] = False
         if patience := connection.info.get(_PATIENCE):
             patience.begins()
-        if connection.get_execution_options().get("isolation_level") == _AUTOCOMMIT:
-            commit(connection)  # what comes next begins and commits in one
 
     @event.listens_for(sync, "commit")
     def commit(connection: Connection) -> None:
-        if connection.info[_COMMITTING]:
-            return
         connection.info[_COMMITTING] = True
         patience = connection.info.get(_PATIENCE)
         driver_connection = connection.connection.driver_connection
@@ -333,6 +376,8 @@ def _connect_args(url: DatabaseUrl, settings: Mapping[str, str]) -> dict[str, An
         return {
             "timeout": _CONNECT_SECONDS_MAX,
             "ssl": url.tls or False,
+            # However long: to prepare a commit's again takes as long as to run it.
+            "max_cacheable_statement_size": 0,
             "server_settings": {"application_name": "tercet", **settings},
         }
     return {

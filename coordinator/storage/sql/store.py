@@ -1,7 +1,7 @@
 """The store that banks run on: the ports ``Store`` and ``Queries`` over SQL."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -12,6 +12,7 @@ from coordinator.core.retention import OldRow
 from coordinator.core.sweep import Ask, Gap, Line
 from coordinator.ports import Change, History, NodeRow, Retention, Store, SweepRow
 from coordinator.storage.sql import lines, probe, read, retention, tables, write
+from coordinator.storage.sql.commits import CommitsAtOnce
 from coordinator.storage.sql.database import Database, Lane
 from coordinator.storage.sql.failure import explain, is_database_error
 from coordinator.storage.sql.flavour import Flavour, named_by
@@ -113,11 +114,10 @@ class SqlStore(SqlQueries, Store, Retention):
         self.unsafe_settings = unsafe_settings
         self.flavour = database.flavour
         self._statements = write.Statements(database.dialect, database.flavour)
-        self._server: ServerDatabase | None = None
+        self._at_once: CommitsAtOnce | None = None
         if isinstance(database, ServerDatabase):
             is_original = database.flavour is Flavour.POSTGRESQL
-            self._server = database if is_original else None
-        self._at_once = write.StatementsAtOnce()
+            self._at_once = CommitsAtOnce(database) if is_original else None
         self._removals = retention.Removals(database.dialect, database.flavour)
 
     async def check(self) -> None:
@@ -139,8 +139,7 @@ class SqlStore(SqlQueries, Store, Retention):
         """Make all changes whose guard holds durable; return the others' keys."""
         if not changes:
             return []
-        at_once = partial(write.write_at_once, changes=changes)
-        if await self._is_written_at_once(at_once, Lane.FOREGROUND):
+        if self._at_once and await self._at_once.write(changes):
             return []
         return await self._database.write(
             partial(write.write, statements=self._statements, changes=changes)
@@ -164,8 +163,7 @@ class SqlStore(SqlQueries, Store, Retention):
         """Become the owner of each row whose revision still holds."""
         if not rows:
             return []
-        at_once = partial(write.claim_at_once, listed=rows, owner=owner)
-        if await self._is_written_at_once(at_once, Lane.SWEEPER):
+        if self._at_once and await self._at_once.claim(rows, owner):
             return list({row.key: None for row in rows})
         return await self._database.write(
             partial(write.claim, statements=self._statements, listed=rows, owner=owner),
@@ -210,16 +208,6 @@ class SqlStore(SqlQueries, Store, Retention):
         return await self._database.write(
             partial(retention.remove, removals=self._removals, rows=rows),
             Lane.RETENTION,
-        )
-
-    async def _is_written_at_once(
-        self, work: Callable[[Connection, write.StatementsAtOnce], bool], lane: Lane
-    ) -> bool:
-        """Nothing is where a database cannot, or where a guard has failed."""
-        if self._server is None:
-            return False
-        return await self._server.write_alone(
-            lambda connection: work(connection, self._at_once), lane
         )
 
     async def close(self) -> None:

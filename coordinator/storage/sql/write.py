@@ -24,13 +24,7 @@ from coordinator.ports import Change, SweepRow
 from coordinator.storage.audit import AuditRecord, append_record
 from coordinator.storage.journal import journal_entry
 from coordinator.storage.sql import rows, tables
-from coordinator.storage.sql.at_once import AtOnce
-from coordinator.storage.sql.batch import (
-    UnnestInsert,
-    UnnestUpdate,
-    insert_batch,
-    update_batch,
-)
+from coordinator.storage.sql.batch import insert_batch, update_batch
 from coordinator.storage.sql.flavour import Flavour
 from coordinator.storage.sql.read import latest_audit_record, stored_revisions
 from coordinator.storage.sql.rows import Row
@@ -39,8 +33,8 @@ _ROUND_MAX = 10
 """Rounds in which others may come between before the batch is given up; each round
 that fails means that somebody else's write went through."""
 
-_HEADER_KEY = ("namespace", "gid")
-_CLAIMED = ("revision", "owner", "takeovers")
+HEADER_KEY = ("namespace", "gid")
+CLAIMED = ("revision", "owner", "takeovers")
 
 
 class Statements:
@@ -53,7 +47,7 @@ class Statements:
             flavour,
             tables.global_transactions,
             rows.HEADER_MOVING,
-            (*_HEADER_KEY, "revision"),
+            (*HEADER_KEY, "revision"),
         )
         self.insert_branch = insert_batch(dialect, tables.branches)
         self.update_branch = update_batch(
@@ -61,7 +55,7 @@ class Statements:
             flavour,
             tables.branches,
             rows.BRANCH_MOVING,
-            (*_HEADER_KEY, "branch_id"),
+            (*HEADER_KEY, "branch_id"),
         )
         self.insert_journal = insert_batch(dialect, tables.journal)
         self.insert_audit = insert_batch(dialect, tables.audit)
@@ -69,49 +63,9 @@ class Statements:
             dialect,
             flavour,
             tables.global_transactions,
-            _CLAIMED,
-            (*_HEADER_KEY, "revision"),
+            CLAIMED,
+            (*HEADER_KEY, "revision"),
         )
-
-
-class StatementsAtOnce:
-    """The same, each a transaction of its own, where a database can do that."""
-
-    def __init__(self) -> None:
-        header_guard = (*_HEADER_KEY, "revision")
-        self.commit = AtOnce(
-            UnnestUpdate(tables.global_transactions, rows.HEADER_MOVING, header_guard),
-            UnnestInsert(tables.global_transactions),
-            UnnestInsert(tables.branches),
-            UnnestUpdate(
-                tables.branches, rows.BRANCH_MOVING, (*_HEADER_KEY, "branch_id")
-            ),
-            UnnestInsert(tables.journal),
-        )
-        self.claim = AtOnce(
-            UnnestUpdate(tables.global_transactions, _CLAIMED, header_guard)
-        )
-
-
-def write_at_once(
-    connection: Connection, statements: StatementsAtOnce, changes: Sequence[Change]
-) -> bool:
-    """Whether all changes have become durable, and otherwise none has."""
-    plans = plan(changes).values()
-    if any(plan.audit for plan in plans):
-        return False  # its number follows from what is read first
-    return statements.commit.run(connection, *_grouped(plans))
-
-
-def claim_at_once(
-    connection: Connection,
-    statements: StatementsAtOnce,
-    listed: Sequence[SweepRow],
-    owner: str,
-) -> bool:
-    """Whether ``owner`` owns all of these now, and otherwise none."""
-    claimed = [_claimed(row, owner) for row in _by_order_of_locks(listed).values()]
-    return statements.claim.run(connection, claimed)
 
 
 def write(
@@ -149,23 +103,24 @@ def claim(
     owner: str,
 ) -> list[Key]:
     """Make ``owner`` the owner where the revision holds; return the keys it got."""
-    listed_by_key = _by_order_of_locks(listed)
+    listed_by_key = by_order_of_locks(listed)
     guards = {key: row.revision for key, row in listed_by_key.items()}
 
     def take(keys: Sequence[Key]) -> bool:
-        claimed = [_claimed(listed_by_key[key], owner) for key in keys]
+        claimed = [claimed_row(listed_by_key[key], owner) for key in keys]
         return statements.claim.run(connection, claimed) == len(keys)
 
     lost = set(settle(connection, guards, take))
     return [key for key in guards if key not in lost]
 
 
-def _by_order_of_locks(listed: Sequence[SweepRow]) -> dict[Key, SweepRow]:
+def by_order_of_locks(listed: Sequence[SweepRow]) -> dict[Key, SweepRow]:
     """Of two rows of one transaction the later listed one counts."""
     return dict(sorted({row.key: row for row in listed}.items()))
 
 
-def _claimed(row: SweepRow, owner: str) -> Row:
+def claimed_row(row: SweepRow, owner: str) -> Row:
+    """What ``CLAIMED`` shall be, and the guard."""
     return (row.revision + 1, owner, row.takeovers, *row.key, row.revision)
 
 
@@ -252,7 +207,7 @@ def _write_all(
     connection: Connection, statements: Statements, plans: Sequence[Planned]
 ) -> bool:
     """Write everything; whether all guards held. Raises ``IntegrityError``."""
-    moved, begun, branches_new, branches_changed, entries = _grouped(plans)
+    moved, begun, branches_new, branches_changed, entries = grouped(plans)
     if statements.update_header.run(connection, moved) != len(moved):
         return False
     statements.insert_header.run(connection, begun)
@@ -263,7 +218,7 @@ def _write_all(
     return True
 
 
-def _grouped(plans: Collection[Planned]) -> tuple[list[Row], ...]:
+def grouped(plans: Collection[Planned]) -> tuple[list[Row], ...]:
     """Rows by statement, in the order in which everybody takes the locks."""
     return (
         [plan.header for plan in plans if plan.revision],
