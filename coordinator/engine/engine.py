@@ -48,7 +48,7 @@ from itertools import islice
 import structlog
 
 from coordinator import telemetry
-from coordinator.core import admission, machine, quarantine
+from coordinator.core import machine, quarantine
 from coordinator.core.actions import CallBranch
 from coordinator.core.changed import changed
 from coordinator.core.errors import (
@@ -73,6 +73,7 @@ from coordinator.core.inputs import (
 from coordinator.core.model import GlobalTransaction, Instant, Key
 from coordinator.engine import alarms
 from coordinator.engine.committer import Committer, as_unavailable
+from coordinator.engine.door import Door
 from coordinator.engine.limits import EngineLimits
 from coordinator.engine.resident import Answer, Delivery, Reply, Resident, Ticket
 from coordinator.engine.residents import Residents
@@ -121,10 +122,9 @@ class Engine:
         self._node_id = node_id
         self._limits = limits or EngineLimits()
         self._inbox: list[tuple[Key, Delivery]] = []
-        self._newcomers = 0  # in the inbox
-        self._changes = 0  # that the committer has
         self._tick_is_scheduled = False
         self._residents = Residents()
+        self._door = Door(self._limits, self._residents)
         self._stopped: dict[Key, CoordinatorError] = {}
         self._let_go: dict[Key, None] = {}
         self._watches = Watches()
@@ -154,20 +154,13 @@ class Engine:
         if refusal := self.overload(is_new=is_new):
             asyncio.get_running_loop().call_soon(ticket.answer, refusal)
             return ticket
-        self._newcomers += is_new
+        self._door.newcomers += is_new
         self._deliver(key, Delivery(what, ticket, audit))
         return ticket
 
     def overload(self, *, is_new: bool) -> Overloaded | None:
         """Why a request would be refused now, whatever it says."""
-        why = admission.why_refused(
-            self._limits,
-            is_new=is_new,
-            is_full=self._residents.are_full(self._limits),
-            inputs=len(self._inbox),
-            changes=self._changes + self._newcomers,
-        )
-        return Overloaded(why) if why else None
+        return self._door.refusal(is_new=is_new, inputs=len(self._inbox))
 
     def replied(self, replies: Sequence[tuple[Key, BranchReplied]]) -> None:
         """Participants have answered."""
@@ -263,7 +256,7 @@ class Engine:
     def _tick(self) -> None:
         self._tick_is_scheduled = False
         inbox, self._inbox = self._inbox, []
-        self._newcomers = 0
+        self._door.newcomers = 0
         touched: dict[Key, Resident] = {}
         missing: list[Resident] = []
         for key, delivery in inbox:
@@ -357,7 +350,8 @@ class Engine:
             else:
                 calls += self._release(resident, resident.tx)
         if changes:
-            self._commit(changes)
+            self._door.changes += len(changes)
+            self._committer.put(changes)
         if calls:
             self._participants.send(calls)
 
@@ -370,11 +364,6 @@ class Engine:
         for delivery in ready:
             resident.waiting.remove(delivery)
             self._absorb(resident, delivery)
-
-    def _commit(self, changes: Sequence[Change]) -> None:
-        """Store these; all of them come back, committed or unknown."""
-        self._changes += len(changes)
-        self._committer.put(changes)
 
     def _change(self, resident: Resident, tx: GlobalTransaction) -> Change:
         stored, events = resident.stored, tuple(resident.unstored)
@@ -391,7 +380,7 @@ class Engine:
     # ---- What a commit or a load brings -------------------------------------------
 
     def _committed(self, changes: Sequence[Change], conflicts: frozenset[Key]) -> None:
-        self._changes -= len(changes)
+        self._door.changes -= len(changes)
         calls: list[CallBranch] = []
         touched: list[Resident] = []
         conflicted: list[Resident] = []
@@ -418,7 +407,7 @@ class Engine:
         self._settle(touched)
 
     def _unknown(self, changes: Sequence[Change], failure: StoreUnavailable) -> None:
-        self._changes -= len(changes)
+        self._door.changes -= len(changes)
         for change in changes:
             self._forget(self._residents[change.key], failure)
 
@@ -607,4 +596,5 @@ class Engine:
             note = Resident(resident.key, stored, machine.evolve(stored, event))
             note.unstored.append(event)
             self._residents[note.key] = note
-            self._commit([self._change(note, machine.evolve(stored, event))])
+            self._door.changes += 1
+            self._committer.put([self._change(note, machine.evolve(stored, event))])

@@ -1,0 +1,36 @@
+"""What a node has taken on and not stored yet, and so whether more may come in."""
+
+from coordinator.core import admission
+from coordinator.core.errors import Overloaded
+from coordinator.engine.limits import EngineLimits
+from coordinator.engine.residents import Residents
+
+
+class Door:
+    """Of one node.
+
+    Attributes:
+        newcomers: transactions about to be begun, in the inbox.
+        changes: that were given to the committer and have not come back.
+    """
+
+    def __init__(self, limits: EngineLimits, residents: Residents) -> None:
+        self._limits = limits
+        self._residents = residents
+        self.newcomers = self.changes = 0
+
+    def refusal(self, *, is_new: bool, inputs: int) -> Overloaded | None:
+        """What a request is told that may not come in.
+
+        Args:
+            is_new: it would begin a transaction.
+            inputs: that wait to be decided.
+        """
+        why = admission.why_refused(
+            self._limits,
+            is_new=is_new,
+            is_full=self._residents.are_full(self._limits),
+            inputs=inputs,
+            changes=self.changes + self.newcomers,
+        )
+        return Overloaded(why) if why else None
