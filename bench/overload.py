@@ -149,7 +149,7 @@ def measure(here: Rig, options: argparse.Namespace) -> str:
         Stage(most * options.times, options.seconds),
         Stage(most / 2, options.after),
     ]
-    target = here.sides[TERCET].target
+    (target,) = here.sides[TERCET].targets
     order = Order(target, SESSIONS, options.deadline * 1_000, stages)
     seen, memory = asyncio.run(_offer(here, order))
     seen_here = figures_of(seen, stages, options.deadline)
