@@ -41,7 +41,7 @@ SDK_VERSION = version("tercet")
 
 FRAME_BYTES_MAX = 512 * 1024
 """Of a frame's items; with the largest single item still below 1 MiB."""
-FRAME_ITEMS_MAX = 1_024
+FRAME_ITEMS_MAX = 4_096
 BACKOFF_SECONDS_FIRST = 0.05
 BACKOFF_SECONDS_MAX = 2.0
 CREDITS_DEFAULT = 256
