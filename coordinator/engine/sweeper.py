@@ -58,7 +58,7 @@ class Sweeper:
     """Sweeps once a second.
 
     Args:
-        page: rows of one listing and of one claim.
+        page: rows of one listing and of one claim; 0 = as many as suit a server.
 
     Attributes:
         _after: where the lines go on that the last sweep did not come to.
@@ -75,9 +75,9 @@ class Sweeper:
         leases: Leases,
         clock: Clock,
         node_id: str,
-        page: int = PAGE,
+        page: int = 0,
     ) -> None:
-        self._page = page
+        self._page = page or PAGE
         self._store = store
         self._engine = engine
         self._leases = leases

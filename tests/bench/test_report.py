@@ -79,11 +79,11 @@ def test_json_keeps_every_window():
     [
         (["--workload", "saga3"], "argument --workload: expected one of saga2, tcc2,"),
         (["--store", "oracle"], "expected one of postgresql, sqlite, mariadb, got 'or"),
-        (["--in-flight", "0"], "expected a whole number from 1 to 4000, got '0'"),
+        (["--in-flight", "0"], "expected a whole number from 1 to 2000, got '0'"),
         (["--runs", "many"], "argument --runs: expected a whole number from 1 to 100"),
         (["--rate", "-1"], "argument --rate: expected"),
         (["--seconds", "0"], "expected a number from 0.2 to 600, got '0'"),
-        (["--sweep", "1,x"], "expected none, or whole numbers from 1 to 4000 with"),
+        (["--sweep", "1,x"], "expected none, or whole numbers from 1 to 2000 with"),
         (["--peer", "dbos", "--workload", "tcc2"], "argument --peer: dbos is measured"),
         (["--quick"], "unrecognized arguments: --quick"),
     ],

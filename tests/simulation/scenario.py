@@ -201,6 +201,10 @@ def draw(seed: int, limits: Limits) -> Scenario:
     return replace(scenario, faults=(drawn | held) - limits.without)
 
 
+PAGES_PER_SWEEP = 8
+"""Few enough that a crowd is more than a sweep takes up."""
+
+
 def turn_knobs(scenario: Scenario) -> None:
     """Set the constants of the real modules; every schedule sets them all."""
     quarantine.QUARANTINE_MS = scenario.quarantine_ms
@@ -208,7 +212,7 @@ def turn_knobs(scenario: Scenario) -> None:
     leases.TTL_MS = scenario.ttl_ms
     leases.BEAT_EVERY_MS = scenario.beat_ms
     sweeper.SWEEP_EVERY_MS = scenario.beat_ms
-    sweeper.PAGE = scenario.page
+    sweeper.PAGE, sweeper.PAGES_PER_SWEEP = scenario.page, PAGES_PER_SWEEP
     committer.BATCH_MAX = scenario.batch_max
     engine.FOREIGN_POLL_MS = scenario.foreign_poll_ms
     resident.LAZY_MS_MAX = scenario.lazy_ms_max
