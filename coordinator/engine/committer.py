@@ -40,8 +40,8 @@ BATCH_MAX = 1_024
 
 SHARE_MIN = 64
 """Changes for which one more commit is worth its price. On PostgreSQL with 256 two-step
-sagas in flight, 1,066 ended in a second with one commit for all, 1,492 with shares of
-128, 1,941 of 64, 1,297 of 32."""
+sagas in flight the throughput was 0.171 of the bare limit's with one commit for all,
+0.229 with shares of 128, 0.228 of 64, 0.160 of 32 (two windows each)."""
 
 
 class Committer:

@@ -142,7 +142,7 @@ class ServerDatabase(Database):
 
         Only PostgreSQL's driver can. Nothing stands between it and the statement: where
         one change is committed at a time, what SQLAlchemy does for a statement and a
-        transaction took longer than all else.
+        transaction took the node longer than what the driver does.
 
         Args:
             refusals: the database's codes that mean no, and nothing was kept.
