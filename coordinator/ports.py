@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec import Struct
+
 from coordinator.core.actions import CallBranch
 from coordinator.core.definition import SagaDefinition
 from coordinator.core.events import Event
@@ -44,8 +46,7 @@ class Clock(Protocol):
         """Call back on the event loop, not before ``at``."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
+class AuditEntry(Struct, frozen=True):
     """An operator's action, stored in the same database transaction as its effect."""
 
     actor: str
@@ -54,8 +55,7 @@ class AuditEntry:
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One transaction's move from one stored state to the next.
 
     Attributes:
@@ -81,8 +81,7 @@ class Change:
         return self.after.key
 
 
-@dataclass(frozen=True, slots=True)
-class SweepRow:
+class SweepRow(Struct, frozen=True):
     """What the sweeper sees of an unfinished transaction.
 
     Attributes:
@@ -97,8 +96,7 @@ class SweepRow:
     takeovers: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class NodeRow:
+class NodeRow(Struct, frozen=True):
     """A node, as its heartbeat shows it."""
 
     node_id: str
@@ -168,8 +166,7 @@ class Store(Protocol):
         """Release connections; tolerates being called twice."""
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionFilter:
+class TransactionFilter(Struct, frozen=True):
     """Which transactions a listing shows.
 
     Attributes:
@@ -188,8 +185,7 @@ class TransactionFilter:
     before: tuple[Instant, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
+class JournalEntry(Struct, frozen=True):
     """One commit's facts of one transaction, readable."""
 
     seq: int
@@ -197,8 +193,7 @@ class JournalEntry:
     events: tuple[Mapping[str, object], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(Struct, frozen=True):
     """Everything that is stored of one transaction, for the records."""
 
     transaction: GlobalTransaction

@@ -15,7 +15,8 @@ administrator. Who has the say:
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+
+from msgspec.structs import fields
 
 from coordinator import telemetry
 from coordinator.api.limits import Limits

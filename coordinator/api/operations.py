@@ -1,7 +1,6 @@
 """The RPCs of ``Catalogue``: what there is, who needs it, and who has the say."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from google.protobuf.message import Message
@@ -18,6 +17,7 @@ from coordinator.api.engine_port import Dispatcher
 from coordinator.api.limits import Limits
 from coordinator.api.operators import Act
 from coordinator.api.usage import Usage
+from coordinator.core.changed import changed
 from coordinator.core.model import Operation, participant_of
 from coordinator.ports import AuditEntry, Clock
 from protos.v1 import admin_pb2, types_pb2
@@ -90,7 +90,7 @@ class Operations:
         sent = request.operation
         participant = participant_of(sent.name)
         read = operation_of(sent, participant, "operation", self._limits)
-        operation = replace(read, is_registered=True)
+        operation = changed(read, is_registered=True)
         audit = self._audit(f"REGISTER_OPERATION {operation.name}", request)
         await self._catalogue.load()
         is_attached = participant in self._dispatcher.attached()

@@ -6,7 +6,6 @@ as the effect. A wish that changes nothing (a pause of what is paused) needs non
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -20,6 +19,7 @@ from coordinator.api.convert.operator_requests import MakeInput, OperatorReader
 from coordinator.api.engine_port import Engine, Result
 from coordinator.api.limits import Limits
 from coordinator.api.status_codes import error_of
+from coordinator.core.changed import changed
 from coordinator.core.inputs import (
     CancelByOperator,
     OperatorInput,
@@ -100,7 +100,7 @@ class Operators:
             return ""
         last = found[-1].request
         before = (last.created_at, last.key.gid)
-        following = replace(wanted, limit=1, before=before)
+        following = changed(wanted, limit=1, before=before)
         is_more = await self._queries.list_transactions(following)
         return answers.page_token(*before) if is_more else ""
 

@@ -1,11 +1,11 @@
 """What the shell may be asked to do. Recomputable from the state at any time."""
 
-from coordinator.core.frozen import dataclass
+from msgspec import Struct
+
 from coordinator.core.model import Instant, Key, Milliseconds, Payload, Phase
 
 
-@dataclass(frozen=True, slots=True)
-class CallBranch:
+class CallBranch(Struct, frozen=True):
     """Ask a participant.
 
     Attributes:

@@ -4,14 +4,14 @@ The jitter comes from a seed (gid, branch, attempt), so every node, the simulato
 and a replay compute the same instant.
 """
 
-from dataclasses import dataclass
 from zlib import crc32
+
+from msgspec import Struct
 
 _CRC_SPAN = 0x1_0000_0000
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True):
     """How often and how fast something is asked again.
 
     Attributes:

@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
+from msgspec import Struct
+
 from coordinator.core.backoff import RetryPolicy
 
 JsonScalar: TypeAlias = str | int | float | bool | None
 JsonValue: TypeAlias = "JsonScalar | list[JsonValue] | dict[str, JsonValue]"
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct, frozen=True):
     """``${steps.reserve.output.id}``: a plain path; its value keeps its type.
 
     Attributes:
@@ -60,29 +61,25 @@ class Computed:
     program: Program = field(compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Interpolation:
+class Interpolation(Struct, frozen=True):
     """Text with expressions inside; the value is always text."""
 
     parts: tuple["str | Reference | Computed", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TemplateList:
+class TemplateList(Struct, frozen=True):
     """A list in which something has to be evaluated."""
 
     items: tuple["Template", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TemplateMap:
+class TemplateMap(Struct, frozen=True):
     """A map in which something has to be evaluated."""
 
     entries: tuple[tuple[str, "Template"], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(Struct, frozen=True):
     """A JSON value without any expression inside."""
 
     value: JsonValue
@@ -114,8 +111,7 @@ class BranchKind(StrEnum):
     __hash__ = str.__hash__
 
 
-@dataclass(frozen=True, slots=True)
-class Compensation:
+class Compensation(Struct, frozen=True):
     """How a step is undone.
 
     Attributes:
@@ -133,8 +129,7 @@ class Compensation:
     attention_after: int
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One operation that a step calls: its first choice, or a fallback.
 
     Attributes:
@@ -157,8 +152,7 @@ class Call:
     pending_timeout_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ForEach:
+class ForEach(Struct, frozen=True):
     """A step is run once for every item of a list.
 
     Attributes:
@@ -170,8 +164,7 @@ class ForEach:
     parallel_max: int
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One step of a saga.
 
     Attributes:

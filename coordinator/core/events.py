@@ -11,8 +11,9 @@ has no lazy facts: what its initiator does after a try's answer leaves no trace 
 
 from typing import TypeAlias
 
+from msgspec import Struct
+
 from coordinator.core.definition import SagaDefinition
-from coordinator.core.frozen import dataclass
 from coordinator.core.model import (
     BranchSpec,
     Decision,
@@ -24,16 +25,14 @@ from coordinator.core.model import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Began:
+class Began(Struct, frozen=True, tag=True):
     """The transaction exists. The definition is stored once, by its digest."""
 
     request: TransactionRequest
     definition: SagaDefinition | None
 
 
-@dataclass(frozen=True, slots=True)
-class BranchRegistered:
+class BranchRegistered(Struct, frozen=True, tag=True):
     """A TCC branch belongs to the transaction from here on (T3, T4)."""
 
     spec: BranchSpec
@@ -41,8 +40,7 @@ class BranchRegistered:
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class StepStarted:
+class StepStarted(Struct, frozen=True, tag=True):
     """A saga step may be sent; its input is evaluated once and for all (S7).
 
     Attributes:
@@ -55,16 +53,14 @@ class StepStarted:
     wake_at: Instant | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StepSkipped:
+class StepSkipped(Struct, frozen=True, tag=True):
     """The condition of a saga step was false (S7)."""
 
     spec: BranchSpec
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class StepRefused:
+class StepRefused(Struct, frozen=True, tag=True):
     """A saga step could not even be sent: its expressions failed.
 
     Attributes:
@@ -78,8 +74,7 @@ class StepRefused:
     stuck: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SignalReceived:
+class SignalReceived(Struct, frozen=True, tag=True):
     """Somebody sent what a step waits for, or will wait for."""
 
     name: str
@@ -87,8 +82,7 @@ class SignalReceived:
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class BranchSucceeded:
+class BranchSucceeded(Struct, frozen=True, tag=True):
     """The participant carried out this phase."""
 
     branch_id: str
@@ -97,8 +91,7 @@ class BranchSucceeded:
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class BranchRefused:
+class BranchRefused(Struct, frozen=True, tag=True):
     """A business "no" to the try or action, or a wait that was in vain."""
 
     branch_id: str
@@ -107,8 +100,7 @@ class BranchRefused:
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class BranchAbandoned:
+class BranchAbandoned(Struct, frozen=True, tag=True):
     """In flight when the saga turned back or gave it up, with nothing to undo.
 
     Attributes:
@@ -121,8 +113,7 @@ class BranchAbandoned:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptFailed:
+class AttemptFailed(Struct, frozen=True, tag=True):
     """A call came to nothing known; it is made again at ``due_at``."""
 
     branch_id: str
@@ -132,8 +123,7 @@ class AttemptFailed:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class BranchPending:
+class BranchPending(Struct, frozen=True, tag=True):
     """The participant will finish later; it is asked again at ``due_at``."""
 
     branch_id: str
@@ -141,8 +131,7 @@ class BranchPending:
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class OutputLearned:
+class OutputLearned(Struct, frozen=True, tag=True):
     """What an action had answered became known when it was to be undone."""
 
     branch_id: str
@@ -150,8 +139,7 @@ class OutputLearned:
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class CompensationStarted:
+class CompensationStarted(Struct, frozen=True, tag=True):
     """A step is undone from here on; its compensation's input is evaluated (S7).
 
     A reservation is cancelled, a group's members are undone one by one.
@@ -167,8 +155,7 @@ class CompensationStarted:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Struct, frozen=True, tag=True):
     """The turn of the transaction. For TCC all branches turn with it."""
 
     decision: Decision
@@ -177,38 +164,33 @@ class Decided:
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class ConfirmStarted:
+class ConfirmStarted(Struct, frozen=True, tag=True):
     """A saga has committed: this reservation is made real from here on (T4)."""
 
     branch_id: str
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class AllStepsDone:
+class AllStepsDone(Struct, frozen=True, tag=True):
     """Decided, and nothing is left but to confirm, or to undo what was given up."""
 
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class AttentionRaised:
+class AttentionRaised(Struct, frozen=True, tag=True):
     """A person should look at this."""
 
     reason: str
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class TrialSurvived:
+class TrialSurvived(Struct, frozen=True, tag=True):
     """What was quarantined did not take down the node that tried it again (V6)."""
 
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class RetryRequested:
+class RetryRequested(Struct, frozen=True, tag=True):
     """An operator asked for the next attempts at once."""
 
     actor: str
@@ -216,16 +198,14 @@ class RetryRequested:
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class CheckBackStarted:
+class CheckBackStarted(Struct, frozen=True, tag=True):
     """Undecided at the deadline: the initiator's own operation is asked."""
 
     spec: BranchSpec
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class Paused:
+class Paused(Struct, frozen=True, tag=True):
     """An operator stopped the transaction's calls."""
 
     actor: str
@@ -233,8 +213,7 @@ class Paused:
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed:
+class Resumed(Struct, frozen=True, tag=True):
     """An operator let the transaction's calls go on."""
 
     actor: str
@@ -242,8 +221,7 @@ class Resumed:
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class BranchResolved:
+class BranchResolved(Struct, frozen=True, tag=True):
     """An operator settled a branch by hand."""
 
     branch_id: str
@@ -252,8 +230,7 @@ class BranchResolved:
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True, tag=True):
     """The end."""
 
     status: Status

@@ -51,6 +51,7 @@ from coordinator.core.model import (
     Phase,
     Status,
     is_open,
+    open_of,
 )
 
 _S = Status
@@ -372,13 +373,9 @@ def _decided(tx: GlobalTransaction, event: Decided) -> GlobalTransaction:
         reason_code=event.code,
         reason_text=event.text,
         branches=branches,
-        open=_open_of(branches),
+        open=open_of(branches),
         updated_at=event.at,
     )
-
-
-def _open_of(branches: Mapping[str, Branch]) -> dict[str, None]:
-    return {i: None for i, branch in branches.items() if is_open(branch)}
 
 
 def _confirming(tx: GlobalTransaction, event: AllStepsDone) -> GlobalTransaction:
@@ -443,6 +440,6 @@ def _due_at_once(tx: GlobalTransaction, event: RetryRequested) -> GlobalTransact
     return changed(
         quarantine.without_quarantine(tx),
         branches=branches,
-        open=_open_of(branches),
+        open=open_of(branches),
         updated_at=event.at,
     )

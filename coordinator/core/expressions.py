@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Protocol, assert_never
 
+from msgspec import Struct
+
 from coordinator.core.definition import (
     Computed,
     Constant,
@@ -19,7 +21,6 @@ from coordinator.core.definition import (
     TemplateList,
     TemplateMap,
 )
-from coordinator.core.frozen import dataclass
 from coordinator.core.model import JSON_CONTENT_TYPE, Payload
 
 CODE = "EXPRESSION"
@@ -41,16 +42,14 @@ class Outputs(Protocol):
         """The output of a step; ``None`` when it has none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True):
     """An item of a list, and its place there, from 0."""
 
     value: JsonValue
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """What expressions may read: only what is stored. Decoded when it is read.
 
     Attributes:

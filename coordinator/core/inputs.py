@@ -5,8 +5,9 @@ The core decides what an input means; a late, repeated or foreign one means noth
 
 from typing import TypeAlias
 
+from msgspec import Struct
+
 from coordinator.core.definition import SagaDefinition
-from coordinator.core.frozen import dataclass
 from coordinator.core.model import (
     NO_PAYLOAD,
     BranchSpec,
@@ -19,38 +20,33 @@ from coordinator.core.model import (
 # ---- What an initiator asks -------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(Struct, frozen=True):
     """A TCC transaction is asked for; with ``tries`` it may be a declared one."""
 
     request: TransactionRequest
     tries: tuple[BranchSpec, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Submit:
+class Submit(Struct, frozen=True):
     """A saga is asked for."""
 
     request: TransactionRequest
     definition: SagaDefinition
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
+class Try(Struct, frozen=True):
     """Register these branches and ask their participants to try (mediated)."""
 
     specs: tuple[BranchSpec, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(Struct, frozen=True):
     """Register these branches; the initiator sends the tries itself (direct)."""
 
     specs: tuple[BranchSpec, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Confirm:
+class Confirm(Struct, frozen=True):
     """Decide for the transaction.
 
     Attributes:
@@ -63,8 +59,7 @@ class Confirm:
     wait: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(Struct, frozen=True):
     """Decide against the transaction: TCC cancels, a saga compensates."""
 
     code: str = "CANCELLED_BY_INITIATOR"
@@ -72,16 +67,14 @@ class Cancel:
     wait: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(Struct, frozen=True):
     """What a step of a saga waits for, or will wait for, has happened."""
 
     name: str
     payload: Payload = NO_PAYLOAD
 
 
-@dataclass(frozen=True, slots=True)
-class Observe:
+class Observe(Struct, frozen=True):
     """Nothing is asked but the state: now, or (``wait``) at the end."""
 
     wait: bool = False
@@ -90,30 +83,26 @@ class Observe:
 # ---- What participants answer -----------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
+class Succeeded(Struct, frozen=True):
     """The participant did it; durable there."""
 
     output: Payload = NO_PAYLOAD
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """A business "no"; nothing was changed there."""
 
     code: str
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(Struct, frozen=True):
     """It will finish later: by ``CompleteBranch``, or ask again after this long."""
 
     retry_after_ms: Milliseconds | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Struct, frozen=True):
     """Timeout, lost reply, crash, anything else: ask again.
 
     Attributes:
@@ -131,8 +120,7 @@ class Unknown:
 Outcome: TypeAlias = Succeeded | Refused | Pending | Unknown
 
 
-@dataclass(frozen=True, slots=True)
-class BranchReplied:
+class BranchReplied(Struct, frozen=True):
     """A call was answered, or its time is up.
 
     Attributes:
@@ -149,13 +137,11 @@ class BranchReplied:
 # ---- What time and operators do ---------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Woken:
+class Woken(Struct, frozen=True):
     """Time has passed, or another node's transaction was taken over."""
 
 
-@dataclass(frozen=True, slots=True)
-class StillWaiting:
+class StillWaiting(Struct, frozen=True):
     """A call is due, and for long its participant has been taking none of its kind.
 
     It may be told more than once; the first time calls a person.
@@ -166,8 +152,7 @@ class StillWaiting:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Survived:
+class Survived(Struct, frozen=True):
     """A node has driven it for a while, and is alive (V6). What time alone decides is
     looked at, as when it is woken.
     """
@@ -175,40 +160,35 @@ class Survived:
     node_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class RetryNow:
+class RetryNow(Struct, frozen=True):
     """An operator wants the next attempts at once."""
 
     actor: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class CancelByOperator:
+class CancelByOperator(Struct, frozen=True):
     """An operator decides against a transaction that is undecided."""
 
     actor: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(Struct, frozen=True):
     """An operator wants no further calls for now; deadlines still hold."""
 
     actor: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(Struct, frozen=True):
     """An operator wants the calls to go on."""
 
     actor: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resolve:
+class Resolve(Struct, frozen=True):
     """An operator has settled a branch by hand and will answer for it."""
 
     branch_id: str

@@ -5,12 +5,12 @@ are plain integers, so that a stored value and a computed one compare exactly.
 """
 
 from collections.abc import Mapping
-from dataclasses import field
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias
+
+from msgspec import Struct
 
 from coordinator.core.definition import BranchKind, SagaDefinition
-from coordinator.core.frozen import dataclass
 
 Instant: TypeAlias = int
 Milliseconds: TypeAlias = int
@@ -148,8 +148,7 @@ NO_PAYLOAD = Payload()
 JSON_CONTENT_TYPE = "application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """An atomic service of the catalogue, such as ``accounts.debit``.
 
     Attributes:
@@ -179,8 +178,7 @@ class Operation:
     is_registered: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BranchSpec:
+class BranchSpec(Struct, frozen=True):
     """What was asked of a branch when it was registered; it never changes.
 
     Attributes:
@@ -210,8 +208,7 @@ class BranchSpec:
     expires_ms: Milliseconds = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(Struct, frozen=True):
     """One participant's share of a transaction.
 
     Attributes:
@@ -239,8 +236,7 @@ class Branch:
     finished_at: Instant | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionRequest:
+class TransactionRequest(Struct, frozen=True):
     """What the initiator asked for; it never changes.
 
     Attributes:
@@ -276,12 +272,12 @@ def is_open(branch: Branch) -> bool:
     return branch.due_at is not None or branch.status in OPEN
 
 
-_DERIVE = cast("Mapping[str, None]", ())
-"""Stands for "not computed yet"; told by its identity, which no mapping has."""
+def open_of(branches: Mapping[str, Branch]) -> dict[str, None]:
+    """The ids of those that are open, in their order."""
+    return {i: None for i, branch in branches.items() if is_open(branch)}
 
 
-@dataclass(frozen=True, slots=True)
-class GlobalTransaction:
+class GlobalTransaction(Struct, frozen=True):
     """The state of one global transaction.
 
     Attributes:
@@ -294,13 +290,14 @@ class GlobalTransaction:
         paused_at: when an operator stopped its calls; ``None`` while they go on.
         attention_since: when it began to need a person, ``None`` while it does not.
         open: ids of the branches that have a due time or of which something is
-            expected, so that the rules need not look at the others; derived.
+            expected, so that the rules need not look at the others: :func:`open_of`
+            the branches, kept by every fact.
     """
 
     request: TransactionRequest
     status: Status
     decision: Decision = Decision.NONE
-    branches: Mapping[str, Branch] = field(default_factory=dict)
+    branches: Mapping[str, Branch] = {}
     revision: int = 0
     journal_seq: int = 0
     owner: str = ""
@@ -313,12 +310,7 @@ class GlobalTransaction:
     attention_reason: str = ""
     updated_at: Instant = 0
     finished_at: Instant | None = None
-    open: Mapping[str, None] = field(default=_DERIVE, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if self.open is _DERIVE:
-            found = {i: None for i, b in self.branches.items() if is_open(b)}
-            object.__setattr__(self, "open", found)
+    open: Mapping[str, None] = {}
 
     @property
     def key(self) -> Key:

@@ -16,9 +16,10 @@ is one run of a step: the step itself, or one item of its list. The list and a c
 saga are *groups*: their branch ends when its members have.
 """
 
+from msgspec import Struct
+
 from coordinator.core.definition import ForEach, SagaDefinition, Step
 from coordinator.core.errors import InvariantViolated
-from coordinator.core.frozen import dataclass
 from coordinator.core.model import Branch, BranchStatus, GlobalTransaction
 
 SEPARATOR = ":"
@@ -37,8 +38,7 @@ SATISFIED = frozenset(
 """A unit whose latest choice has one of these has done its work, or had none to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a branch stands.
 
     Attributes:

@@ -21,12 +21,12 @@ which is the participant's own wish.
 """
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from coordinator.core import backoff
 from coordinator.core.definition import Compensation
-from coordinator.core.frozen import dataclass
 from coordinator.core.model import (
     UNDER_WAY,
     Branch,
@@ -57,8 +57,7 @@ class Return(NamedTuple):
     within_ms: Milliseconds
 
 
-@dataclass(frozen=True, slots=True)
-class Recovery:
+class Recovery(Struct, frozen=True):
     """What a node knows about those that one transaction waits for.
 
     Attributes:
@@ -66,8 +65,8 @@ class Recovery:
         asked: branch id to the number of the latest return when it was last asked.
     """
 
-    returned: Mapping[str, Return] = field(default_factory=dict)
-    asked: Mapping[str, int] = field(default_factory=dict)
+    returned: Mapping[str, Return] = {}
+    asked: Mapping[str, int] = {}
 
 
 NOBODY = Recovery()

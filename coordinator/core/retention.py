@@ -22,8 +22,9 @@ needed, meets only what the first one left.
 
 from collections.abc import Iterable, Iterator
 
+from msgspec import Struct
+
 from coordinator.core.errors import InvariantViolated
-from coordinator.core.frozen import dataclass
 from coordinator.core.model import Instant, Key, Milliseconds
 
 CLOCK_SKEW_MS: Milliseconds = 10 * 60_000
@@ -38,8 +39,7 @@ BATCH_ROWS_MAX = 2_000
 """The same in rows, for transactions of many branches; one alone may have more."""
 
 
-@dataclass(frozen=True, slots=True)
-class OldRow:
+class OldRow(Struct, frozen=True):
     """What is known of a transaction that is looked at.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 from coordinator.core import machine, quarantine
 from coordinator.core.errors import CoordinatorError
@@ -56,8 +57,7 @@ class Ticket:
             reply(answer)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Delivery:
+class Delivery(Struct, frozen=True, eq=False):
     """One input on its way to a transaction.
 
     Attributes:
@@ -70,8 +70,7 @@ class Delivery:
     is_fresh: bool = False
 
 
-@dataclass(slots=True)
-class Resident:
+class Resident(Struct):
     """One transaction in memory.
 
     Attributes:
@@ -94,13 +93,13 @@ class Resident:
     key: Key
     stored: GlobalTransaction | None = None
     tx: GlobalTransaction | None = None
-    unstored: list[Event] = field(default_factory=list)
-    absorbed: list[Delivery] = field(default_factory=list)
+    unstored: list[Event] = []
+    absorbed: list[Delivery] = []
     backlog: deque[Delivery] = field(default_factory=deque)
     busy: bool = False
-    waiting: list[Delivery] = field(default_factory=list)
-    in_flight: dict[str, Phase] = field(default_factory=dict)
-    asked: dict[str, int] = field(default_factory=dict)
+    waiting: list[Delivery] = []
+    in_flight: dict[str, Phase] = {}
+    asked: dict[str, int] = {}
     survived_at: Instant | None = None
     heard_at: Instant = 0
     weight: int = 0

@@ -19,7 +19,6 @@ so that each sweep attempts the oldest of every line (V3). Two have their own pl
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 import structlog
 
@@ -143,7 +142,7 @@ class Sweeper:
             [v.row for v in verdicts if v.reason is Reason.QUARANTINED]
         )
         orphans = [
-            replace(v.row, takeovers=v.takeovers)
+            changed(v.row, takeovers=v.takeovers)
             for v in verdicts
             if v.take and not v.is_suspect
         ]
@@ -219,7 +218,7 @@ class Sweeper:
                 break
             if not verdict.take:
                 continue
-            counted = replace(verdict.row, takeovers=verdict.takeovers)
+            counted = changed(verdict.row, takeovers=verdict.takeovers)
             for key in await self._claim([counted]):
                 taken += 1
                 if verdict.row.owner == quarantine.NOBODY:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from coordinator.core.backoff import FORWARD, PHASE_TWO, RetryPolicy
+from coordinator.core.changed import changed
 from coordinator.core.definition import Call, Compensation, Constant, Template
 from coordinator.core.durations import format_duration
 from coordinator.core.model import Operation
@@ -63,7 +64,7 @@ class Calls:
             if "retry" in fields.values:
                 retry = self._policy(fields.fields("retry"), retry)
             if is_endless:
-                retry = replace(retry, attempt_max=0, non_retryable=frozenset())
+                retry = changed(retry, attempt_max=0, non_retryable=frozenset())
             timeout_ms = fields.get("timeout", int, self._timeout_ms)
             undo: Compensation | None = None
             if is_undone and fields.kind != "tcc":
@@ -123,7 +124,7 @@ class Calls:
         if "nonRetryable" in fields.values:
             written: list[Placed] = fields.get("nonRetryable", list, [])
             codes = frozenset(code.text for code in written)
-        policy = replace(
+        policy = changed(
             base,
             attempt_max=fields.get("maxAttempts", int, base.attempt_max),
             initial_interval_ms=fields.get(

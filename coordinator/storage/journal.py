@@ -1,12 +1,16 @@
 """What a commit adds to the journal, and its form as text.
 
-One entry is one JSON list: ``[{"type": "Began", ...}, ...]``. Payloads are pairs of
-base64 and content type. A saga's definition is left out: the request carries its
-digest, and the definition itself is stored once, under that digest.
+One entry is one JSON list: ``[{"type": "Began", ...}, ...]``; the type is the tag that
+:mod:`coordinator.core.events` gives each fact. Payloads are pairs of base64 and content
+type. A saga's definition is left out: the request carries its digest, and the
+definition itself is stored once, under that digest.
 """
 
-from collections.abc import Mapping
-from typing import get_args
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import or_
+from types import GenericAlias
+from typing import Any, TypeAlias, get_args
 
 import msgspec
 
@@ -16,27 +20,17 @@ from coordinator.core.model import TransactionRequest
 from coordinator.ports import Change
 
 
-class _Tag(msgspec.Struct):
-    type: str
-
-
-class _Began(msgspec.Struct):
+class _Began(msgspec.Struct, tag="Began"):
     request: TransactionRequest
 
 
-_encode = msgspec.json.Encoder().encode
-_decode_items = msgspec.json.Decoder(tuple[msgspec.Raw, ...]).decode
-_decode_tag = msgspec.json.Decoder(_Tag).decode
-_decode_began = msgspec.json.Decoder(_Began).decode
-_decode_mappings = msgspec.json.Decoder(tuple[dict[str, object], ...]).decode
+_KINDS = (_Began, *(set(get_args(Event)) - {Began}))
+_ENTRY: Any = GenericAlias(tuple, (reduce(or_, _KINDS), ...))
 
-_OTHERS: tuple[type[Event], ...] = tuple(set(get_args(Event)) - {Began})
-_DECODERS: Mapping[str, msgspec.json.Decoder[Event]] = {
-    kind.__name__: msgspec.json.Decoder(kind) for kind in _OTHERS
-}
-_HEADS: Mapping[type[Event], bytes] = {
-    kind: f'{{"type":"{kind.__name__}",'.encode() for kind in (Began, *_OTHERS)
-}
+_encode = msgspec.json.Encoder().encode
+_Decode: TypeAlias = Callable[[str], tuple[Event | _Began, ...]]
+_decode: _Decode = msgspec.json.Decoder(_ENTRY).decode
+_decode_mappings = msgspec.json.Decoder(tuple[dict[str, object], ...]).decode
 
 
 def journal_entry(change: Change) -> str | None:
@@ -61,9 +55,9 @@ def journal_entry(change: Change) -> str | None:
     return encode_events(facts) if facts else None
 
 
-def encode_events(facts: list[Event]) -> str:
+def encode_events(facts: Sequence[Event]) -> str:
     """The JSON text of one entry."""
-    return f"[{','.join([_encode_one(event) for event in facts])}]"
+    return _encode([_stored(fact) for fact in facts]).decode()
 
 
 def decode_events(text: str) -> tuple[Event, ...]:
@@ -73,9 +67,14 @@ def decode_events(text: str) -> tuple[Event, ...]:
         InvariantViolated: the text is no journal entry of this version or before.
     """
     try:
-        return tuple(_decode_one(raw) for raw in _decode_items(text))
-    except (msgspec.MsgspecError, KeyError):
+        stored = _decode(text)
+    except msgspec.MsgspecError:
         failure = "the journal holds something that this version cannot read"
+    else:
+        return tuple(
+            Began(fact.request, None) if isinstance(fact, _Began) else fact
+            for fact in stored
+        )
     raise InvariantViolated(failure)
 
 
@@ -84,14 +83,5 @@ def decode_mappings(text: str) -> tuple[Mapping[str, object], ...]:
     return _decode_mappings(text)
 
 
-def _encode_one(event: Event) -> str:
-    fields = {"request": event.request} if isinstance(event, Began) else event
-    # Every event has a field, so the head's comma is always followed by one.
-    return (_HEADS[type(event)] + _encode(fields)[1:]).decode()
-
-
-def _decode_one(raw: msgspec.Raw) -> Event:
-    kind = _decode_tag(raw).type
-    if kind == Began.__name__:
-        return Began(_decode_began(raw).request, None)
-    return _DECODERS[kind].decode(raw)
+def _stored(fact: Event) -> object:
+    return _Began(fact.request) if type(fact) is Began else fact

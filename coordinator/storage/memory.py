@@ -9,7 +9,7 @@ handles on the same data are several nodes.
 import asyncio
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 
 from coordinator.core import retention
@@ -180,7 +180,7 @@ class MemoryStore(Store, Queries, Retention):
         for key, row in {row.key: row for row in rows}.items():
             tx = stored.get(key)
             if tx is not None and tx.revision == row.revision:
-                stored[key] = replace(tx, owner=owner, revision=row.revision + 1)
+                stored[key] = changed(tx, owner=owner, revision=row.revision + 1)
                 data.takeovers[key] = row.takeovers
                 claimed.append(key)
         return claimed
@@ -250,7 +250,7 @@ class MemoryStore(Store, Queries, Retention):
     ) -> list[GlobalTransaction]:
         """Newest first; without branches and definition."""
         found = [
-            replace(tx, branches={})
+            changed(tx, branches={}, open={})
             for tx in self._open().transactions.values()
             if _is_listed(tx, what)
         ]
@@ -314,7 +314,7 @@ class MemoryStore(Store, Queries, Retention):
     ) -> list[GlobalTransaction]:
         """Unfinished transactions that name an operation or run a definition."""
         found = [
-            replace(tx, branches={})
+            changed(tx, branches={}, open={})
             for tx in self._open().transactions.values()
             if tx.key.namespace == namespace
             and tx.finished_at is None

@@ -1,8 +1,10 @@
 """A scripted engine and everything else around the entrances, faked."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from coordinator.api.catalogue import Catalogue
 from coordinator.api.convert.requests import RequestReader
@@ -29,6 +31,7 @@ from coordinator.core.model import (
     Phase,
     Status,
     TransactionRequest,
+    open_of,
 )
 from coordinator.ports import (
     AuditEntry,
@@ -307,7 +310,9 @@ def make_tx(
         spec.branch_id: Branch(spec, BranchStatus.TRIED, output=Payload(b"7", "x/y"))
         for spec in specs
     }
-    tx = GlobalTransaction(request, status, branches=branches, revision=1)
+    tx = GlobalTransaction(
+        request, status, branches=branches, open=open_of(branches), revision=1
+    )
     return replace(tx, **changes)
 
 

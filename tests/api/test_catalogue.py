@@ -1,9 +1,9 @@
 """The catalogue in memory and in the store say the same."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from coordinator.api.catalogue import Catalogue

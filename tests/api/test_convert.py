@@ -1,9 +1,9 @@
 """Words become numbers, replies outcomes, and states messages."""
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from coordinator.api.convert import answers, enums
 from coordinator.api.convert.participants import outcome_of

@@ -34,6 +34,8 @@ PURE = frozenset(
         "operator",
         "re",
         "typing",
+        "msgspec",
+        "msgspec.structs",
         "zlib",
     }
 )

@@ -2,11 +2,12 @@
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from msgspec.structs import fields, replace
 
 from coordinator.core import machine
 from coordinator.core.actions import CallBranch
@@ -49,6 +50,7 @@ from coordinator.core.model import (
     GlobalTransaction,
     Payload,
     Phase,
+    open_of,
 )
 from coordinator.core.saga import OUTPUT_NEEDED
 from coordinator.core.tcc import CHECK_BACK_ID
@@ -391,8 +393,9 @@ def is_repeatable(what: Input) -> bool:
 
 def as_loaded(tx: GlobalTransaction) -> GlobalTransaction:
     """The same, made of its rows: what is derived is derived anew."""
-    rows = {f.name: getattr(tx, f.name) for f in fields(tx) if f.name != "open"}
+    rows = {f.name: getattr(tx, f.name) for f in fields(tx)}
     rows["branches"] = {i: replace(branch) for i, branch in tx.branches.items()}
+    rows["open"] = open_of(rows["branches"])
     return GlobalTransaction(**rows)
 
 

@@ -1,6 +1,6 @@
 """Promises of what the shell is asked to do."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from coordinator.core.actions import CallBranch
 from coordinator.core.model import NO_PAYLOAD, Key, Payload, Phase

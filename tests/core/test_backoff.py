@@ -1,9 +1,9 @@
 """Promises of retry times."""
 
-from dataclasses import replace
 from statistics import mean
 
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core.backoff import FORWARD, PHASE_TWO, RetryPolicy, delay_ms
 

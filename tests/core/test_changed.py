@@ -1,52 +1,47 @@
-"""Promises of the quick copy."""
+"""Promises of the copy."""
 
-from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
+from mypy import api
 
 from coordinator.core.changed import changed
-from coordinator.core.definition import SagaDefinition
+from coordinator.core.place import Place
 from tests.core.world import definition, step
 
+MISTAKES = """
+from coordinator.core.changed import changed
+from coordinator.core.model import Branch
 
-@dataclass(frozen=True)
-class Point:
-    x: int
-    y: int
-    name: str = "p"
-
-
-@dataclass(frozen=True)
-class Sum:
-    x: int
-    name: str
-    twice: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "twice", 2 * self.x)
+def change(branch: Branch) -> None:
+    changed(branch, attempt=1)
+    changed(branch, attempts="one")
+"""
 
 
 def test_copy_differs_in_what_was_named_and_nowhere_else() -> None:
-    """The same as ``dataclasses.replace``, also the second time a class is seen."""
-    point = Point(1, 2)
-    for _ in range(2):
-        assert Point(1, 7, "p") == changed(point, y=7)
-        assert Point(3, 2, "q") == changed(point, name="q", x=3)
-    assert point == changed(point)
-    assert Point(1, 2) == point
+    """And what was copied stays as it was."""
+    saga = definition(step("a"))
+    place = Place("", saga, saga.steps[0], 7)
+
+    assert changed(place, index=3, choice=1) == Place("", saga, saga.steps[0], 3, 1)
+    assert changed(place) == place == Place("", saga, saga.steps[0], 7)
 
 
-def test_derived_fields_are_derived_anew() -> None:
-    """A field that the class itself computes is never copied."""
-    assert changed(Sum(1, "s"), x=5).twice == 10
+def test_mistakes_are_found_before_the_code_is_run(tmp_path: Path) -> None:
+    """A misspelt field, a wrong type; and nothing else is wrong with that text."""
+    text = tmp_path / "mistakes.py"
+    text.write_text(MISTAKES)
+    told, _, code = api.run(["--strict", "--no-incremental", str(text)])
 
-    saga: SagaDefinition = definition(step("a"))
-    longer = changed(saga, steps=(*saga.steps, step("b", "a")))
-    assert replace(saga, steps=longer.steps) == longer
-    assert longer.successors == {"a": ("b",), "b": ()}
+    assert code == 1
+    assert 'Unexpected keyword argument "attempt"' in told
+    assert 'Argument "attempts" to "replace" of "Branch"' in told
+    assert "Found 2 errors" in told
 
 
 def test_misspelt_field_is_an_error() -> None:
     """Nothing is silently left unchanged."""
-    with pytest.raises(KeyError):
-        changed(Point(1, 2), z=3)  # type: ignore[call-arg]  # what is tested
+    saga = definition(step("a"))
+    with pytest.raises(TypeError):
+        changed(Place("", saga, saga.steps[0]), indexx=3)  # type: ignore[call-arg]  # what is tested

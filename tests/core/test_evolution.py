@@ -1,9 +1,9 @@
 """Promises of facts: each changes the state in one way, or is illegal."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core import machine
 from coordinator.core.definition import BranchKind

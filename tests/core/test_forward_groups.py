@@ -1,9 +1,9 @@
 """Promises of lists and child sagas on their way forward."""
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core import machine
 from coordinator.core.backoff import RetryPolicy

@@ -1,8 +1,7 @@
 """Promises of the core as a whole."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core import machine
 from coordinator.core.definition import Constant
@@ -46,6 +45,7 @@ from coordinator.core.model import (
     Payload,
     Phase,
     Status,
+    open_of,
 )
 from coordinator.core.quarantine import QUARANTINE_MS, hold, is_on_trial
 from coordinator.core.tcc import CHECK_BACK_ID
@@ -349,10 +349,12 @@ HONEST = {
 def test_end_without_the_answers_is_an_alarm(end: Status, status: BranchStatus) -> None:
     """No counter, timeout or operator can write it; one open branch is enough (T8)."""
     good = Branch(spec("a"), min(HONEST[end]))
+    branches = {"a": good, "b": Branch(spec("b"), status)}
     tx = GlobalTransaction(
         tcc_request(),
         end,
-        branches={"a": good, "b": Branch(spec("b"), status)},
+        branches=branches,
+        open=open_of(branches),
         definition=definition(step("a", undo=False), step("b", undo=False)),
     )
 

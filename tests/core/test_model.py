@@ -15,6 +15,7 @@ from coordinator.core.model import (
     Status,
     TransactionRequest,
     is_open,
+    open_of,
     participant_of,
 )
 from tests.core.world import spec, tcc_request
@@ -90,15 +91,12 @@ def test_what_holds_when_nothing_is_said() -> None:
     assert (tx.updated_at, tx.finished_at, tx.paused_at) == (0, None, None)
 
 
-def test_open_branches_are_derived_unless_they_are_known() -> None:
-    """What is expected or due at a known time; a copy keeps what it was given."""
+def test_open_is_what_something_is_expected_of() -> None:
+    """Or what has a known time at which something happens to it; in their order."""
     trying = Branch(spec("a"), BranchStatus.TRYING)
     held = Branch(spec("b"), BranchStatus.TRIED, due_at=7)
     done = Branch(spec("c"), BranchStatus.TRIED)
     branches = {"a": trying, "b": held, "c": done}
 
     assert [is_open(branch) for branch in branches.values()] == [True, True, False]
-    tx = GlobalTransaction(tcc_request(), Status.TRYING, branches=branches)
-    assert list(tx.open) == ["a", "b"]
-    known = GlobalTransaction(tcc_request(), Status.TRYING, branches=branches, open={})
-    assert known.open == {}
+    assert list(open_of(branches)) == ["a", "b"]

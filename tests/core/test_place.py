@@ -2,6 +2,7 @@
 
 import pytest
 
+from coordinator.core.changed import changed
 from coordinator.core.errors import InvariantViolated
 from coordinator.core.inputs import Refused, Signal
 from coordinator.core.place import (
@@ -121,8 +122,7 @@ def test_place_of_a_stranger_is_an_alarm() -> None:
 
 def test_saga_without_its_definition_is_an_alarm() -> None:
     """It was loaded wrongly; nothing may be decided about it."""
-    tx = submit(step("a")).tx
-    tx.definition = None
+    tx = changed(submit(step("a")).tx, definition=None)
 
     with pytest.raises(InvariantViolated, match="came without its definition"):
         find_place(tx, "a")

@@ -1,8 +1,7 @@
 """Promises of a quarantine, and of the trial that ends it (V6)."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core.changed import changed
 from coordinator.core.events import AttentionRaised, RetryRequested, TrialSurvived

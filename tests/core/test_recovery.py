@@ -1,8 +1,7 @@
 """Promises to whoever waits for a participant that comes back (V8)."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core import machine, recovery
 from coordinator.core.backoff import FORWARD, PHASE_TWO, RetryPolicy

@@ -1,8 +1,7 @@
 """What may be forgotten, decided from rows alone."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core import retention
 from coordinator.core.errors import InvariantViolated

@@ -1,8 +1,7 @@
 """Promises of a saga."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core import machine
 from coordinator.core.backoff import RetryPolicy

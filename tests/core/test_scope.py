@@ -1,9 +1,9 @@
 """Promises of what expressions may read, and where."""
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core import expressions
 from coordinator.core.backoff import RetryPolicy

@@ -1,8 +1,7 @@
 """Promises of a TCC transaction at its limits, and between two of its branches."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core import tcc
 from coordinator.core.errors import InvalidRequest, PreconditionFailed

@@ -1,8 +1,7 @@
 """Nested tries, the question to the initiator, and pending tries' own deadline."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core import machine
 from coordinator.core.errors import InvalidRequest, PreconditionFailed

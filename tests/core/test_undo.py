@@ -1,9 +1,9 @@
 """Promises of a saga on its way back."""
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core.backoff import RetryPolicy
 from coordinator.core.definition import Constant

@@ -1,7 +1,9 @@
 """Words for tests of the core: a transaction that is played with, move by move."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from coordinator.core import machine
 from coordinator.core.actions import CallBranch

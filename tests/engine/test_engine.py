@@ -1,8 +1,7 @@
 """Promises of the engine: durable, then act; conflicts; unknown commits; restart."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core.backoff import PHASE_TWO
 from coordinator.core.errors import (

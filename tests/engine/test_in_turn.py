@@ -1,8 +1,7 @@
 """Promises of the engine to a call that had to wait for its turn."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core.actions import CallBranch
 from coordinator.core.inputs import Begin, Confirm, Pause, Resume, Try, Unknown

@@ -1,9 +1,9 @@
 """What a node holds is bounded by its payloads, too (F28)."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core.errors import Overloaded
 from coordinator.core.inputs import Begin, Cancel, Try

@@ -1,8 +1,7 @@
 """What waits long costs no memory, and nobody notices."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core.inputs import (
     Begin,

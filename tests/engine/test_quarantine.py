@@ -1,8 +1,8 @@
 """What takes its nodes down again and again is set aside; the others go on (V6)."""
 
 import asyncio
-from dataclasses import replace
 
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from coordinator.core.inputs import (

@@ -1,8 +1,7 @@
 """A participant comes back, and whoever waits for it is asked soon (V8)."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core.inputs import Begin, Confirm, Pause, Succeeded, Try, Unknown
 from coordinator.core.model import Key

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core.errors import PreconditionFailed, StoreUnavailable
 from coordinator.core.model import Key

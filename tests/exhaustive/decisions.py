@@ -11,9 +11,10 @@ time. So each world contains every order in which real instants could have come.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import fields
 from functools import cache
 from typing import Any, NamedTuple
+
+from msgspec.structs import fields
 
 from coordinator.core import machine
 from coordinator.core.actions import CallBranch
@@ -164,8 +165,8 @@ def _instants(kind: type) -> tuple[str, ...]:
     return tuple(f.name for f in fields(kind) if f.name.endswith(("_at", "_since")))
 
 
-_CONSTANT = ("request", "definition", "revision", "journal_seq", "owner")
-"""The same in the whole world, or kept by the world itself."""
+_CONSTANT = ("request", "definition", "revision", "journal_seq", "owner", "open")
+"""The same in the whole world, kept by the world itself, or derived."""
 
 
 def frozen(tx: GlobalTransaction) -> Hashable:
@@ -173,7 +174,7 @@ def frozen(tx: GlobalTransaction) -> Hashable:
     return tuple(
         _hashable(getattr(tx, field.name))
         for field in fields(tx)
-        if field.compare and field.name not in _CONSTANT
+        if field.name not in _CONSTANT
     )
 
 

@@ -20,8 +20,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from coordinator.core.model import Payload
 from coordinator.storage.sql.store import open_store

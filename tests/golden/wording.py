@@ -3,8 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
 from enum import Enum
+
+from msgspec import NODEFAULT
+from msgspec.structs import fields
 
 from coordinator.core.actions import CallBranch
 from coordinator.core.definition import BranchKind
@@ -109,7 +111,7 @@ def _values(
         is_empty = value is None or value is False or value in ("", Payload(), ())
         if field.name in skipped or is_empty:
             continue
-        if field.default is not MISSING and value == field.default:
+        if field.default is not NODEFAULT and value == field.default:
             continue
         yield _value(field.name, value, now)
 

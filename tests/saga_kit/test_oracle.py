@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from coordinator.core import undo
+from coordinator.core.changed import changed
 from coordinator.core.events import BranchSucceeded, CompensationStarted, Decided
 from coordinator.core.model import Decision, Payload, Phase
 from coordinator.core.place import Place
@@ -157,7 +158,7 @@ def test_s7_another_input_is_found():
     result = run(definition)
     place = sent(result, "first", Phase.ACTION)
     entry = result.trace[place]
-    other = replace(entry, call=replace(entry.call, input=Payload(b"{1}", "x")))
+    other = replace(entry, call=changed(entry.call, input=Payload(b"{1}", "x")))
 
     assert "S7" in rules(definition, with_entry(result, place + 1, other))
 

@@ -1,8 +1,7 @@
 """What a saga calls, against the catalogue."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from coordinator.saga_yaml import check, parse
 from tests.saga_yaml.sagas import OPERATIONS, codes, found, saga

@@ -51,8 +51,8 @@ MUTANTS = (
         "claim_keeps_revision",
         "a claim does not raise the revision, so the old owner writes on",
         MEMORY,
-        "replace(tx, owner=owner, revision=row.revision + 1)",
-        "replace(tx, owner=owner, revision=row.revision)",
+        "changed(tx, owner=owner, revision=row.revision + 1)",
+        "changed(tx, owner=owner, revision=row.revision)",
     ),
     # ---- Engine and committer --------------------------------------------------------
     bug(

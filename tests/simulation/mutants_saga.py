@@ -285,13 +285,10 @@ SAGA_MUTANTS = (
         "        branch = step and last_choice(self._tx, self._place.beside(step))\n"
         "        if not branch or branch.status not in SATISFIED:",
         "        at = step and self._place.beside(step)\n"
-        "        ids = at and [replace(at, choice=k).branch_id for k in (2, 1, 0)]\n"
+        "        ids = at and [changed(at, choice=k).branch_id for k in (2, 1, 0)]\n"
         "        found = [self._tx.branches.get(i) for i in ids or ()]\n"
         "        known = [b for b in found if b and b.output != NO_PAYLOAD]\n"
         "        branch = known[0] if known else None\n"
         "        if not branch:",
-        SCOPE,
-        "from coordinator.core import expressions\n",
-        "from dataclasses import replace\nfrom coordinator.core import expressions\n",
     ),
 )

@@ -1,6 +1,6 @@
 """Transactions to store, made of events and nothing else."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from coordinator.core.definition import BranchKind
 from coordinator.core.events import (

@@ -1,9 +1,9 @@
 """Both stores give the same answers to the same questions, whatever came before."""
 
-from dataclasses import replace
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core.model import GlobalTransaction, Key, Operation, OperationKind
 from coordinator.core.sweep import Ask, Place, others

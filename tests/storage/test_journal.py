@@ -1,9 +1,9 @@
 """The journal: gapless, thinned, and enough to rebuild the state."""
 
-from dataclasses import replace
 from typing import get_args
 
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core.errors import InvariantViolated
 from coordinator.core.events import (

@@ -1,9 +1,9 @@
 """What the port Queries promises, of all stores."""
 
-from dataclasses import replace
 from hashlib import sha256
 
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core.events import AttentionRaised, Decided
 from coordinator.core.model import Decision, Key, Operation, OperationKind, Status

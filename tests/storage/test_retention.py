@@ -1,10 +1,10 @@
 """What the port Retention promises, of all stores; and how the SQL ones find rows."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import Connection, event
 
 from coordinator.core.errors import InvariantViolated

@@ -1,8 +1,7 @@
 """What the port Store promises, of both stores."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from coordinator.core.errors import InvariantViolated, StoreUnavailable
 from coordinator.core.events import (

@@ -1,11 +1,11 @@
 """What operators ask becomes inputs; who and why are always required."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from coordinator.api import checks
 from coordinator.api.convert.requests import RequestReader
+from coordinator.core.changed import changed
 from coordinator.core.errors import InvalidRequest
 from coordinator.core.inputs import (
     CancelByOperator,
@@ -91,7 +91,7 @@ class OperatorReader:
                 "Leave it out.",
                 field="filter.statuses",
             )
-        return Many(what, replace(wanted, statuses=wanted.statuses or _OPEN))
+        return Many(what, changed(wanted, statuses=wanted.statuses or _OPEN))
 
     def who_and_why(self, actor: str, reason: str) -> tuple[str, str]:
         """Both, which an audit cannot do without."""

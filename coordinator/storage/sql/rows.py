@@ -23,6 +23,7 @@ from coordinator.core.model import (
     Payload,
     Status,
     TransactionRequest,
+    open_of,
 )
 from coordinator.core.quarantine import takeovers_after
 
@@ -293,6 +294,7 @@ def read_header(row: Sequence[Any], branches: dict[str, Branch]) -> GlobalTransa
         status=_STATUSES[status],
         decision=_DECISIONS[decision],
         branches=branches,
+        open=open_of(branches),
         revision=revision,
         journal_seq=journal_seq,
         owner=owner,

@@ -1,7 +1,8 @@
 """What all generators share: requests, branches, and what participants say to them."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from coordinator.core.model import (
     JSON_CONTENT_TYPE,

@@ -4,8 +4,9 @@ Each saga uses a random half of the language, so that one element is often alone
 the faults, and sometimes together with all others.
 """
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from coordinator.core.backoff import RetryPolicy
 from coordinator.core.definition import (

@@ -1,11 +1,11 @@
-"""Values of the core are immutable for the type checker, and cheap at run time."""
+"""Values of the core are immutable, for the type checker and at run time."""
 
-from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from mypy import api
 
-from coordinator.core.frozen import dataclass
+from coordinator.core.changed import changed
 from coordinator.core.inputs import Confirm
 
 MUTATIONS = """
@@ -37,15 +37,17 @@ def test_assigning_a_field_is_a_type_error(tmp_path: Path) -> None:
     assert "Found 5 errors" in told
 
 
+def test_assigning_a_field_is_an_error_when_it_is_run_too() -> None:
+    """Nobody can change a value that others share."""
+    what = Confirm()
+    with pytest.raises(AttributeError):
+        what.wait = True  # type: ignore[misc]  # what is tested
+
+    assert what == Confirm()
+
+
 def test_values_compare_and_hash_by_content() -> None:
-    """As those of a frozen class do, without room for other attributes."""
-
-    @dataclass(frozen=True, slots=True)
-    class Pair:
-        left: int
-        right: int = 0
-
-    assert replace(Pair(1), right=2) == Pair(1, 2)
-    assert hash(Pair(1)) == hash(Pair(1))
-    assert not hasattr(Pair(1), "__dict__")
+    """And have no room for other attributes."""
+    assert changed(Confirm(), wait=True) == Confirm(wait=True) != Confirm()
     assert Confirm() in {Confirm(): "found"}
+    assert not hasattr(Confirm(), "__dict__")
