@@ -78,7 +78,7 @@ class Change(Struct, frozen=True):
     @property
     def key(self) -> Key:
         """Whose change it is."""
-        return self.after.key
+        return self.after.request.key
 
 
 class SweepRow(Struct, frozen=True):

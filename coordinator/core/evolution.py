@@ -114,7 +114,10 @@ _TURN: Mapping[tuple[Mode, Decision], Status] = {
 
 
 def evolve(tx: GlobalTransaction | None, event: Event) -> GlobalTransaction:
-    """The state after one more fact. Raises ``IllegalTransition``."""
+    """The state after one more fact. Raises ``IllegalTransition``.
+
+    The most frequent facts are asked for first.
+    """
     match event:
         case Began():
             if tx is not None:
@@ -129,14 +132,14 @@ def evolve(tx: GlobalTransaction | None, event: Event) -> GlobalTransaction:
             raise IllegalTransition(f"{type(event).__name__} before the beginning")
         case BranchRegistered() | StepStarted() | CheckBackStarted():
             return _with_branch(tx, _new_branch(tx, event), event.at)
-        case StepSkipped() | StepRefused() | SignalReceived():
-            return _with_branch(tx, _settled_branch(tx, event), event.at)
-        case AllStepsDone():
-            return _confirming(tx, event)
-        case Decided():
-            return _decided(tx, event)
         case Finished():
             return _finished(tx, event)
+        case Decided():
+            return _decided(tx, event)
+        case AllStepsDone():
+            return _confirming(tx, event)
+        case StepSkipped() | StepRefused() | SignalReceived():
+            return _with_branch(tx, _settled_branch(tx, event), event.at)
         case AttentionRaised() | TrialSurvived():
             return _attended(tx, event)
         case RetryRequested():

@@ -196,15 +196,22 @@ def instants(tx: GlobalTransaction) -> Iterator[Instant]:
         yield tx.request.deadline_at
     for branch_id in tx.open:
         branch = tx.branches[branch_id]
-        if branch.due_at is not None and _ends_by_time(tx, branch, is_held=is_held):
+        if (
+            branch.status in _MAY_END_BY_TIME
+            and branch.due_at is not None
+            and _ends_by_time(tx, branch, is_held=is_held)
+        ):
             yield branch.due_at
+
+
+_MAY_END_BY_TIME = frozenset({BranchStatus.TRIED, BranchStatus.WAITING})
 
 
 def _ends_by_time(tx: GlobalTransaction, branch: Branch, *, is_held: bool) -> bool:
     """Whether a branch's due time ends what it waits for."""
     if branch.status is BranchStatus.TRIED:
         return not is_held and not _is_given_up(tx, branch)
-    if branch.status is not BranchStatus.WAITING:
+    if branch.status not in _MAY_END_BY_TIME:
         return False
     if branch.spec.kind is not BranchKind.SAGA or not is_held:
         return True
@@ -230,7 +237,7 @@ def _is_given_up(tx: GlobalTransaction, branch: Branch) -> bool:
 
 def _is_held(tx: GlobalTransaction) -> bool:
     """Whether the saga cannot turn back, or nobody knows whether it can."""
-    return not _is_undecided(tx) or is_pivot_out(tx)
+    return tx.decision is not Decision.NONE or is_pivot_out(tx)
 
 
 def _is_undecided(tx: GlobalTransaction) -> bool:

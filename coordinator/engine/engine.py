@@ -312,7 +312,8 @@ class Engine:
         ):
             return False
         resident.tx = tx
-        self._residents.weigh(resident)
+        if events:
+            self._residents.weigh(resident)
         resident.unstored.extend(events)
         if resident.unstored:
             resident.absorbed.append(delivery)
@@ -496,11 +497,10 @@ class Engine:
 
     def _set_timer(self, resident: Resident, tx: GlobalTransaction) -> None:
         known = self._returns.known_to(resident)
-        times = (
-            machine.due_at(tx, resident.in_flight.keys(), known),
-            resident.store_at,
-        )
-        due_at = min((at for at in times if at is not None), default=None)
+        due_at = machine.due_at(tx, resident.in_flight.keys(), known)
+        store_at = resident.store_at
+        if store_at is not None and (due_at is None or store_at < due_at):
+            due_at = store_at
         park_at = resident.park_at(due_at, self._limits)
         if park_at is not None:
             due_at = self._park(resident, due_at, park_at)

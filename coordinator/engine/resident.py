@@ -134,12 +134,11 @@ class Resident(Struct):
         waits for them. And that nobody died of it here (V6): a transaction whose calls
         wait for their turn stores nothing else by which that could be told.
         """
-        lazy = (e for e in self.unstored if isinstance(e, BranchSucceeded))
-        first = next(lazy, None)
-        times = [] if first is None else [first.at + LAZY_MS_MAX]
-        if self.survived_at is not None:
-            times.append(self.survived_at)
-        return min(times, default=None)
+        for event in self.unstored:
+            if isinstance(event, BranchSucceeded):
+                at = event.at + LAZY_MS_MAX
+                return at if self.survived_at is None else min(at, self.survived_at)
+        return self.survived_at
 
     def has_survived(self, now: Instant) -> bool:
         """Whether nobody has died of it here for long enough."""
