@@ -1,5 +1,7 @@
 """What the port Store promises, of both stores."""
 
+import dataclasses
+
 import pytest
 from msgspec.structs import replace
 
@@ -453,7 +455,7 @@ async def test_audit_is_a_chain_over_commits_and_restarts(stores: Stores) -> Non
     assert find_break(chain) is None
     assert find_break(chain[1:]) == 1
     forged = [*chain]
-    forged[4] = replace(chain[4], actor="mallory")
+    forged[4] = dataclasses.replace(chain[4], actor="mallory")
     assert find_break(forged) == 5
 
 
