@@ -24,9 +24,6 @@ Schedule: TypeAlias = tuple[int, Limits]
 CHUNK = 250
 """Seeds that one process runs before it reports."""
 
-SWEPT_EVERY = 50
-"""Schedules between two collections of garbage."""
-
 FAILURES_MAX = 5
 """After so many failing seeds a run ends: they are likely to be one bug."""
 
@@ -98,18 +95,17 @@ def first_failure(schedules: Iterable[Schedule]) -> tuple[int, Schedule, str] | 
 
 
 def _reports(schedules: Iterable[Schedule]) -> Iterator[tuple[Schedule, Report]]:
-    """One after the other. Every world is a web of cycles; one sweep for many of them
-    is cheaper than many.
+    """One after the other. Every world is a web of cycles: nothing of it is garbage
+    while it lives, and all of it is afterwards. So it is swept once, while the caches
+    still hold it; and in the youngest generation, for whatever is older is frozen.
     """
     quieten()
     gc.disable()
-    gc.collect()
     gc.freeze()
     try:
-        for count, schedule in enumerate(schedules, 1):
+        for schedule in schedules:
             yield schedule, run_seed(*schedule)
-            if not count % SWEPT_EVERY:
-                gc.collect()
+            gc.collect(0)
     finally:
         gc.unfreeze()
         gc.enable()
