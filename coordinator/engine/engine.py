@@ -42,7 +42,6 @@ The races:
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 
 import structlog
@@ -269,7 +268,7 @@ class Engine:
                 if not isinstance(delivery.what, Begin | Submit):
                     resident.busy = True
                     missing.append(resident)
-                    delivery = replace(delivery, is_fresh=True)  # noqa: PLW2901
+                    delivery = changed(delivery, is_fresh=True)  # noqa: PLW2901
             if self._absorb(resident, delivery):
                 touched[key] = resident
         if missing:
@@ -326,7 +325,7 @@ class Engine:
         if delivery.is_fresh:
             return False
         resident.take_back()
-        resident.backlog.append(replace(delivery, is_fresh=True))
+        resident.backlog.append(changed(delivery, is_fresh=True))
         resident.busy = True
         self._load([resident])
         return True
