@@ -34,13 +34,13 @@ class Report:
 
     Attributes:
         failures: seed and violation.
-        digest: of the last seed's trace.
+        digest: of the seed's trace, if it was read.
     """
 
     schedules: int = 0
     events: int = 0
     failures: list[tuple[int, str]] = field(default_factory=list)
-    rare: Counter[str] = field(default_factory=Counter)
+    rare: dict[str, int] = field(default_factory=Counter)
     digest: int = 0
 
     def add(self, other: "Report") -> None:
@@ -48,7 +48,6 @@ class Report:
         self.events += other.events
         self.failures += other.failures
         self.rare.update(other.rare)
-        self.digest = other.digest
 
 
 def quieten() -> None:
@@ -64,7 +63,7 @@ def quieten() -> None:
 def run_seed(
     seed: int, limits: Limits, write: Callable[[str], object] | None = None
 ) -> Report:
-    """One schedule, from its first event to its verdict."""
+    """One schedule, from its first event to its verdict; what happens is written."""
     world = World(seed, limits, write)
     failures = []
     try:
@@ -73,7 +72,7 @@ def run_seed(
         failures.append((seed, str(violation)))
     except Exception as error:  # noqa: BLE001 - a bug in the code under test is a verdict
         failures.append((seed, f"BUG {type(error).__name__}: {error}"))
-    return Report(1, world.loop.steps, failures, Counter(world.rare.hits), world.digest)
+    return Report(1, world.loop.steps, failures, world.rare.hits, world.digest)
 
 
 def run_chunk(seeds: range, limits: Limits) -> Report:
