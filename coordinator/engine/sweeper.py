@@ -110,9 +110,12 @@ class Sweeper:
         known = self._leases.known()
         suspects = [line for line in lines if sweep.may_be_suspect(line, known)]
         plain = [line for line in lines if line not in suspects]
-        taken += await self._take_pages(sweep.in_turn(plain, self._node_id))
+        if plain:
+            taken += await self._take_pages(sweep.in_turn(plain, self._node_id))
         taken += await self._look_at_own()
-        return taken + await self._try_one_by_one(suspects)
+        if suspects:
+            taken += await self._try_one_by_one(suspects)
+        return taken
 
     # ---- Others' -------------------------------------------------------------------
 

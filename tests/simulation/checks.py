@@ -5,7 +5,7 @@ did, who sent what and who was told what. It judges by that, never by what a nod
 believes.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from tests.simulation.participant import Participant
     from tests.simulation.world import World
 
+PHASES = tuple(Phase)
 PHASE_TWO = (Phase.CONFIRM, Phase.CANCEL)
 FORWARD = (Phase.TRY, Phase.ACTION)
 UNDOES = {Phase.CANCEL: Phase.TRY, Phase.COMPENSATION: Phase.ACTION}
@@ -76,7 +77,7 @@ class Checks:
         self._world = world
         self.hit = self._hit = world.rare.hit
         self.durable: dict[Key, GlobalTransaction] = {}
-        self.effects: Counter[tuple[str, str, Phase]] = Counter()
+        self.effects: dict[tuple[str, str, Phase], int] = defaultdict(int)
         self.outputs: dict[tuple[str, str], bytes] = {}
         self.succeeded: set[tuple[str, str]] = set()
         self.buried: set[tuple[str, str]] = set()
@@ -101,7 +102,7 @@ class Checks:
         if len(changes) > 1:
             self._hit("group_commit_of_several")
         for change in changes:
-            if change.key in conflicts:
+            if conflicts and change.key in conflicts:
                 self._hit("commit_conflict")
                 self._conflicted(node, change)
             else:
@@ -120,7 +121,8 @@ class Checks:
                 self._hit("zombie_write_rejected")
 
     def _applied(self, node: "Node", change: Change) -> None:
-        gid, before = change.key.gid, self.durable.get(change.key)
+        key = change.key
+        gid, before = key.gid, self.durable.get(key)
         revision, seq = (before.revision, before.journal_seq) if before else (0, 0)
         if (change.before.revision if change.before else 0) != revision:
             raise Violation("L1", gid, f"{node.name} wrote over revision {revision}")
@@ -153,7 +155,7 @@ class Checks:
         )
         if change.due_at is None and not is_held:
             raise Violation("L7", gid, f"{expected.status}, and never due again")
-        self.durable[change.key] = expected
+        self.durable[key] = expected
         if expected.status.is_final:
             self._finished(expected)
 
@@ -274,7 +276,7 @@ class Checks:
         for branch_id in tx.branches if tx.request.mode is Mode.TCC else ():
             if branch_id == CHECK_BACK_ID or (gid, branch_id) in self.by_hand:
                 continue
-            done = {phase: eff[gid, branch_id, phase] for phase in Phase}
+            done = {phase: eff[gid, branch_id, phase] for phase in PHASES}
             if not _is_honest(tx, done):
                 raise Violation("T8", gid, f"{tx.status}, but {branch_id} did {done}")
         if tx.status is Status.RESOLVED:
@@ -351,7 +353,7 @@ class Checks:
         caller = self.callers.setdefault((gid, branch_id, phase), node.name)
         if caller != node.name:
             self._hit("two_nodes_call_same_phase")
-        self._world.trace("call", node.name, gid, branch_id, phase.value, call.attempt)
+        self._world.trace("call", node.name, gid, branch_id, str(phase), call.attempt)
 
     def _is_its_time(
         self, node: "Node", tx: GlobalTransaction, call: CallBranch
@@ -489,7 +491,7 @@ class Checks:
         if self.probing:
             raise Violation("B5", gid, f"a stray {phase} of {branch_id} took effect")
         eff[gid, branch_id, phase] += 1
-        self._world.trace("effect", gid, branch_id, phase.value)
+        self._world.trace("effect", gid, branch_id, str(phase))
         if eff[gid, branch_id, phase] > 1:
             raise Violation("T6", gid, f"{phase} of {branch_id} took effect twice")
         if tx is None or branch_id not in tx.branches:

@@ -49,9 +49,9 @@ class SimStore(Store):
 
     async def load(self, keys: Sequence[Key]) -> list[GlobalTransaction]:
         early = self._world.coin()
-        found = now(self._data.load(keys)) if early else []
+        found = await self._data.load(keys) if early else []
         if await self._travel(read_first=early):
-            found = now(self._data.load(keys))
+            found = await self._data.load(keys)
         for tx in found:
             self._world.checks.recoveries.loaded(self._node, tx.key)
             self._node.learns(tx)
@@ -64,13 +64,9 @@ class SimStore(Store):
         world.loop.later(
             world.store_latency(), None, self._arrive, changes, fate, returned
         )
-        world.commits_in_flight[self._node] += 1
-        try:
-            conflicts = await returned
-        finally:
-            world.commits_in_flight[self._node] -= 1
+        conflicts = await returned
         for change in changes:
-            if change.key not in conflicts:
+            if not conflicts or change.key not in conflicts:
                 self._node.learns(change.after)
         return conflicts
 
@@ -97,12 +93,12 @@ class SimStore(Store):
     async def lines(self, gaps: Sequence[Gap], *, limit: int) -> list[Line]:
         if self._world.happens("read_fail"):
             raise StoreUnavailable
-        return now(self._data.lines(gaps, limit=limit))
+        return await self._data.lines(gaps, limit=limit)
 
     async def unfinished(
         self, asks: Sequence[Ask], *, due_before: Instant
     ) -> list[SweepRow]:
-        rows = now(self._data.unfinished(asks, due_before=due_before))
+        rows = await self._data.unfinished(asks, due_before=due_before)
         self._node.listed = frozenset(self._world.data._data.nodes)
         if rows and "store_slow" in self._world.faults:
             await self._travel(read_first=True)  # the list is old when it arrives
@@ -110,7 +106,7 @@ class SimStore(Store):
 
     async def claim(self, rows: Sequence[SweepRow], *, owner: str) -> list[Key]:
         await self._travel(read_first=False)
-        claimed = now(self._data.claim(rows, owner=owner))
+        claimed = await self._data.claim(rows, owner=owner)
         self._world.checks.claimed(self._node, rows, claimed)
         self._node.claimed.update(claimed)
         if self._world.happens("read_fail"):
@@ -122,11 +118,11 @@ class SimStore(Store):
         if self._world.happens("read_fail"):
             raise StoreUnavailable
         self._world.checks.fairness.beaten(self._node)
-        return now(self._data.beat(node))
+        return await self._data.beat(node)
 
     async def forget_node(self, node_id: str) -> None:
         self._world.checks.forgotten.add(node_id)
-        now(self._data.forget_node(node_id))
+        await self._data.forget_node(node_id)
 
     async def close(self) -> None:
         """Nothing to release."""

@@ -1,6 +1,6 @@
 """V3, F5: nobody is overlooked by a sweep, and no heart waits for one."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -26,10 +26,10 @@ class Fairness:
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self._sweeps: Counter[tuple[str, Key, int]] = Counter()
+        self._sweeps: dict[tuple[str, Key, int], int] = defaultdict(int)
         self._tried: dict[str, int] = {}
         self._beat: dict[str, int] = {}
-        self._longest_us: Counter[str] = Counter()
+        self._longest_us: dict[str, int] = defaultdict(int)
 
     # ---- Sweeps --------------------------------------------------------------------
 
@@ -52,6 +52,8 @@ class Fairness:
 
     def attempted(self, node: "Node", keys: Collection[Key]) -> None:
         """The node's engine was given these."""
+        if not keys or not self._sweeps:
+            return
         for counted in [c for c in self._sweeps if c[0] == node.name and c[1] in keys]:
             del self._sweeps[counted]
 

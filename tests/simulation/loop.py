@@ -7,9 +7,9 @@ processes it is that of virtual time, whose microseconds the seed decides.
 """
 
 import asyncio
-import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine
+from heapq import heappop, heappush
 from math import inf
 from typing import Any, TypeAlias
 
@@ -76,13 +76,15 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.steps = 0
         self.look = False
         self._ready: deque[Entry] = deque()
-        self._heap: list[tuple[int, int, Entry]] = []
+        self._heap: list[
+            tuple[int, int, Process | None, Callback, tuple[Any, ...]]
+        ] = []
         self._count = 0
 
     # ---- What asyncio asks for ----------------------------------------------------
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = staticmethod(bool)
+    """False; every task and future asks, so it is a function in C."""
 
     def is_running(self) -> bool:
         return True
@@ -115,9 +117,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         self, delay_us: int, process: Process | None, callback: Callback, *args: Any
     ) -> None:
         """Run it after this long, as ``process``."""
-        self._count += 1
-        entry = (process, callback, args)
-        heapq.heappush(self._heap, (self.time_us + delay_us, self._count, entry))
+        self._count = count = self._count + 1
+        at = self.time_us + delay_us
+        heappush(self._heap, (at, count, process, callback, args))
 
     def resume(self, process: Process) -> None:
         """Let a paused process take up what came due meanwhile, in its order."""
@@ -136,7 +138,7 @@ class SimLoop(asyncio.AbstractEventLoop):
             if ready:
                 process, callback, args = ready.popleft()
             elif heap:
-                self.time_us, _, (process, callback, args) = heapq.heappop(heap)
+                self.time_us, _, process, callback, args = heappop(heap)
                 self.look = self.time_us > until_us
             else:
                 return False

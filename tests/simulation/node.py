@@ -19,7 +19,6 @@ from coordinator.core.quarantine import is_quarantined
 from coordinator.engine.dispatcher import Dispatcher
 from coordinator.engine.engine import Engine
 from coordinator.engine.leases import Leases
-from coordinator.engine.limits import EngineLimits
 from coordinator.engine.resident import Reply, Resident, Ticket
 from coordinator.engine.sweeper import Sweeper
 from tests.simulation.disk import SimStore
@@ -194,13 +193,7 @@ class Node(Process):
             definitions=self,
             clock=self.clock,
             node_id=self.name,
-            limits=EngineLimits(
-                resident_max=world.scenario.resident_max,
-                parked_after_ms=world.scenario.parked_after_ms,
-                parked_for_ms=world.scenario.parked_for_ms,
-                timers_max=world.scenario.timers_max,
-                commits_in_flight_max=world.scenario.commits_in_flight_max,
-            ),
+            limits=world.limits,
         )
         self.leases = Leases(self.store, self.clock, node_id=self.name, address="sim")
         self.sweeper = WatchedSweeper(
@@ -229,7 +222,8 @@ class Node(Process):
     # ---- Ports that the engine uses -----------------------------------------------
 
     def send(self, calls: Sequence[CallBranch]) -> None:
-        if any(call.key.gid == self._world.poison for call in calls):
+        poison = self._world.poison
+        if poison and any(call.key.gid == poison for call in calls):
             self.crash_at, self.is_doomed = self.steps + 1, True
             return
         for call in calls:
@@ -293,7 +287,7 @@ class Node(Process):
         return self.engine.watch(key, changed)
 
     def take_over(self, keys: Sequence[Key]) -> None:
-        if any(key not in self.claimed for key in keys):
+        if keys and any(key not in self.claimed for key in keys):
             self._world.rare.hit("transaction_forgotten_and_taken_up")
         self.claimed.clear()
         self._world.checks.fairness.attempted(self, keys)
@@ -303,16 +297,17 @@ class Node(Process):
 
     def learns(self, tx: GlobalTransaction) -> None:
         """From here on it cannot claim not to know this."""
-        self.owners[tx.key] = tx.owner
+        key = tx.key
+        self.owners[key] = tx.owner
         if tx.paused_at is None and not is_quarantined(tx):
-            self.paused.discard(tx.key)
+            self.paused.discard(key)
         else:
-            self.paused.add(tx.key)
+            self.paused.add(key)
         if tx.decision is Decision.ABORT:
-            self.aborted.add(tx.key)
+            self.aborted.add(key)
         if tx.request.mode is Mode.SAGA:
             self.given_up.update(
-                (tx.key, branch_id)
+                (key, branch_id)
                 for branch_id, branch in tx.branches.items()
                 if branch.status in _NEVER_FORWARD_AGAIN
             )

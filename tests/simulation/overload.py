@@ -128,7 +128,9 @@ class Overload:
         self._records[node.name, participant] = _Record(out=out, state=State.CLOSED)
 
     def _record(self, node: "Node", participant: str) -> _Record:
-        record = self._records.setdefault((node.name, participant), _Record())
+        record = self._records.get((node.name, participant))
+        if record is None:
+            record = self._records[node.name, participant] = _Record()
         state = node.dispatcher._lanes[participant].breaker.state
         if state is not record.state:
             if state is State.PROBING:

@@ -5,7 +5,6 @@ three statements below it are a dictionary here. A call's rows and its business 
 are staged together and become durable together, or are lost together (B1).
 """
 
-import json
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from coordinator.core.model import (
     GlobalTransaction,
     Payload,
 )
+from coordinator.core.model import Phase as CalledPhase
 from participant_sdk.barrier import rules
 from participant_sdk.barrier.rules import Phase, Record, Slot
 from participant_sdk.barrier.sql import BranchKey, SqlBarrier
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 Rows: TypeAlias = dict[tuple[str, str, Slot], Record]
 Answer: TypeAlias = Callable[[inputs.Outcome], None]
+
+_PHASES = {phase: Phase(phase.value) for phase in CalledPhase}
+"""The SDK's words for the coordinator's."""
 
 
 @dataclass(slots=True)
@@ -110,10 +113,11 @@ class MemoryBarrier(SqlBarrier):
     def _rows(
         self, cursor: LocalTransaction, key: BranchKey, *, without: Slot | None
     ) -> tuple[Record | None, Record | None]:
-        forward, second = (
-            None if slot is without else cursor.get((key.gid, key.branch_id, slot))
-            for slot in (Slot.FORWARD, Slot.SECOND)
-        )
+        gid, branch_id, forward, second = key.gid, key.branch_id, None, None
+        if without is not Slot.FORWARD:
+            forward = cursor.get((gid, branch_id, Slot.FORWARD))
+        if without is not Slot.SECOND:
+            second = cursor.get((gid, branch_id, Slot.SECOND))
         return forward, second
 
 
@@ -123,16 +127,13 @@ class Job:
 
     call: CallBranch
     key: BranchKey
+    lock: tuple[str, str]
     answer: Answer
     transaction: LocalTransaction
     slot: Slot = Slot.FORWARD
     recorded: Record | None = None
     replaces: Record | None = None
     is_over: bool = False
-
-    @property
-    def lock(self) -> tuple[str, str]:
-        return self.key.gid, self.key.branch_id
 
 
 class Participant:
@@ -171,16 +172,15 @@ class Participant:
         if self.fails:
             answer(inputs.Unknown("NO_DATABASE"))
             return
-        key = BranchKey(
-            call.key.gid, call.branch_id, call.operation, Phase(call.phase.value)
-        )
-        job = Job(call, key, answer, LocalTransaction(self.rows))
-        waiting = self._locks.get(job.lock)
+        gid, branch_id = lock = call.key.gid, call.branch_id
+        key = BranchKey(gid, branch_id, call.operation, _PHASES[call.phase])
+        job = Job(call, key, lock, answer, LocalTransaction(self.rows))
+        waiting = self._locks.get(lock)
         if waiting is not None:
             self._world.rare.hit("concurrent_calls_of_one_branch")
             waiting.append(job)
             return
-        self._locks[job.lock] = deque()
+        self._locks[lock] = deque()
         self._begin(job)
 
     def _begin(self, job: Job) -> None:
@@ -264,7 +264,7 @@ class Participant:
             recorded = job.recorded or Record(Phase.ACTION, rules.Outcome.SUCCEEDED)
             output = Encoded(recorded.output, recorded.content_type)
             return Failed("OUTPUT_NEEDED", "it ran", output=output)
-        plan = self.plans.get((key.gid, key.branch_id, key.phase.value))
+        plan = self.plans.get((key.gid, key.branch_id, str(key.phase)))
         if plan:
             return plan.pop(0)
         if not key.phase.is_forward:
@@ -274,7 +274,7 @@ class Participant:
     def new_output(self) -> bytes:
         """An answer that no other call is given."""
         number = self._world.next_number()
-        return json.dumps({"n": number, "even": number % 2 == 0}).encode()
+        return b'{"n": %d, "even": %s}' % (number, b"false" if number % 2 else b"true")
 
     def _commit(self, job: Job, outcome: CallOutcome, *, ran: Any) -> None:
         world = self._world
@@ -297,7 +297,7 @@ class Participant:
 
     def answer(self, job: Job, outcome: CallOutcome) -> None:
         self._world.trace(
-            "answer", self.name, job.key.gid, job.key.branch_id, job.key.phase.value,
+            "answer", self.name, job.key.gid, job.key.branch_id, str(job.key.phase),
             type(outcome).__name__, getattr(outcome, "code", ""),
         )  # fmt: skip
         job.answer(_on_the_wire(outcome))

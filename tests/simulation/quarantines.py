@@ -4,7 +4,7 @@ The judge counts deaths, holds and trials by itself, from what the database took
 was alive; the reason that a person reads is not among that.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -41,10 +41,10 @@ class Quarantines:
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self.lost: Counter[Key] = Counter()
-        self.died: Counter[Key] = Counter()
-        self.counted: Counter[Key] = Counter()
-        self.times: Counter[Key] = Counter()
+        self.lost: dict[Key, int] = defaultdict(int)
+        self.died: dict[Key, int] = defaultdict(int)
+        self.counted: dict[Key, int] = defaultdict(int)
+        self.times: dict[Key, int] = defaultdict(int)
         self.until: dict[Key, int] = {}
         self.tried_us: dict[Key, int] = {}
         self.heard: set[Key] = set()
@@ -84,7 +84,8 @@ class Quarantines:
         """Whose the transaction is after this commit."""
         key = change.key
         lost = self.lost.pop(key, 0)
-        del self.died[key], self.counted[key]
+        self.died.pop(key, None)
+        self.counted.pop(key, None)
         for event in change.events:
             match event:
                 case TrialSurvived():
@@ -97,7 +98,7 @@ class Quarantines:
                     pass
         if change.after.status.is_final:
             self._ended(key)
-        if not self.times[key]:
+        if key not in self.times:
             return node.name
         # Another death is one too many, whatever is written of it meanwhile.
         self.lost[key] = self.died[key] = self.counted[key] = OWNERS_LOST_MAX - 1
@@ -136,6 +137,6 @@ class Quarantines:
 
     def _ended(self, key: Key) -> None:
         """By survival, an operator, or an end."""
-        del self.times[key]
+        self.times.pop(key, None)
         self.until.pop(key, None)
         self.tried_us.pop(key, None)

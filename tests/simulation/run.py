@@ -24,9 +24,6 @@ Schedule: TypeAlias = tuple[int, Limits]
 CHUNK = 250
 """Seeds that one process runs before it reports."""
 
-SWEPT_EVERY = 50
-"""Schedules between two collections of garbage."""
-
 FAILURES_MAX = 5
 """After so many failing seeds a run ends: they are likely to be one bug."""
 
@@ -37,13 +34,13 @@ class Report:
 
     Attributes:
         failures: seed and violation.
-        digest: of the last seed's trace.
+        digest: of the seed's trace, if it was read.
     """
 
     schedules: int = 0
     events: int = 0
     failures: list[tuple[int, str]] = field(default_factory=list)
-    rare: Counter[str] = field(default_factory=Counter)
+    rare: dict[str, int] = field(default_factory=Counter)
     digest: int = 0
 
     def add(self, other: "Report") -> None:
@@ -51,7 +48,6 @@ class Report:
         self.events += other.events
         self.failures += other.failures
         self.rare.update(other.rare)
-        self.digest = other.digest
 
 
 def quieten() -> None:
@@ -67,7 +63,7 @@ def quieten() -> None:
 def run_seed(
     seed: int, limits: Limits, write: Callable[[str], object] | None = None
 ) -> Report:
-    """One schedule, from its first event to its verdict."""
+    """One schedule, from its first event to its verdict; what happens is written."""
     world = World(seed, limits, write)
     failures = []
     try:
@@ -76,7 +72,7 @@ def run_seed(
         failures.append((seed, str(violation)))
     except Exception as error:  # noqa: BLE001 - a bug in the code under test is a verdict
         failures.append((seed, f"BUG {type(error).__name__}: {error}"))
-    return Report(1, world.loop.steps, failures, Counter(world.rare.hits), world.digest)
+    return Report(1, world.loop.steps, failures, world.rare.hits, world.digest)
 
 
 def run_chunk(seeds: range, limits: Limits) -> Report:
@@ -98,18 +94,17 @@ def first_failure(schedules: Iterable[Schedule]) -> tuple[int, Schedule, str] | 
 
 
 def _reports(schedules: Iterable[Schedule]) -> Iterator[tuple[Schedule, Report]]:
-    """One after the other. Every world is a web of cycles; one sweep for many of them
-    is cheaper than many.
+    """One after the other. Every world is a web of cycles: nothing of it is garbage
+    while it lives, and all of it is afterwards. So it is swept once, while the caches
+    still hold it; and in the youngest generation, for whatever is older is frozen.
     """
     quieten()
     gc.disable()
-    gc.collect()
     gc.freeze()
     try:
-        for count, schedule in enumerate(schedules, 1):
+        for schedule in schedules:
             yield schedule, run_seed(*schedule)
-            if not count % SWEPT_EVERY:
-                gc.collect()
+            gc.collect(0)
     finally:
         gc.unfreeze()
         gc.enable()

@@ -132,7 +132,7 @@ class SagaFacts:
             return False
         if unit.child is not None and members:
             return True
-        for choice, branch_id in enumerate(unit.branch_ids()):
+        for choice, branch_id in enumerate(unit.branch_ids):
             branch = tx.branches.get(branch_id)
             if branch is None or (gid, branch_id) in self._checks.by_hand:
                 continue
@@ -145,7 +145,7 @@ class SagaFacts:
         return True
 
     def _has_to_be_undone(self, unit: Unit, branch: Branch) -> bool:
-        choice = unit.branch_ids().index(branch.spec.branch_id)
+        choice = unit.branch_ids.index(branch.spec.branch_id)
         return unit.child is not None or is_undoable(unit, choice)
 
     def _may_fail(self, unit: Unit) -> bool:
@@ -185,7 +185,7 @@ class SagaFacts:
         )
 
     def _latest(self, tx: GlobalTransaction, unit: Unit) -> Branch | None:
-        found = [tx.branches[b] for b in unit.branch_ids() if b in tx.branches]
+        found = [tx.branches[b] for b in unit.branch_ids if b in tx.branches]
         return found[-1] if found else None
 
     def _condition(self, tx: GlobalTransaction, place: Place) -> object:

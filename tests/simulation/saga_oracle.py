@@ -39,6 +39,8 @@ from tests.simulation.saga_facts import ANSWERED, FORWARD, GOING_BACK, SagaFacts
 from tests.simulation.saga_tree import Place, Scope, Tree, Unit, is_undoable
 from tests.simulation.verdict import Violation
 
+_PHASES = tuple(Phase)
+
 DURATIONS_MS = {"20ms": 20, "PT0.1S": 100}
 """The texts that are generated."""
 
@@ -115,7 +117,7 @@ class SagaOracle(SagaFacts):
 
     def _check_fallback(self, tx: GlobalTransaction, unit: Unit, choice: int) -> None:
         gid = tx.key.gid
-        before = tx.branches.get(unit.branch_ids()[choice - 1])
+        before = tx.branches.get(unit.branch_ids[choice - 1])
         if before is None or before.status in FORWARD | ANSWERED:
             raise Violation("S1", gid, f"fallback {choice} of {unit.unit_id} too early")
         self._hit("fallback_called")
@@ -300,7 +302,7 @@ class SagaOracle(SagaFacts):
         for other in place.units:
             if (other.index or 0) <= (unit.index or 0):
                 continue
-            started = [tx.branches[b] for b in other.branch_ids() if b in tx.branches]
+            started = [tx.branches[b] for b in other.branch_ids if b in tx.branches]
             busy += any(branch.status in GOING_BACK for branch in started)
             if any(
                 branch.status in FORWARD | ANSWERED
@@ -463,7 +465,7 @@ class SagaOracle(SagaFacts):
         unit, _ = tree.branches[branch_id]
         at: Unit | None = unit
         while at is not None:
-            if any((gid, b) in self._given_up for b in at.branch_ids()):
+            if any((gid, b) in self._given_up for b in at.branch_ids):
                 return
             at = at.place.scope.owner
         raise Violation("S5", gid, f"{phase} of {branch_id}: the saga goes forward")
@@ -485,12 +487,12 @@ class SagaOracle(SagaFacts):
     def _check_lasting(self, tx: GlobalTransaction, unit: Unit) -> None:
         """At most one choice of a unit lasts; what was undone or skipped has none."""
         gid, lasting = tx.key.gid, 0
-        for choice, branch_id in enumerate(unit.branch_ids()):
+        for choice, branch_id in enumerate(unit.branch_ids):
             branch = tx.branches.get(branch_id)
             if not unit.step.calls or (gid, branch_id) in self._checks.by_hand:
                 continue
             effects = self._checks.effects
-            eff = {phase: effects[gid, branch_id, phase] for phase in Phase}
+            eff = {phase: effects[gid, branch_id, phase] for phase in _PHASES}
             forward = eff[Phase.TRY] + eff[Phase.ACTION]
             backward = eff[Phase.CANCEL] + eff[Phase.COMPENSATION]
             lasting += forward - backward

@@ -35,22 +35,25 @@ Value: TypeAlias = "JsonValue | Special"
 
 @dataclass(eq=False, slots=True)
 class Unit:
-    """One run of a step: the step itself, or one item of its list."""
+    """One run of a step: the step itself, or one item of its list.
+
+    Attributes:
+        branch_ids: of all its choices; of a timer, a signal or a child just the one.
+    """
 
     place: "Place"
     unit_id: str
     item: Value = Special.BROKEN
     index: int | None = None
     child: "Scope | None" = None
+    step: Step = field(init=False)
+    branch_ids: list[str] = field(init=False)
 
-    @property
-    def step(self) -> Step:
-        return self.place.step
-
-    def branch_ids(self) -> list[str]:
-        """Of all its choices; of a timer, a signal or a child just the one."""
+    def __post_init__(self) -> None:
+        self.step = self.place.step
         others = range(1, len(self.step.calls))
-        return [self.unit_id, *(f"{self.unit_id}:fallback-{k}" for k in others)]
+        fallbacks = [f"{self.unit_id}:fallback-{k}" for k in others]
+        self.branch_ids = [self.unit_id, *fallbacks]
 
 
 @dataclass(eq=False, slots=True)
@@ -131,7 +134,7 @@ class Tree:
             if place.step.signal:
                 self.signals.add(place.step.signal)
             for unit in place.units:
-                for choice, branch_id in enumerate(unit.branch_ids()):
+                for choice, branch_id in enumerate(unit.branch_ids):
                     self.branches[branch_id] = (unit, choice)
                     if place.step.pivot:
                         self.pivots.add(branch_id)

@@ -6,9 +6,7 @@ stray calls of every kind are sent once more: nothing may come of them.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
-from random import Random
 from typing import Any
 from zlib import crc32
 
@@ -28,10 +26,12 @@ from coordinator.core.model import (
     Phase,
     Status,
 )
+from coordinator.engine.limits import EngineLimits
 from coordinator.storage.memory import MemoryStore
 from tests.simulation import chaos, generators
 from tests.simulation.checks import Checks
 from tests.simulation.client import Client
+from tests.simulation.dice import Dice
 from tests.simulation.loop import STEP_MAX, Process, SimLoop
 from tests.simulation.node import EPOCH_MS, Node, SimClock
 from tests.simulation.participant import Participant
@@ -60,8 +60,8 @@ class World:
     """Everything that one seed makes happen.
 
     Attributes:
-        digest: of the trace; the same seed gives the same, anywhere.
-        commits_in_flight: by node, for crashes that are aimed.
+        digest: of the trace, if anybody reads it; the same seed gives the same,
+            anywhere.
         was_paused: names of nodes that were zombies once.
         poison: the gid that kills whoever drives it, also after everything else has
             healed; empty = none.
@@ -79,14 +79,13 @@ class World:
         self.faulty = True
         self.over = False
         self.digest = 0
-        self.rng = Random(seed * 2)
+        self.rng = Dice(seed * 2)
         self.loop = SimLoop()
         self.rare = Rare()
         self.checks = Checks(self)
         self.data = MemoryStore()
         self.definitions: dict[str, SagaDefinition] = {}
         self.cuts: set[tuple[str, str]] = set()
-        self.commits_in_flight: Counter[Node] = Counter()
         self.was_paused: set[str] = set()
         self.poison = ""
         self.seen_held: set[Key] = set()
@@ -96,6 +95,13 @@ class World:
         self._number = 0
         self._incarnation = 0
         self._rate = self.scenario.rate
+        self.limits = EngineLimits(
+            resident_max=self.scenario.resident_max,
+            parked_after_ms=self.scenario.parked_after_ms,
+            parked_for_ms=self.scenario.parked_for_ms,
+            timers_max=self.scenario.timers_max,
+            commits_in_flight_max=self.scenario.commits_in_flight_max,
+        )
         self._clocks = [self._new_clock() for _ in range(self.scenario.nodes)]
         self.participants = [
             Participant(self, i) for i in range(self.scenario.participants)
@@ -236,9 +242,9 @@ class World:
     # ---- Running -------------------------------------------------------------------
 
     def trace(self, *what: object) -> None:
-        line = f"{self.loop.time_us} {what}"
-        self.digest = crc32(line.encode(), self.digest)
         if self._write is not None:
+            line = f"{self.loop.time_us} {what}"
+            self.digest = crc32(line.encode(), self.digest)
             self._write(line)
 
     def run(self) -> None:

@@ -60,6 +60,7 @@ async def _live(
     client: Client, definition: SagaDefinition, data: JsonValue, tree: Tree
 ) -> None:
     world, timeout = client.world, business.timeout_ms(client.world)
+    body = Payload(json.dumps(data).encode(), JSON_CONTENT_TYPE)
 
     def submit(node: "Node") -> Submit:
         now = node.clock.now()
@@ -70,7 +71,7 @@ async def _live(
             digest="d",
             created_at=now,
             deadline_at=now + timeout,
-            input=Payload(json.dumps(data).encode(), JSON_CONTENT_TYPE),
+            input=body,
             definition_digest=definition.digest,
             definition_version=definition.version,
         )

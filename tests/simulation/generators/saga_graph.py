@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from coordinator.core.backoff import RetryPolicy
+from coordinator.core.changed import changed
 from coordinator.core.definition import (
     BranchKind,
     Call,
@@ -120,10 +121,10 @@ class Graph:
                 input=Reference(("input",), "input"),
             )
         else:
-            pivot = replace(self._call_step("pivot", ends, after=True), pivot=True)
+            pivot = changed(self._call_step("pivot", ends, after=True), pivot=True)
             if self.has("fallback", 0.4):
                 other = self._call("pivot", ends, after=True)
-                pivot = replace(pivot, calls=(*pivot.calls, other))
+                pivot = changed(pivot, calls=(*pivot.calls, other))
         count = rng.choice((0, 1, 1, 2)) if "optional" in self.features else 0
         beside = [self._beside(f"o{i}", steps[-1:], depth) for i in range(count)]
         later = [pivot]
@@ -137,7 +138,7 @@ class Graph:
             step = self._child_step(step_id, needs, depth, after=False)
         else:
             step = self._step(step_id, needs, depth, after=False)
-        return replace(step, optional=True)
+        return changed(step, optional=True)
 
     # ---- Steps --------------------------------------------------------------------
 
@@ -163,18 +164,18 @@ class Graph:
         if may_be_list and self.has("list", 0.3):
             path = "odd" if self.has("broken", 0.1) else "items"
             items = Reference(("input", path), f"input.{path}")
-            step = replace(step, for_each=ForEach(items, rng.choice((1, 2, 2, 10))))
+            step = changed(step, for_each=ForEach(items, rng.choice((1, 2, 2, 10))))
             if step.kind is BranchKind.SAGA:
-                step = replace(step, input=Reference(("item",), "item"))
+                step = changed(step, input=Reference(("item",), "item"))
         if self.has("optional", 0.35):
-            step = replace(step, optional=True)
-        step = replace(step, condition=self._condition(needs))
+            step = changed(step, optional=True)
+        step = changed(step, condition=self._condition(needs))
         if step.calls and (step.optional or not after) and self.has("fallback", 0.4):
             others = tuple(
                 self._call(step_id, needs, after=after)
                 for _ in range(rng.choice((1, 1, 2)))
             )
-            step = replace(step, calls=(*step.calls, *others))
+            step = changed(step, calls=(*step.calls, *others))
         return step
 
     def _condition(self, needs: list[Step]) -> Template | None:
