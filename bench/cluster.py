@@ -63,11 +63,18 @@ class Cluster:
         """A handle of the same kind as nodes have."""
         return await open_store(self._url)
 
-    async def start_node(self, name: str) -> None:
-        """Return when it serves."""
+    async def start_node(self, name: str, *, counters: Path | None = None) -> None:
+        """Return when it serves.
+
+        Args:
+            counters: where it is to count what its database commits.
+        """
         target = self.targets[name] = f"127.0.0.1:{find_free_port()}"
+        counted = ("bench.speed.node", str(counters))
         self.fleet.start(
-            name, "coordinator", "serve", "--listen", target, "--db", self._url
+            name,
+            *(("coordinator",) if counters is None else counted),
+            *("serve", "--listen", target, "--db", self._url),
         )
         self.fleet.target = next(iter(self.targets.values()))
         await serves(target)

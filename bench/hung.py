@@ -6,13 +6,15 @@ measured alone, and then beside a crowd of transactions of ``hung`` that run int
 time-outs and grow by some each second. It ends with
 
 ``HUNG store=… hung_in_flight=N hung_refused=N hung_calls=N alone_per_s=N
-at_once_percent=N others_percent=N cpu_us_percent=N node_cpu_percent=N``
+at_once_percent=N others_percent=N cpu_us_percent=N commits_percent=N
+node_cpu_percent=N``
 
 ``at_once_percent``: what ``well`` ends while the crowd begins and uses up its tries, as
 a share of alone; ``others_percent``: afterwards, while it grows and newcomers time out;
 both by medians of windows. ``cpu_us_percent``: what the node spends afterwards for one
-transaction of ``well``, the crowd's part included, as a share of alone. ``hung_calls``:
-all that went out to the hung participant.
+transaction of ``well``, the crowd's part included, as a share of alone;
+``commits_percent``: the same of its database's commits. ``hung_calls``: all that went
+out to the hung participant.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.cluster import STORES, Cluster, cluster
+from bench.speed.counters import Counters
 from bench.speed.load import Ended, RealTiming, closed_loop
 from bench.surge import connected
 from participant_sdk.gid import new_gid
@@ -139,24 +142,22 @@ class Sample:
     per_second: float
     cpu_percent: float
     cpu_us: float
+    commits: float
 
 
-async def window(here: Cluster, session: Session, seconds: float) -> Sample:
+async def window(
+    here: Cluster, counters: Counters, session: Session, seconds: float
+) -> Sample:
     """One closed loop of the participant that is well."""
 
     def start(_number: int, ended: Ended) -> None:
         answer = session.request(begin(WELL))
         answer.add_done_callback(lambda done: ended(is_confirmed(done)))
 
-    before = after = 0.0
+    looks: list[tuple[float, int]] = []
 
-    def opened() -> None:
-        nonlocal before
-        before = here.cpu_seconds(NODE)
-
-    def closed() -> None:
-        nonlocal after
-        after = here.cpu_seconds(NODE)
+    def look() -> None:
+        looks.append((here.cpu_seconds(NODE), counters.read().commits))
 
     seen = await closed_loop(
         start,
@@ -164,14 +165,17 @@ async def window(here: Cluster, session: Session, seconds: float) -> Sample:
         warm_seconds=1,
         seconds=seconds,
         timing=RealTiming(),
-        on_open=opened,
-        on_close=closed,
+        on_open=look,
+        on_close=look,
     )
     if seen.refused:
         raise SystemExit(f"{seen.refused} transactions of `{WELL}` were not confirmed")
-    spent = after - before
+    spent, commits = (after - before for before, after in zip(*looks, strict=True))
     return Sample(
-        seen.per_second, 100 * spent / seen.seconds, 1e6 * seen.per_transaction(spent)
+        seen.per_second,
+        100 * spent / seen.seconds,
+        1e6 * seen.per_transaction(spent),
+        seen.per_transaction(commits),
     )
 
 
@@ -184,7 +188,9 @@ def is_confirmed(answer: "asyncio.Future[Response]") -> bool:
 
 async def measure(here: Cluster, options: argparse.Namespace) -> str:
     """Alone, and beside the crowd."""
-    await here.start_node(NODE)
+    path = here.fleet.directory / "commits"
+    counters = Counters.create(path)
+    await here.start_node(NODE, counters=path)
     target = here.targets[NODE]
     silent = Silent()
     async with (
@@ -192,7 +198,7 @@ async def measure(here: Cluster, options: argparse.Namespace) -> str:
         attached(target, HUNG, silent.take),
         connected(target, 2) as (well, others),
     ):
-        windows = partial(_windows, here, well, options)
+        windows = partial(_windows, here, counters, well, options)
         alone = await windows()
         crowd = Crowd(others, at_once=options.hung, per_second=options.per_second)
         running = asyncio.create_task(crowd.run())
@@ -206,14 +212,18 @@ async def measure(here: Cluster, options: argparse.Namespace) -> str:
             f" at_once_percent={100 * _ratio(at_once, alone, 'per_second'):.0f}"
             f" others_percent={100 * _ratio(beside, alone, 'per_second'):.0f}"
             f" cpu_us_percent={100 * _ratio(beside, alone, 'cpu_us'):.0f}"
+            f" commits_percent={100 * _ratio(beside, alone, 'commits'):.0f}"
             f" node_cpu_percent={_median(beside, 'cpu_percent'):.0f}"
         )
 
 
 async def _windows(
-    here: Cluster, well: Session, options: argparse.Namespace
+    here: Cluster, counters: Counters, well: Session, options: argparse.Namespace
 ) -> list[Sample]:
-    return [await window(here, well, options.seconds) for _ in range(options.windows)]
+    return [
+        await window(here, counters, well, options.seconds)
+        for _ in range(options.windows)
+    ]
 
 
 def _median(samples: list[Sample], name: str) -> float:

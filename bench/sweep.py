@@ -3,11 +3,13 @@
 ``python -m bench.sweep --store postgresql --rows 1000000`` fills a throw-away database
 with so many unfinished transactions and as many finished ones, and prints one line:
 
-``SWEEP store=… rows=N page=N fill_s=… serving_s=… list_p50_ms=… list_p99_ms=…
-claim_p50_ms=… claim_p99_ms=… begin_ratio=… gids_per_second=N``
+``SWEEP store=… rows=N page=N claimed=N fill_s=… serving_s=… start_p50_ms=…
+start_p99_ms=… list_p50_ms=… list_p99_ms=… claim_p50_ms=… claim_p99_ms=… begin_ratio=…
+gids_per_second=N``
 
-``serving``: from the start of ``tercet serve`` until it serves. ``list`` and ``claim``:
-of one page. ``begin_ratio``: what it takes to store new transactions beside all these,
+``serving``: from the start of ``tercet serve`` until it serves. ``start``: of a sweep,
+until it knows the lines and the first page; ``list``: each further page; ``claim``:
+each page. ``begin_ratio``: what it takes to store new transactions beside all these,
 as a share of what it takes in an empty database of the same server, in turn.
 ``gids_per_second``: what one node takes up and ends. ``--old-snapshot`` holds an idle
 REPEATABLE READ transaction open meanwhile, and claims for a minute.
@@ -53,7 +55,7 @@ from coordinator.core.model import Key, Mode, TransactionRequest
 from coordinator.engine.engine import Engine
 from coordinator.engine.leases import Leases
 from coordinator.engine.limits import EngineLimits
-from coordinator.engine.sweeper import PAGE, Sweeper
+from coordinator.engine.sweeper import PAGE, PAGES_PER_SWEEP, Sweeper
 from coordinator.ports import Change
 from coordinator.storage.sql import tables
 from coordinator.storage.sql.migrate import upgrade
@@ -63,7 +65,7 @@ from coordinator.storage.sql.store import SqlStore, open_store
 from coordinator.storage.sql.url import Kind, parse_url
 from tests.servers import MariaDB, PostgreSQL
 
-DEAD = "n-dead"
+DEAD, CLAIMANT = "n-dead", "n-bench"
 CHUNK = 50_000
 PAGES_MAX = 400
 SNAPSHOT_SECONDS = 60.0
@@ -216,36 +218,51 @@ class Pages:
     """What pages took, in milliseconds."""
 
     def __init__(self) -> None:
+        self.starting: list[float] = []
         self.listing: list[float] = []
         self.claiming: list[float] = []
+        self.claimed = 0
 
     async def measure(self, store: SqlStore, page: int, seconds: float) -> None:
-        """List a page and claim it, over and over, each from the line's beginning.
+        """List and claim pages as sweeps do, one sweep after the other.
 
         Args:
             seconds: at least so long, if there is enough to claim.
         """
-        (line, *_) = await store.lines(sweep.others(()), limit=1)
-        asks = [sweep.Ask(line, None, 0, page)]
         until = time.monotonic() + seconds
-        while len(self.listing) < PAGES_MAX or time.monotonic() < until:
-            began = time.perf_counter()
+        while len(self.claiming) < PAGES_MAX or time.monotonic() < until:
+            if not await self._sweep(store, page):
+                break
+
+    async def _sweep(self, store: SqlStore, page: int) -> bool:
+        """One sweep; whether there was anything to claim."""
+        began, took = time.perf_counter(), self.starting
+        gaps = sweep.others((CLAIMANT,))
+        turns = sweep.Turns(await store.lines(gaps, limit=sweep.LINES_MAX))
+        for _ in range(PAGES_PER_SWEEP):
+            asks = turns.next_page(page)
             rows = await store.unfinished(asks, due_before=SystemClock().now())
             listed = time.perf_counter()
-            claimed = await store.claim(rows, owner="n-bench")
+            claimed = await store.claim(rows, owner=CLAIMANT)
             if not claimed:
-                break
-            self.listing.append((listed - began) * 1_000)
+                return False
+            took.append((listed - began) * 1_000)
             self.claiming.append((time.perf_counter() - listed) * 1_000)
+            self.claimed += len(claimed)
+            turns.listed(rows, {})
+            began, took = time.perf_counter(), self.listing
+        return True
 
     def figures(self) -> str:
         """Medians and 99th percentiles."""
-        listing, claiming = sorted(self.listing), sorted(self.claiming)
-        return (
-            f"list_p50_ms={percentile(listing, 50):.1f}"
-            f" list_p99_ms={percentile(listing, 99):.1f}"
-            f" claim_p50_ms={percentile(claiming, 50):.1f}"
-            f" claim_p99_ms={percentile(claiming, 99):.1f}"
+        return " ".join(
+            f"{name}_p50_ms={percentile(sorted(some), 50):.1f}"
+            f" {name}_p99_ms={percentile(sorted(some), 99):.1f}"
+            for name, some in (
+                ("start", self.starting),
+                ("list", self.listing),
+                ("claim", self.claiming),
+            )
         )
 
 
@@ -361,9 +378,9 @@ async def measure(
         await store.close()
         await empty.close()
     return (
-        f"rows={options.rows} page={options.page} fill_s={filled:.1f}"
-        f" serving_s={serving:.2f} {pages.figures()} begin_ratio={ratio:.2f}"
-        f" gids_per_second={rate:.0f}"
+        f"rows={options.rows} page={options.page} claimed={pages.claimed}"
+        f" fill_s={filled:.1f} serving_s={serving:.2f} {pages.figures()}"
+        f" begin_ratio={ratio:.2f} gids_per_second={rate:.0f}"
     )
 
 

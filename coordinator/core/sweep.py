@@ -12,6 +12,9 @@ the next, but for where to go on if there were more lines than a sweep looks at.
 begin at different lines, and who lost a page to another node goes on at a distance
 behind it.
 
+A node's own rows are nearly all driven by it. It walks through them all the same, page
+by page, for what it has let go of unknown to itself; a dear walk is made rarely.
+
 Poison (V6). A transaction may be what kills the nodes that drive it. So a claim from a
 dead node counts *before* any work is done, in the statement that claims; whatever that
 node then commits of it sets the count back to nought, for it has survived driving it.
@@ -35,7 +38,7 @@ from operator import itemgetter
 from typing import Generic, NamedTuple, Protocol, TypeVar
 from zlib import crc32
 
-from coordinator.core.model import Instant, Key
+from coordinator.core.model import Instant, Key, Milliseconds
 
 OWNERS_LOST_MAX = 3
 """Distinct nodes that may die with a transaction. Two can be bad luck: a machine that
@@ -44,6 +47,16 @@ fails, and its successor that is restarted at that moment."""
 LINES_MAX = 64
 """Lines that one sweep looks at; with more, the next sweep goes on behind them. Each
 costs a statement or two even where nothing of it is due."""
+
+REST_FACTOR = 20
+"""A walk through a node's own rows rests for so many times as long as its first look
+took. That look passes all that the node ever had under way and that the database still
+keeps, for a snapshot that somebody holds; so it takes a twentieth of the time at most,
+until the rest is as long as it gets."""
+
+REST_MS_MAX: Milliseconds = 30_000
+"""For so long at most a walk rests. Only what nobody can know of waits for it: a commit
+that takes effect after its transaction was read again."""
 
 LINES_PER_PAGE = 16
 """Lines that share a page: enough that short ones do not each take a claim of their
@@ -166,6 +179,11 @@ def others(passing: Collection[str], after: Line | None = None) -> list[Gap]:
 def own(owner: str, after: Line | None = None) -> list[Gap]:
     """Where the lines of one owner are, behind ``after``."""
     return [Gap(after or Line(owner, "", -1), owner)]
+
+
+def rest_ms(look_ms: Milliseconds) -> Milliseconds:
+    """How long after its first look the next walk through a node's own rows begins."""
+    return min(REST_FACTOR * look_ms, REST_MS_MAX)
 
 
 def may_be_suspect(line: Line, known: Collection[str]) -> bool:

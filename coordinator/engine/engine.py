@@ -73,6 +73,7 @@ from coordinator.core.model import GlobalTransaction, Instant, Key
 from coordinator.engine import alarms
 from coordinator.engine.committer import Committer, as_unavailable
 from coordinator.engine.door import Door
+from coordinator.engine.let_go import LetGo
 from coordinator.engine.limits import EngineLimits
 from coordinator.engine.resident import Answer, Delivery, Reply, Resident, Ticket
 from coordinator.engine.residents import Residents
@@ -102,6 +103,9 @@ class Engine:
     """Drives the transactions of one node.
 
     Everything but :meth:`close` is called on the event loop and never blocks.
+
+    Attributes:
+        let_go: what it forgot, for the sweep.
     """
 
     def __init__(
@@ -125,7 +129,7 @@ class Engine:
         self._residents = Residents()
         self._door = Door(self._limits, self._residents)
         self._stopped: dict[Key, CoordinatorError] = {}
-        self._let_go: dict[Key, None] = {}
+        self.let_go = LetGo(self._limits, self._residents, self._stopped)
         self._watches = Watches()
         self._timers: Timers[Key] = Timers(clock, self._wake)
         self._returns = Returns(clock)
@@ -221,12 +225,6 @@ class Engine:
             return False
         stored = resident.stored
         return resident.busy or stored is None or stored.revision >= revision
-
-    def let_go(self) -> list[Key]:
-        """What was forgotten since this was last asked, and is not here again."""
-        keys, self._let_go = self._let_go, {}
-        here = (self._residents, self._stopped)
-        return [key for key in keys if not any(key in some for some in here)]
 
     @property
     def has_room(self) -> bool:
@@ -516,7 +514,10 @@ class Engine:
         if park_at > self._clock.now():
             return park_at
         del self._residents[resident.key]
-        return due_at if len(self._timers) < self._limits.timers_max else None
+        if len(self._timers) < self._limits.timers_max:
+            return due_at
+        self.let_go.are_all_known = False
+        return None
 
     def _rearm(self, keys: Iterator[Key]) -> None:
         """Set timers anew, some now and the rest when others had their turn."""
@@ -543,7 +544,7 @@ class Engine:
                 resident.busy = True
                 stale.append(resident)
             else:  # what it is about to read may be of before
-                self._remember(key)
+                self.let_go.note(key)
         if stale:
             self._load(stale)
 
@@ -567,13 +568,9 @@ class Engine:
         """Let go of what nobody knows for certain; it is read again when touched."""
         self._timers.discard(resident.key)
         del self._residents[resident.key]
-        self._remember(resident.key)
+        self.let_go.note(resident.key)
         for delivery in (*resident.absorbed, *resident.waiting, *resident.backlog):
             delivery.ticket.answer(why)
-
-    def _remember(self, key: Key) -> None:
-        if len(self._let_go) < self._limits.let_go_max:
-            self._let_go[key] = None
 
     def _stop(self, resident: Resident, why: CoordinatorError) -> None:
         """Never touch this transaction again on this node; the others go on.

@@ -10,7 +10,8 @@ so that each sweep attempts the oldest of every line (V3). Two have their own pl
 
 * **What this node let go of** the engine knows by name; it is taken up first. Should it
   ever know too little, a walk through this node's own rows finds the rest, one page a
-  sweep: nearly all that it meets is driven here.
+  sweep: nearly all that it meets is driven here. While the engine knows of all of them,
+  the walk rests when its beginning was slow.
 * **Suspects**, and what is quarantined when its hold is over, are claimed one by one,
   each with time to do its harm (V6); so they come when all others have had their turn,
   and hold up nobody.
@@ -62,6 +63,7 @@ class Sweeper:
     Attributes:
         _after: where the lines go on that the last sweep did not come to.
         _own: the walk through this node's own rows.
+        _own_at: not before it begins anew, by the monotonic clock.
         _unsure: what a claim was for whose answer never came.
         _handed: what this sweep has given to the engine.
     """
@@ -85,6 +87,7 @@ class Sweeper:
         self._after: Line | None = None
         self._own = Turns(())
         self._own_after: Line | None = None
+        self._own_at: Milliseconds = 0
         self._unsure: list[Key] = []
         self._handed: set[Key] = set()
 
@@ -103,7 +106,7 @@ class Sweeper:
         """Take up what is due and driven by nobody; how many that was."""
         self._handed.clear()
         unsure, self._unsure = self._unsure, []
-        taken = self._take_over([*self._engine.let_go(), *unsure])
+        taken = self._take_over([*self._engine.let_go.take(), *unsure])
         gaps = sweep.others(self._leases.living(), self._after)
         lines = await self._store.lines(gaps, limit=sweep.LINES_MAX)
         self._after = lines[-1] if len(lines) == sweep.LINES_MAX else None
@@ -189,12 +192,19 @@ class Sweeper:
 
     async def _look_at_own(self) -> int:
         """One page of the walk; it begins anew when it is over."""
-        if self._own.are_over:
+        began = self._clock.monotonic_ms()
+        is_first = self._own.are_over
+        if is_first and self._engine.let_go.are_all_known and began < self._own_at:
+            return 0
+        if is_first:
             gaps = sweep.own(self._node_id, self._own_after)
             lines = await self._store.lines(gaps, limit=sweep.LINES_MAX)
             self._own_after = lines[-1] if len(lines) == sweep.LINES_MAX else None
             self._own = Turns(lines)
         rows = await self._list(self._own.next_page(self._page))
+        if is_first:
+            ended = self._clock.monotonic_ms()
+            self._own_at = ended + sweep.rest_ms(ended - began)
         self._own.listed(rows, {})
         let_go = [
             v.row.key for v in self._judge(rows) if v.reason is Reason.FORGOTTEN_HERE

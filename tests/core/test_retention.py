@@ -72,6 +72,8 @@ def test_the_bounds_are_those_that_are_promised() -> None:
     assert [len(batch) for batch in retention.batches(rows)] == [2, 2]
     rows = [replace(OVER, rows=2_000), replace(OVER, rows=1)]
     assert [len(batch) for batch in retention.batches(rows)] == [1, 1]
+    rows = [replace(OVER, rows=2_000), *rows]
+    assert [len(batch) for batch in retention.batches(rows)] == [1, 1, 1]
 
 
 def test_batches_are_bounded_by_transactions_and_by_rows() -> None:

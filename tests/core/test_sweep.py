@@ -25,6 +25,7 @@ from coordinator.core.sweep import (
     others,
     own,
     plan,
+    rest_ms,
 )
 from coordinator.ports import SweepRow
 
@@ -173,6 +174,12 @@ def test_own_lines_are_those_of_one_owner() -> None:
     """From the first one, or behind another."""
     assert own(ME) == [Gap(Line(ME, "", -1), ME)]
     assert own(ME, Line(ME, "a", 1)) == [Gap(Line(ME, "a", 1), ME)]
+
+
+def test_a_walk_rests_in_proportion_and_never_long() -> None:
+    """V1, F20: twenty times what its beginning took, half a minute at most."""
+    assert [rest_ms(look_ms) for look_ms in (0, 7, 1_499)] == [0, 140, 29_980]
+    assert [rest_ms(look_ms) for look_ms in (1_500, 1_501, 99_999)] == [30_000] * 3
 
 
 def test_every_line_has_its_turn_on_the_first_page() -> None:

@@ -64,7 +64,7 @@ async def test_one_that_takes_long_finds_it_all_the_same(world: World) -> None:
 
 
 async def test_its_time_comes_on_time(world: World) -> None:
-    """The deadline cancels it to the millisecond, without any sweep."""
+    """The deadline cancels it, without any sweep."""
     await open_transaction(world)
     await world.clock.move_to(LATE - 1)
     assert not is_here(world)

@@ -8,6 +8,7 @@ from coordinator.core.model import Key
 from coordinator.core.recovery import HASTE_MS
 from coordinator.engine import engine as module
 from coordinator.engine.returns import RETURN_KNOWN_MS
+from coordinator.engine.timers import TICK_MS
 from coordinator.ports import AuditEntry
 from tests.core.world import spec, tcc_request
 from tests.engine.world import GID, World, quiet
@@ -77,7 +78,7 @@ async def test_who_fails_again_keeps_its_back_off(world: World) -> None:
     due_at = (await world.stored()).branches["a"].due_at
     await world.clock.move_to(due_at - 1)
     assert not world.participants.taken()
-    await world.clock.move_to(due_at)
+    await world.clock.move_to(due_at + TICK_MS)
     assert [c.attempt for c in world.participants.taken()] == [call.attempt + 1]
 
 
@@ -119,7 +120,7 @@ async def test_a_return_while_a_commit_is_under_way_is_not_missed(world: World) 
 async def test_a_call_that_is_out_is_not_doubled(world: World) -> None:
     """Its answer or its time-out comes by itself."""
     due_at = await outage(world)
-    await world.clock.move_to(due_at)
+    await world.clock.move_to(due_at + TICK_MS)
     assert len(world.participants.taken()) == 1
     world.engine.participant_returned("bank")
     await world.clock.move_to(due_at + HASTE_MS)

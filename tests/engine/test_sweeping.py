@@ -235,8 +235,7 @@ async def test_what_nobody_remembers_is_found_by_a_walk(world: World) -> None:
 async def test_names_are_remembered_up_to_a_limit() -> None:
     """What an outage let go of does not fill the memory; the walk finds the rest."""
     store = MemoryStore()
-    world = World(store, FakeClock())
-    world.engine._limits = EngineLimits(let_go_max=2)
+    world = World(store, FakeClock(), limits=EngineLimits(let_go_max=2))
     store.holding = True
     for key in crowd("default", 5):
         world.ask(Begin(replace(tcc_request(), key=key)), key)
@@ -245,8 +244,8 @@ async def test_names_are_remembered_up_to_a_limit() -> None:
         store.lose(kept=True)
         await quiet()
     store.holding = False
-    assert len(world.engine.let_go()) == 2
-    assert world.engine.let_go() == []
+    assert len(world.engine.let_go.take()) == 2
+    assert world.engine.let_go.take() == []
 
 
 # ---- Hearts -----------------------------------------------------------------------

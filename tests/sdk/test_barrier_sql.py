@@ -9,6 +9,7 @@ from participant_sdk.barrier import rules
 from participant_sdk.barrier.rules import Outcome, Phase, Record, Slot
 from participant_sdk.barrier.sql import (
     BranchKey,
+    RowLost,
     SqlBarrier,
     insert_if_free,
 )
@@ -93,6 +94,76 @@ def test_a_call_that_is_not_let_in_leaves_no_claim(engine, cursor, phase):
     assert admission.slot is None
     assert barrier.rows(cursor, key(phase)) == (None, None)
     assert admit(barrier, cursor, Phase.TRY, began_at_ms=9).slot is Slot.FORWARD
+
+
+def test_a_claim_is_of_a_call_that_shares_its_transaction(engine, cursor):
+    """B1: unless it is said otherwise, as business outside the database has to."""
+    barrier = SqlBarrier(engine.dialect)
+    admit(barrier, cursor, Phase.TRY)
+    (forward, _) = barrier.rows(cursor, key(Phase.TRY))
+    assert forward.outcome is Outcome.RUNNING
+
+
+def test_a_row_that_is_gone_is_loud(engine, cursor):
+    """B1: somebody ended the transaction that the claim was part of."""
+    barrier = SqlBarrier(engine.dialect)
+    done = Record(Phase.TRY, Outcome.SUCCEEDED)
+    with pytest.raises(RowLost):
+        barrier.settle(cursor, key(Phase.TRY), Slot.FORWARD, done)
+    with pytest.raises(RowLost):
+        barrier.drop(cursor, key(Phase.TRY), Slot.FORWARD)
+
+
+REFUSED = Record(Phase.ACTION, Outcome.REFUSED, code="NO_ROOM")
+
+
+def refused_action(barrier, cursor):
+    """An action that has been refused."""
+    admit(barrier, cursor, Phase.ACTION)
+    barrier.settle(cursor, key(Phase.ACTION), Slot.FORWARD, REFUSED)
+
+
+def test_a_refusal_is_taken_over_where_that_is_asked_for(engine, cursor):
+    """B4: by an action that runs anew, and by nothing that only repeats it."""
+    barrier = SqlBarrier(engine.dialect)
+    refused_action(barrier, cursor)
+    assert admit(barrier, cursor, Phase.ACTION).verdict == rules.Answer(REFUSED)
+    assert barrier.rows(cursor, key(Phase.ACTION))[0] == REFUSED
+    anew = admit(barrier, cursor, Phase.ACTION, reconsider=True)
+    assert (anew.verdict.replaces, anew.slot) == (REFUSED, Slot.FORWARD)
+    running, _ = barrier.rows(cursor, key(Phase.ACTION))
+    assert (running.outcome, running.code) == (Outcome.RUNNING, "")
+
+
+def test_a_refusal_that_is_undone_becomes_a_tombstone(engine, cursor):
+    """B2, B3: no later action is let in, not even one that would run anew."""
+    barrier = SqlBarrier(engine.dialect)
+    refused_action(barrier, cursor)
+    undone = admit(barrier, cursor, Phase.COMPENSATION)
+    assert (undone.verdict.replaces, undone.slot) == (REFUSED, Slot.FORWARD)
+    assert barrier.rows(cursor, key(Phase.ACTION))[0].outcome is Outcome.EMPTY
+    late = admit(barrier, cursor, Phase.ACTION, reconsider=True)
+    assert isinstance(late.verdict, rules.Reject)
+    assert late.slot is None
+
+
+def test_who_comes_second_to_a_refusal_gets_the_first_ones_answer(engine, cursor):
+    """B4, B6: the row no longer says what was read, so it is read again."""
+
+    class Second(SqlBarrier):
+        """Another call has taken the row over and answered, just before."""
+
+        def _take_over(self, cursor, key, *rest):
+            done = Record(Phase.ACTION, Outcome.SUCCEEDED)
+            self.settle(cursor, key, Slot.FORWARD, done)
+            return super()._take_over(cursor, key, *rest)
+
+    barrier = Second(engine.dialect)
+    refused_action(barrier, cursor)
+    anew = admit(barrier, cursor, Phase.ACTION, reconsider=True)
+    assert isinstance(anew.verdict, rules.Answer)
+    assert (anew.verdict.record.outcome, anew.slot) == (Outcome.SUCCEEDED, None)
+    assert barrier.rows(cursor, key(Phase.ACTION))[0].outcome is Outcome.SUCCEEDED
 
 
 def test_a_row_remembers_the_later_of_begin_and_now(engine, cursor):

@@ -16,6 +16,7 @@ RESIDENT = "coordinator.engine.resident"
 COMMITTER = "coordinator.engine.committer"
 DISPATCHER = "coordinator.engine.dispatcher"
 SWEEPER = "coordinator.engine.sweeper"
+LET_GO = "coordinator.engine.let_go"
 LEASES = "coordinator.engine.leases"
 TIMERS = "coordinator.engine.timers"
 SWEEP = "coordinator.core.sweep"
@@ -129,8 +130,8 @@ MUTANTS = (
         "parked_without_a_sweep",
         "the time of what left memory is not kept, and the sweep does not look for it",
         ENGINE,
-        "return due_at if len(self._timers) < self._limits.timers_max else None",
-        "return None",
+        "            return due_at\n        self.let_go.are_all_known = False",
+        "            return None",
         SWEEPER,
         "        taken += await self._look_at_own()\n",
         "",
@@ -213,8 +214,8 @@ MUTANTS = (
         SWEEP,
         "if row.owner == me:",
         "if False:",
-        ENGINE,
-        "            self._let_go[key] = None",
+        LET_GO,
+        "            self._keys[key] = None",
         "            pass",
     ),
     bug(
@@ -249,8 +250,8 @@ MUTANTS = (
     bug(
         "let_go_not_remembered",
         "what a node let go of waits for the walk through all that it owns",
-        ENGINE,
-        "            self._let_go[key] = None",
+        LET_GO,
+        "            self._keys[key] = None",
         "            pass",
     ),
     bug(

@@ -19,6 +19,7 @@ from coordinator.core.quarantine import is_quarantined
 from coordinator.engine.dispatcher import Dispatcher
 from coordinator.engine.engine import Engine
 from coordinator.engine.leases import Leases
+from coordinator.engine.let_go import LetGo
 from coordinator.engine.resident import Reply, Resident, Ticket
 from coordinator.engine.sweeper import Sweeper
 from tests.simulation.disk import SimStore
@@ -276,8 +277,9 @@ class Node(Process):
             self._world.rare.hit("foreign_resident_waits")
         return engine.drives(key, revision)
 
-    def let_go(self) -> list[Key]:
-        return self.engine.let_go()
+    @property
+    def let_go(self) -> LetGo:
+        return self.engine.let_go
 
     @property
     def has_room(self) -> bool:

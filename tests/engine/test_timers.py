@@ -1,0 +1,140 @@
+"""Promises of timers: never early, hardly late, and together where that is not felt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coordinator.core.inputs import Begin, Try
+from coordinator.core.model import Key
+from coordinator.engine.dispatcher import Dispatcher
+from coordinator.engine.timers import EXACT_BELOW_MS, TICK_MS, Timers
+from coordinator.ports import Change
+from coordinator.storage.memory import MemoryStore
+from tests.core.world import DEADLINE, spec, tcc_request
+from tests.engine.world import FakeClock, World
+
+LONG_AFTER = 10 * EXACT_BELOW_MS
+
+
+@dataclass
+class Bell:
+    """Timers, their clock, and what rang when."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    rung: list[tuple[int, list[str]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.timers: Timers[str] = Timers(self.clock, self._ring)
+
+    def _ring(self, keys: list[str]) -> None:
+        self.rung.append((self.clock.now(), keys))
+
+
+@given(
+    began=st.integers(0, LONG_AFTER),
+    waits=st.lists(st.integers(0, LONG_AFTER), min_size=1, max_size=20),
+)
+async def test_nothing_rings_early_or_more_than_a_tick_late(
+    began: int, waits: list[int]
+) -> None:
+    """Each key rings once; a short wait is exact, no wait gets 5 % longer."""
+    bell = Bell()
+    bell.clock.time = began
+    for number, wait in enumerate(waits):
+        bell.timers.set(str(number), began + wait)
+    await bell.clock.move_to(began + 2 * LONG_AFTER)
+
+    rung = {key: at for at, keys in bell.rung for key in keys}
+    assert sum(len(keys) for _, keys in bell.rung) == len(rung) == len(waits)
+    for number, wait in enumerate(waits):
+        late = rung[str(number)] - began - wait
+        assert 0 <= late < TICK_MS
+        assert late <= wait * 0.05
+        assert wait >= EXACT_BELOW_MS or not late
+
+
+async def test_what_is_due_within_a_tick_rings_together() -> None:
+    """At the tick's end; the next one's rings by itself."""
+    bell = Bell()
+    ends_at = 40 * TICK_MS
+    for number in range(1, TICK_MS + 2):
+        bell.timers.set(str(number), ends_at - TICK_MS + number)
+    await bell.clock.move_to(LONG_AFTER)
+
+    assert [(at, len(keys)) for at, keys in bell.rung] == [
+        (ends_at, TICK_MS),
+        (ends_at + TICK_MS, 1),
+    ]
+
+
+async def test_only_the_latest_time_counts() -> None:
+    """Sooner or later than before, long or short: a key rings then, and once."""
+    bell = Bell()
+    for at in (9_001, 3_001, 501, 7_001):
+        bell.timers.set("moved", at)
+    bell.timers.set("gone", 7_001)
+    bell.timers.discard("gone")
+    await bell.clock.move_to(LONG_AFTER)
+
+    assert bell.rung == [(7_100, ["moved"])]
+
+
+class CountingStore(MemoryStore):
+    """Remembers how many changes each commit had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    async def commit(self, changes: Sequence[Change]) -> list[Key]:
+        self.sizes.append(len(changes))
+        return await super().commit(changes)
+
+
+class Silent:
+    """A link to a participant that never answers."""
+
+    def send(self, calls: object) -> None:
+        """Take them."""
+
+
+def key(number: int) -> Key:
+    return Key("default", f"g-{number}")
+
+
+async def test_calls_that_time_out_within_a_tick_share_a_commit() -> None:
+    """A participant that hangs costs its node a commit a tick, not one a call."""
+    store = CountingStore()
+    world = World(store)
+    dispatcher = Dispatcher(
+        world.clock,
+        world.engine.replied,
+        world.engine.participant_returned,
+        in_turn=world.engine.in_turn,
+        on_waiting=world.engine.waits_long,
+    )
+    dispatcher.attach("bank", Silent(), credits=100)
+    world.engine._participants = dispatcher
+    for number in range(1, TICK_MS + 1):
+        await world.clock.move_to(number)
+        await world.asked(Begin(replace(tcc_request(), key=key(number))), key(number))
+        await world.asked(Try((spec("a"),)), key(number))
+    begun = len(store.sizes)
+    await world.clock.move_to(spec("a").timeout_ms + TICK_MS)
+
+    assert store.sizes[begun:] == [TICK_MS]
+
+
+async def test_deadlines_within_a_tick_share_a_commit() -> None:
+    """So do transactions that their initiators abandoned."""
+    store = CountingStore()
+    world = World(store)
+    for number in range(TICK_MS):
+        request = replace(tcc_request(), key=key(number), deadline_at=DEADLINE - number)
+        await world.asked(Begin(request), key(number))
+    begun = len(store.sizes)
+    await world.clock.move_to(DEADLINE)
+
+    assert store.sizes[begun:] == [TICK_MS]
