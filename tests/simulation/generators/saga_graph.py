@@ -6,8 +6,6 @@ the faults, and sometimes together with all others.
 
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from coordinator.core.backoff import RetryPolicy
 from coordinator.core.changed import changed
 from coordinator.core.definition import (
