@@ -153,7 +153,7 @@ class Unnest(Batch):
         # column of the key, the last, in which rows differ.
         self._spine = max(n for n, column in enumerate(columns) if column.primary_key)
         count = len(columns)
-        self._of_no_rows = ((),) * count + (None,) * count
+        self._of_no_rows = (None,) * (2 * count)
         values = ", ".join(
             f"coalesce(u.{name}, ${count + n + 1}::{_type(column)}) AS {name}"
             for n, (name, column) in enumerate(zip(names, columns, strict=True))
@@ -168,12 +168,13 @@ class Unnest(Batch):
         """What the statement is given for these rows, which may be none."""
         if not rows:
             return self._of_no_rows
-        arrays: list[Sequence[object]] = []
+        arrays: list[Sequence[object] | None] = []
         values: list[object] = []
         for number, column in enumerate(zip(*rows, strict=True)):
             first = column[0]
             if number != self._spine and column.count(first) == len(column):
-                arrays.append(())
+                # Not an empty one, which the driver would have to look at.
+                arrays.append(None)
                 values.append(first)
             else:
                 arrays.append(column)
