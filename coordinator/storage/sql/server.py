@@ -23,6 +23,7 @@ from coordinator.core.errors import StoreUnavailable
 from coordinator.storage.sql.database import Database, Lane
 from coordinator.storage.sql.failure import Failure, answered, classify, code_of
 from coordinator.storage.sql.flavour import Flavour, original
+from coordinator.storage.sql.spare import Spare
 from coordinator.storage.sql.url import DatabaseUrl, Kind
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class ServerDatabase(Database):
             Lane.PEOPLE: self._engine(_PEOPLE_MAX, snapshot, _PLANS),
             Lane.RETENTION: self._engine(1, snapshot, _WALKING_PLANS),
         }
+        self._spares = {engine: Spare(engine) for engine in self._writing.values()}
         self._closed = False
         self.dialect = self._writing[Lane.FOREGROUND].dialect
         self.writer_max = WRITER_MAX
@@ -128,7 +130,9 @@ class ServerDatabase(Database):
         self, work: Callable[[Connection], T], lane: Lane = Lane.FOREGROUND
     ) -> T:
         """Run; ``work`` begins and ends its own transactions."""
-        return await self._run(self._writing[lane], work)
+        engine = self._writing[lane]
+        with self._spares[engine].released():
+            return await self._run(engine, work)
 
     async def write_alone(
         self,
@@ -161,18 +165,20 @@ class ServerDatabase(Database):
         parameters: Sequence[object],
         refusals: Collection[str],
     ) -> bool:
-        async with asyncio.timeout(CALL_SECONDS_MAX):
-            connection = await engine.raw_connection()
+        connection = await self._spares[engine].take()
         driver: Any = connection.driver_connection
         # It may wait for a standby: see _Patience.
         drop = asyncio.get_running_loop().call_later(CALL_SECONDS_MAX, driver.terminate)
         is_sent = not driver.is_closed()
+        is_answered = False
         try:
             await self._send(driver, text, parameters)
+            is_answered = True
         except Exception as error:
             if not is_sent:  # it was lost while it was idle
                 raise ConnectionResetError from None
             if code_of(error) in refusals:
+                is_answered = True
                 return False
             if drop.when() <= asyncio.get_running_loop().time():
                 raise TimeoutError from None
@@ -184,7 +190,7 @@ class ServerDatabase(Database):
             drop.cancel()
             if driver.is_closed():
                 connection.invalidate()
-            connection.close()
+            self._spares[engine].put(connection, is_answered=is_answered)
 
     async def _send(self, driver: Any, text: str, parameters: Sequence[object]) -> None:
         await driver.fetch(text, *parameters)
@@ -198,6 +204,8 @@ class ServerDatabase(Database):
     async def close(self) -> None:
         """Release all connections."""
         self._closed = True
+        for spare in self._spares.values():
+            spare.close()
         for engine in (*self._writing.values(), *self._reading.values()):
             await engine.dispose()
 
