@@ -2,14 +2,15 @@
 
 Theory of operation
 -------------------
-There is no timer. A lonely change is committed at once and waits for one fsync; the
-changes that arrive meanwhile wait for that commit to return and then share one. The
-batch grows with the load by itself.
+A lonely change is committed at once and waits for one fsync; the changes that arrive
+meanwhile wait for that commit to return and then share one. The batch grows with the
+load by itself. Only a commit that has taken long is not waited for any more: a row in
+it may be locked by somebody else, and that is no matter of the others.
 
 Many changes are dealt out among all commits that may be under way. In one commit they
 would all move on together afterwards, a convoy: the database is idle while the node
 decides, and the node while the database writes. Few are not, for each commit has a
-price of its own.
+price of its own, and so have the frames that follow from it.
 
 The order "durable, then act" is kept here: :meth:`Committer.put` hands changes over,
 and the outcome comes back through exactly one of two callbacks. Nothing that depends
@@ -30,8 +31,8 @@ import structlog
 
 from coordinator import telemetry
 from coordinator.core.errors import StoreUnavailable
-from coordinator.core.model import Key
-from coordinator.ports import Change, Store
+from coordinator.core.model import Key, Milliseconds
+from coordinator.ports import Change, Clock, Store, Timer
 
 _log = structlog.get_logger(__name__)
 
@@ -43,11 +44,18 @@ SHARE_MIN = 64
 sagas in flight the throughput was 0.171 of the bare limit's with one commit for all,
 0.229 with shares of 128, 0.228 of 64, 0.160 of 32 (two windows each)."""
 
+YOUNG_MS: Milliseconds = 20
+"""For so long a few changes wait for the latest commit. At half of the throughput that
+PostgreSQL gives on two cores, sagas took 100 ms where they waited for none as long as
+there was room for one more commit, 82 ms where they waited for the second, and 45 ms
+where they waited for the first."""
+
 
 class Committer:
     """Turns a flow of changes into few commits.
 
     Args:
+        clock: tells how old a commit is.
         in_flight_max: commits under way at once; 1 for a store with one writer.
         on_committed: changes that were asked, and the keys that conflicted.
         on_unknown: changes of which nobody can say whether they were committed.
@@ -57,16 +65,20 @@ class Committer:
         self,
         store: Store,
         *,
+        clock: Clock,
         in_flight_max: int,
         on_committed: Callable[[Sequence[Change], frozenset[Key]], None],
         on_unknown: Callable[[Sequence[Change], StoreUnavailable], None],
     ) -> None:
         self._store = store
+        self._clock = clock
         self._in_flight_max = in_flight_max
         self._on_committed = on_committed
         self._on_unknown = on_unknown
         self._waiting: list[Change] = []
         self._commits: set[asyncio.Task[None]] = set()
+        self._latest_at: Milliseconds = 0
+        self._alarm: Timer | None = None
 
     def put(self, changes: Sequence[Change]) -> None:
         """Commit these as soon as there is room."""
@@ -80,12 +92,30 @@ class Committer:
 
     def _start(self) -> None:
         while self._waiting and len(self._commits) < self._in_flight_max:
+            if self._is_worth_waiting():
+                self._look_again()
+                return
             count = self._share()
             batch = self._waiting[:count]
             del self._waiting[:count]
+            self._latest_at = self._clock.monotonic_ms()
             commit = asyncio.get_running_loop().create_task(self._commit(batch))
             self._commits.add(commit)
             commit.add_done_callback(self._done)
+
+    def _is_worth_waiting(self) -> bool:
+        """Whether few changes wait, for a commit that will soon return."""
+        if not self._commits or len(self._waiting) >= SHARE_MIN:
+            return False
+        return self._clock.monotonic_ms() - self._latest_at < YOUNG_MS
+
+    def _look_again(self) -> None:
+        if self._alarm is None:
+            self._alarm = self._clock.call_at(self._clock.now() + YOUNG_MS, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._start()
 
     def _share(self) -> int:
         """How many go into the next commit."""

@@ -136,6 +136,7 @@ class Engine:
         self._loads: set[asyncio.Task[None]] = set()
         self._committer = Committer(
             store,
+            clock=clock,
             in_flight_max=self._limits.commits_in_flight_max,
             on_committed=self._committed,
             on_unknown=self._unknown,

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import pytest
 
 from coordinator.core.model import Key
-from coordinator.engine.committer import BATCH_MAX, SHARE_MIN, Committer
+from coordinator.engine.committer import BATCH_MAX, SHARE_MIN, YOUNG_MS, Committer
 from coordinator.ports import Change
 from coordinator.storage.memory import MemoryStore
+from tests.engine.world import FakeClock
 from tests.storage.samples import began
 
 
@@ -33,6 +34,7 @@ async def sizes(count: int, *, in_flight_max: int) -> tuple[list[int], int]:
     committed: list[Change] = []
     committer = Committer(
         store,
+        clock=FakeClock(),
         in_flight_max=in_flight_max,
         on_committed=lambda changes, _conflicts: committed.extend(changes),
         on_unknown=lambda _changes, failure: pytest.fail(str(failure)),
@@ -52,7 +54,8 @@ async def sizes(count: int, *, in_flight_max: int) -> tuple[list[int], int]:
     [
         (1, 4, [1]),
         (SHARE_MIN, 4, [SHARE_MIN]),
-        (SHARE_MIN + 1, 4, [SHARE_MIN, 1]),
+        (SHARE_MIN + 1, 4, [SHARE_MIN]),
+        (2 * SHARE_MIN + 9, 4, [SHARE_MIN] * 2),
         (4 * SHARE_MIN, 4, [SHARE_MIN] * 4),
         (400, 4, [100] * 4),
         (401, 4, [101, 100, 100, 100]),
@@ -67,3 +70,45 @@ async def test_many_changes_are_dealt_out_among_the_commits_that_may_be_under_wa
     at_once, total = await sizes(count, in_flight_max=in_flight_max)
     assert at_once == expected
     assert total == len(expected) + (sum(expected) < count)
+
+
+async def test_few_changes_wait_for_a_young_commit_and_share_the_next() -> None:
+    """Each commit has a price of its own."""
+    store, clock, committer = waiting()
+    committer.put([began(1)])
+    await asyncio.sleep(0)
+    committer.put([began(2)])
+    committer.put([began(3)])
+    await clock.move_to(YOUNG_MS - 1)
+    assert store.sizes == [1]
+
+    store.may_go_on.set()
+    await committer.idle()
+    assert store.sizes == [1, 2]
+
+
+async def test_nobody_waits_for_a_commit_that_takes_long() -> None:
+    """Somebody may have locked a row of it (F19); there is room for some more."""
+    store, clock, committer = waiting()
+    committer.put([began(0)])
+    await asyncio.sleep(0)
+    for number in range(1, 5):
+        committer.put([began(number)])
+        await clock.move_to(number * YOUNG_MS)
+        assert store.sizes == [1] * min(number + 1, 4)
+
+    store.may_go_on.set()
+    await committer.idle()
+    assert store.sizes == [1] * 5
+
+
+def waiting() -> tuple[SlowStore, FakeClock, Committer]:
+    store, clock = SlowStore(), FakeClock()
+    committer = Committer(
+        store,
+        clock=clock,
+        in_flight_max=4,
+        on_committed=lambda _changes, _conflicts: None,
+        on_unknown=lambda _changes, failure: pytest.fail(str(failure)),
+    )
+    return store, clock, committer
