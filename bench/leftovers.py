@@ -12,10 +12,9 @@ from coordinator.core.model import (
     GlobalTransaction,
     Instant,
     Key,
-    Mode,
-    Phase,
     TransactionRequest,
 )
+from coordinator.core.words import Mode, Phase
 from coordinator.ports import Change, Store
 
 BATCH = 1_000

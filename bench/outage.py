@@ -27,9 +27,9 @@ from coordinator.core.model import (
     BranchSpec,
     GlobalTransaction,
     Key,
-    Mode,
     TransactionRequest,
 )
+from coordinator.core.words import Mode
 from coordinator.engine.dispatcher import Dispatcher
 from coordinator.engine.engine import Engine
 from coordinator.engine.limits import EngineLimits

@@ -51,7 +51,8 @@ from coordinator.core.changed import changed
 from coordinator.core.definition import SagaDefinition
 from coordinator.core.errors import NotFound
 from coordinator.core.inputs import Begin
-from coordinator.core.model import Key, Mode, TransactionRequest
+from coordinator.core.model import Key, TransactionRequest
+from coordinator.core.words import Mode
 from coordinator.engine.engine import Engine
 from coordinator.engine.leases import Leases
 from coordinator.engine.limits import EngineLimits

@@ -20,10 +20,10 @@ from coordinator.core.model import (
     Key,
     Milliseconds,
     Operation,
-    Status,
 )
 from coordinator.core.retention import OldRow
 from coordinator.core.sweep import Ask, Gap, Line
+from coordinator.core.words import Status
 
 
 class Timer(Protocol):

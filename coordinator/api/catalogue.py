@@ -27,7 +27,8 @@ from coordinator.core.errors import (
     PreconditionFailed,
     Refusal,
 )
-from coordinator.core.model import DEFAULT_NAMESPACE, Operation, OperationKind
+from coordinator.core.model import DEFAULT_NAMESPACE, Operation
+from coordinator.core.words import OperationKind
 from coordinator.ports import AuditEntry, Queries
 
 UNKNOWN_OPERATION = "UNKNOWN_OPERATION"

@@ -5,7 +5,11 @@ from typing import Protocol, TypeAlias
 
 from coordinator.core.errors import CoordinatorError, Overloaded
 from coordinator.core.inputs import Input, Outcome
-from coordinator.core.model import GlobalTransaction, Instant, Key
+from coordinator.core.model import (
+    GlobalTransaction,
+    Instant,
+    Key,
+)
 from coordinator.ports import AuditEntry, Link
 
 Result: TypeAlias = GlobalTransaction | CoordinatorError

@@ -27,8 +27,8 @@ from coordinator.core.model import (
     BranchSpec,
     GlobalTransaction,
     Key,
-    OperationKind,
 )
+from coordinator.core.words import OperationKind
 from coordinator.ports import Queries
 from protos.v1 import coordinator_pb2
 from protos.v1.types_pb2 import Error

@@ -9,7 +9,7 @@ from coordinator.cli import option, output
 from coordinator.cli.failure import CommandFailed, ExitCode, invalid
 from coordinator.cli.source import read_text
 from coordinator.config import ClientConfig
-from coordinator.core.model import OperationKind
+from coordinator.core.words import OperationKind
 
 if TYPE_CHECKING:
     from protos.v1 import admin_pb2, types_pb2

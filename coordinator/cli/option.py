@@ -9,7 +9,7 @@ import typer
 
 from coordinator.cli.failure import invalid
 from coordinator.config import ClientConfig, load_client
-from coordinator.core.model import Status
+from coordinator.core.words import Status
 
 LIMIT_MAX = 1_000
 NODES_MAX = 64

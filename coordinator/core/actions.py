@@ -2,7 +2,13 @@
 
 from msgspec import Struct
 
-from coordinator.core.model import Instant, Key, Milliseconds, Payload, Phase
+from coordinator.core.model import (
+    Instant,
+    Key,
+    Milliseconds,
+    Payload,
+)
+from coordinator.core.words import Phase
 
 
 class CallBranch(Struct, frozen=True):

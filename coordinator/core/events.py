@@ -16,12 +16,14 @@ from msgspec import Struct
 from coordinator.core.definition import SagaDefinition
 from coordinator.core.model import (
     BranchSpec,
-    Decision,
     Instant,
     Payload,
+    TransactionRequest,
+)
+from coordinator.core.words import (
+    Decision,
     Phase,
     Status,
-    TransactionRequest,
 )
 
 

@@ -44,14 +44,16 @@ from coordinator.core.model import (
     UNDER_WAY,
     Branch,
     BranchSpec,
+    GlobalTransaction,
+    is_open,
+    open_of,
+)
+from coordinator.core.words import (
     BranchStatus,
     Decision,
-    GlobalTransaction,
     Mode,
     Phase,
     Status,
-    is_open,
-    open_of,
 )
 
 _S = Status

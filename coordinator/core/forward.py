@@ -43,13 +43,9 @@ from coordinator.core.expressions import ExpressionFailed
 from coordinator.core.model import (
     NO_PAYLOAD,
     BranchSpec,
-    BranchStatus,
-    Decision,
     GlobalTransaction,
     Instant,
     Payload,
-    Phase,
-    Status,
 )
 from coordinator.core.place import (
     SATISFIED,
@@ -60,6 +56,12 @@ from coordinator.core.place import (
     item_count,
     last_choice,
     place_of,
+)
+from coordinator.core.words import (
+    BranchStatus,
+    Decision,
+    Phase,
+    Status,
 )
 
 ITEMS_MAX = 1_000

@@ -13,9 +13,9 @@ from coordinator.core.model import (
     BranchSpec,
     Milliseconds,
     Payload,
-    Phase,
     TransactionRequest,
 )
+from coordinator.core.words import Phase
 
 # ---- What an initiator asks -------------------------------------------------------
 

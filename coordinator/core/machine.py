@@ -42,18 +42,20 @@ from coordinator.core.model import (
     UNDER_WAY,
     Branch,
     BranchSpec,
-    BranchStatus,
-    Decision,
     GlobalTransaction,
     Instant,
-    Mode,
-    Phase,
-    Status,
     TransactionRequest,
 )
 from coordinator.core.place import place_of
 from coordinator.core.quarantine import is_quarantined, proves_survival, trial_at
 from coordinator.core.recovery import NOBODY, Recovery
+from coordinator.core.words import (
+    BranchStatus,
+    Decision,
+    Mode,
+    Phase,
+    Status,
+)
 
 __all__ = [
     "answerable",

@@ -5,12 +5,19 @@ are plain integers, so that a stored value and a computed one compare exactly.
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 
 from coordinator.core.definition import BranchKind, SagaDefinition
+from coordinator.core.words import (
+    BranchStatus,
+    Decision,
+    Mode,
+    OperationKind,
+    Phase,
+    Status,
+)
 
 Instant: TypeAlias = int
 Milliseconds: TypeAlias = int
@@ -23,105 +30,6 @@ class Key(NamedTuple):
 
     namespace: str
     gid: str
-
-
-class Word(StrEnum):
-    """An enumeration that hashes as fast as its text.
-
-    ``Enum.__hash__`` is a Python function; these words are looked up in tables many
-    times for every input.
-    """
-
-    __hash__ = str.__hash__
-
-
-class Mode(Word):
-    """How a global transaction works."""
-
-    TCC = "TCC"
-    SAGA = "SAGA"
-
-
-class Status(Word):
-    """Where a global transaction is. A participle is under way, a past is final."""
-
-    TRYING = "TRYING"
-    CONFIRMING = "CONFIRMING"
-    CONFIRMED = "CONFIRMED"
-    CANCELLING = "CANCELLING"
-    CANCELLED = "CANCELLED"
-    RUNNING = "RUNNING"
-    COMPLETED = "COMPLETED"
-    COMPENSATING = "COMPENSATING"
-    COMPENSATED = "COMPENSATED"
-    RESOLVED = "RESOLVED"
-
-    @property
-    def is_final(self) -> bool:
-        """Nothing will ever happen to the transaction again."""
-        return self in _FINAL
-
-
-_FINAL = frozenset(
-    {
-        Status.CONFIRMED,
-        Status.CANCELLED,
-        Status.COMPLETED,
-        Status.COMPENSATED,
-        Status.RESOLVED,
-    }
-)
-
-
-class Decision(Word):
-    """The durable turn of a transaction; written once (T1)."""
-
-    NONE = "NONE"
-    COMMIT = "COMMIT"
-    ABORT = "ABORT"
-
-
-class OperationKind(Word):
-    """What an atomic service of the catalogue can do."""
-
-    TCC = "TCC"
-    ACTION = "ACTION"
-
-
-class Phase(Word):
-    """Which of an operation's sides is called."""
-
-    TRY = "TRY"
-    CONFIRM = "CONFIRM"
-    CANCEL = "CANCEL"
-    ACTION = "ACTION"
-    COMPENSATION = "COMPENSATION"
-
-
-class BranchStatus(Word):
-    """Where one participant's share is."""
-
-    REGISTERED = "REGISTERED"
-    """The initiator itself sends this Try."""
-    TRYING = "TRYING"
-    TRIED = "TRIED"
-    RUNNING = "RUNNING"
-    SUCCEEDED = "SUCCEEDED"
-    REFUSED = "REFUSED"
-    CONFIRMING = "CONFIRMING"
-    CONFIRMED = "CONFIRMED"
-    CANCELLING = "CANCELLING"
-    CANCELLED = "CANCELLED"
-    COMPENSATING = "COMPENSATING"
-    COMPENSATED = "COMPENSATED"
-    WAITING = "WAITING"
-    """For its time, its signal or its members; no participant is asked."""
-    SKIPPED = "SKIPPED"
-    """Its condition was false."""
-    ABANDONED = "ABANDONED"
-    """In flight when it was given up or its transaction decided; nothing to undo."""
-    RESOLVED = "RESOLVED"
-    """An operator settled it by hand, outside of Tercet."""
 
 
 UNDER_WAY: Mapping[BranchStatus, Phase] = {

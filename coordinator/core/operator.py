@@ -21,7 +21,8 @@ from coordinator.core.inputs import (
     Resume,
     RetryNow,
 )
-from coordinator.core.model import BranchStatus, Decision, Instant
+from coordinator.core.model import Instant
+from coordinator.core.words import BranchStatus, Decision
 
 _BY_HAND = (
     BranchStatus.CONFIRMING,

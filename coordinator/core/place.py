@@ -20,7 +20,8 @@ from msgspec import Struct
 
 from coordinator.core.definition import ForEach, SagaDefinition, Step
 from coordinator.core.errors import InvariantViolated
-from coordinator.core.model import Branch, BranchStatus, GlobalTransaction
+from coordinator.core.model import Branch, GlobalTransaction
+from coordinator.core.words import BranchStatus
 
 SEPARATOR = ":"
 FALLBACK = "fallback-"

@@ -23,7 +23,11 @@ from datetime import UTC, datetime, timedelta
 from coordinator.core.changed import changed
 from coordinator.core.events import AttentionRaised
 from coordinator.core.inputs import BranchReplied, Input, Survived
-from coordinator.core.model import GlobalTransaction, Instant, Milliseconds
+from coordinator.core.model import (
+    GlobalTransaction,
+    Instant,
+    Milliseconds,
+)
 from coordinator.core.sweep import OWNERS_LOST_MAX
 
 QUARANTINE_MS: Milliseconds = 600_000

@@ -30,13 +30,13 @@ from coordinator.core.definition import Compensation
 from coordinator.core.model import (
     UNDER_WAY,
     Branch,
-    BranchStatus,
     GlobalTransaction,
     Instant,
     Milliseconds,
     participant_of,
 )
 from coordinator.core.place import place_of
+from coordinator.core.words import BranchStatus
 
 HASTE_MS: Milliseconds = 4_000
 """Over which those who waited are asked: a second less than it may take until the first

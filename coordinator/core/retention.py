@@ -25,7 +25,11 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 
 from coordinator.core.errors import InvariantViolated
-from coordinator.core.model import Instant, Key, Milliseconds
+from coordinator.core.model import (
+    Instant,
+    Key,
+    Milliseconds,
+)
 
 CLOCK_SKEW_MS: Milliseconds = 10 * 60_000
 """By how much clocks may differ: of nodes, and of who made a gid. "Began earlier" and

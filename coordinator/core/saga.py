@@ -92,13 +92,9 @@ from coordinator.core.model import (
     NO_PAYLOAD,
     UNDER_WAY,
     Branch,
-    BranchStatus,
-    Decision,
     GlobalTransaction,
     Instant,
     Payload,
-    Phase,
-    Status,
 )
 from coordinator.core.place import (
     Place,
@@ -106,6 +102,12 @@ from coordinator.core.place import (
     find_place,
     is_pivot_out,
     place_of,
+)
+from coordinator.core.words import (
+    BranchStatus,
+    Decision,
+    Phase,
+    Status,
 )
 
 OUTPUT_NEEDED = "OUTPUT_NEEDED"

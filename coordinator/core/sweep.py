@@ -38,7 +38,11 @@ from operator import itemgetter
 from typing import Generic, NamedTuple, Protocol, TypeVar
 from zlib import crc32
 
-from coordinator.core.model import Instant, Key, Milliseconds
+from coordinator.core.model import (
+    Instant,
+    Key,
+    Milliseconds,
+)
 
 OWNERS_LOST_MAX = 3
 """Distinct nodes that may die with a transaction. Two can be bad luck: a machine that

@@ -81,10 +81,12 @@ from coordinator.core.model import (
     UNDER_WAY,
     Branch,
     BranchSpec,
-    BranchStatus,
-    Decision,
     GlobalTransaction,
     Instant,
+)
+from coordinator.core.words import (
+    BranchStatus,
+    Decision,
     Phase,
     Status,
 )

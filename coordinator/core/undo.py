@@ -31,12 +31,8 @@ from coordinator.core.model import (
     NO_PAYLOAD,
     OPEN,
     Branch,
-    BranchStatus,
-    Decision,
     GlobalTransaction,
     Instant,
-    Phase,
-    Status,
 )
 from coordinator.core.place import (
     Place,
@@ -46,6 +42,12 @@ from coordinator.core.place import (
     group_of,
     is_pivot_out,
     item_count,
+)
+from coordinator.core.words import (
+    BranchStatus,
+    Decision,
+    Phase,
+    Status,
 )
 
 _NOTHING_LEFT = frozenset(

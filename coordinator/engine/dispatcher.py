@@ -55,7 +55,12 @@ from coordinator import telemetry
 from coordinator.core.actions import CallBranch
 from coordinator.core.breaker import State
 from coordinator.core.inputs import BranchReplied, Outcome, Unknown
-from coordinator.core.model import Instant, Key, Milliseconds, participant_of
+from coordinator.core.model import (
+    Instant,
+    Key,
+    Milliseconds,
+    participant_of,
+)
 from coordinator.core.saga import OUTPUT_NEEDED
 from coordinator.engine.lane import Attached, Lane
 from coordinator.engine.timers import Timers

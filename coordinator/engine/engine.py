@@ -69,7 +69,11 @@ from coordinator.core.inputs import (
     Survived,
     Woken,
 )
-from coordinator.core.model import GlobalTransaction, Instant, Key
+from coordinator.core.model import (
+    GlobalTransaction,
+    Instant,
+    Key,
+)
 from coordinator.engine import alarms
 from coordinator.engine.committer import Committer, as_unavailable
 from coordinator.engine.door import Door
@@ -229,7 +233,7 @@ class Engine:
 
     @property
     def has_room(self) -> bool:
-        """Whether more transactions may be taken over."""
+        """Whether more may be taken over."""
         return not self._residents.are_full(self._limits)
 
     async def close(self) -> None:
@@ -275,10 +279,9 @@ class Engine:
         self._settle(touched.values())
 
     def _absorb(self, resident: Resident, delivery: Delivery) -> bool:
-        """Let the core decide one input; nothing leaves the process here.
+        """Let the core decide one input; whether the resident has to be settled.
 
-        Returns:
-            Whether the resident has to be settled.
+        Nothing leaves the process here.
         """
         what, ticket = delivery.what, delivery.ticket
         if resident.busy or (delivery.audit and resident.is_audited):

@@ -15,8 +15,8 @@ from coordinator.core.model import (
     Instant,
     Key,
     Milliseconds,
-    Phase,
 )
+from coordinator.core.words import Phase
 from coordinator.engine.limits import EngineLimits
 from coordinator.ports import AuditEntry
 

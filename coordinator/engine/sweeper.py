@@ -27,7 +27,12 @@ from coordinator import telemetry
 from coordinator.core import machine, quarantine, sweep
 from coordinator.core.changed import changed
 from coordinator.core.errors import StoreUnavailable
-from coordinator.core.model import GlobalTransaction, Instant, Key, Milliseconds
+from coordinator.core.model import (
+    GlobalTransaction,
+    Instant,
+    Key,
+    Milliseconds,
+)
 from coordinator.core.sweep import Ask, Line, Reason, Turns, Verdict
 from coordinator.engine import alarms
 from coordinator.engine.engine import Engine

@@ -21,7 +21,7 @@ from coordinator.core.events import (
     StepSkipped,
     StepStarted,
 )
-from coordinator.core.model import Decision, Phase
+from coordinator.core.words import Decision, Phase
 from coordinator.saga_kit.rehearsal import End, Rehearsal, Sent, Stored
 
 _FORWARD = frozenset({Phase.TRY, Phase.ACTION})

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from coordinator.core.actions import CallBranch
 from coordinator.core.inputs import Outcome, Refused, Succeeded, Unknown
-from coordinator.core.model import NO_PAYLOAD, Payload, Phase
+from coordinator.core.model import NO_PAYLOAD, Payload
 from coordinator.core.saga import OUTPUT_NEEDED
+from coordinator.core.words import Phase
 
 Answer = Callable[[CallBranch], Payload]
 """The output that a call of a try or an action is answered with."""

@@ -37,13 +37,15 @@ from coordinator.core.model import (
     GlobalTransaction,
     Instant,
     Key,
-    Mode,
     Payload,
-    Phase,
-    Status,
     TransactionRequest,
 )
 from coordinator.core.place import locate, place_of
+from coordinator.core.words import (
+    Mode,
+    Phase,
+    Status,
+)
 from coordinator.saga_kit.participants import REFUSAL, Answer, Participants
 from coordinator.saga_kit.scenario import FaultKind, Moment, Point, Scenario
 

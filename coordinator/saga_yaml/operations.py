@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from coordinator.core.model import Operation, OperationKind, participant_of
+from coordinator.core.model import Operation, participant_of
+from coordinator.core.words import OperationKind
 from coordinator.saga_yaml.findings import Code, Findings
 from coordinator.saga_yaml.shape import Fields
 

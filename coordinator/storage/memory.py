@@ -15,7 +15,12 @@ from operator import attrgetter, itemgetter
 from coordinator.core import retention
 from coordinator.core.changed import changed
 from coordinator.core.errors import InvariantViolated, StoreUnavailable
-from coordinator.core.model import GlobalTransaction, Instant, Key, Operation
+from coordinator.core.model import (
+    GlobalTransaction,
+    Instant,
+    Key,
+    Operation,
+)
 from coordinator.core.quarantine import takeovers_after
 from coordinator.core.retention import OldRow
 from coordinator.core.sweep import Ask, Gap, Line, Place

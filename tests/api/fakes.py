@@ -21,17 +21,19 @@ from coordinator.core.errors import Overloaded, StoreUnavailable
 from coordinator.core.inputs import Begin, Input, Outcome, Register, Submit, Try
 from coordinator.core.model import (
     Branch,
-    BranchStatus,
     GlobalTransaction,
     Key,
-    Mode,
     Operation,
-    OperationKind,
     Payload,
-    Phase,
-    Status,
     TransactionRequest,
     open_of,
+)
+from coordinator.core.words import (
+    BranchStatus,
+    Mode,
+    OperationKind,
+    Phase,
+    Status,
 )
 from coordinator.ports import (
     AuditEntry,

@@ -14,7 +14,8 @@ from coordinator.core.errors import (
     PreconditionFailed,
     StoreUnavailable,
 )
-from coordinator.core.model import Operation, OperationKind
+from coordinator.core.model import Operation
+from coordinator.core.words import OperationKind
 from coordinator.ports import AuditEntry
 
 DEBIT = Operation("bank.debit", OperationKind.TCC, "bank")

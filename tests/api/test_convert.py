@@ -20,11 +20,13 @@ from coordinator.core.inputs import (
 from coordinator.core.model import (
     Branch,
     BranchSpec,
+    Payload,
+)
+from coordinator.core.words import (
     BranchStatus,
     Decision,
     Mode,
     OperationKind,
-    Payload,
     Phase,
     Status,
 )

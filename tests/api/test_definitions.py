@@ -14,7 +14,7 @@ from coordinator.core.errors import (
     StoreUnavailable,
 )
 from coordinator.core.inputs import Submit
-from coordinator.core.model import Mode, Status
+from coordinator.core.words import Mode, Status
 from protos.v1 import (
     admin_pb2,
     admin_pb2_grpc,

@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import pytest
 
-from coordinator.core.model import OperationKind
+from coordinator.core.words import OperationKind
 from protos.v1 import coordinator_pb2, types_pb2
 from tests.api.client import Client
 

@@ -14,7 +14,7 @@ from coordinator.core.inputs import (
     Resume,
     RetryNow,
 )
-from coordinator.core.model import Status
+from coordinator.core.words import Status
 from coordinator.ports import AuditEntry
 from protos.v1 import admin_pb2, admin_pb2_grpc, coordinator_pb2, types_pb2
 

@@ -18,10 +18,9 @@ from coordinator.core.inputs import (
 from coordinator.core.model import (
     NO_PAYLOAD,
     BranchSpec,
-    Mode,
     Payload,
-    Status,
 )
+from coordinator.core.words import Mode, Status
 from coordinator.ports import TransactionFilter
 from protos.v1 import coordinator_pb2, types_pb2
 

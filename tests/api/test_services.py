@@ -9,7 +9,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from coordinator.api import status_codes
 from coordinator.core import errors
 from coordinator.core.inputs import Begin, Observe, RetryNow, Signal
-from coordinator.core.model import JSON_CONTENT_TYPE, Key, Payload, Status
+from coordinator.core.model import (
+    JSON_CONTENT_TYPE,
+    Key,
+    Payload,
+)
+from coordinator.core.words import Status
 from coordinator.ports import JournalEntry
 from protos.v1 import (
     admin_pb2,

@@ -8,7 +8,12 @@ from enum import Enum
 import pytest
 
 from coordinator import telemetry
-from coordinator.core.model import Key, Mode, Payload, TransactionRequest
+from coordinator.core.model import (
+    Key,
+    Payload,
+    TransactionRequest,
+)
+from coordinator.core.words import Mode
 
 
 @pytest.fixture

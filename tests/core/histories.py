@@ -45,15 +45,17 @@ from coordinator.core.model import (
     NO_PAYLOAD,
     UNDER_WAY,
     BranchSpec,
-    BranchStatus,
-    Decision,
     GlobalTransaction,
     Payload,
-    Phase,
     open_of,
 )
 from coordinator.core.saga import OUTPUT_NEEDED
 from coordinator.core.tcc import CHECK_BACK_ID
+from coordinator.core.words import (
+    BranchStatus,
+    Decision,
+    Phase,
+)
 from tests.core.world import (
     DEADLINE,
     JSON,

@@ -33,14 +33,13 @@ from coordinator.core.inputs import (
     Unknown,
     Woken,
 )
-from coordinator.core.model import (
-    UNDER_WAY,
+from coordinator.core.model import UNDER_WAY, Payload
+from coordinator.core.saga import OUTPUT_NEEDED
+from coordinator.core.words import (
     BranchStatus,
     Decision,
-    Payload,
     Phase,
 )
-from coordinator.core.saga import OUTPUT_NEEDED
 from tests.core.any_saga import SIGNALS, sagas
 from tests.core.histories import (
     COMMON,

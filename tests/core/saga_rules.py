@@ -23,7 +23,11 @@ from coordinator.core.events import (
     StepSkipped,
     StepStarted,
 )
-from coordinator.core.model import Decision, Phase, Status
+from coordinator.core.words import (
+    Decision,
+    Phase,
+    Status,
+)
 
 ITEMS_MAX = 3
 

@@ -3,7 +3,12 @@
 from msgspec.structs import replace
 
 from coordinator.core.actions import CallBranch
-from coordinator.core.model import NO_PAYLOAD, Key, Payload, Phase
+from coordinator.core.model import (
+    NO_PAYLOAD,
+    Key,
+    Payload,
+)
+from coordinator.core.words import Phase
 
 CALL = CallBranch(
     key=Key("default", "g-1"),

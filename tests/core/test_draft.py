@@ -5,7 +5,7 @@ import pytest
 from coordinator.core.draft import Draft
 from coordinator.core.errors import IllegalTransition
 from coordinator.core.events import Began, BranchRegistered, Decided
-from coordinator.core.model import Decision, Status
+from coordinator.core.words import Decision, Status
 from tests.core.world import spec, tcc_request
 
 BEGAN = Began(tcc_request(), None)

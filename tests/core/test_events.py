@@ -11,7 +11,12 @@ from coordinator.core.events import (
     Finished,
     is_journaled,
 )
-from coordinator.core.model import NO_PAYLOAD, Decision, Phase, Status
+from coordinator.core.model import NO_PAYLOAD
+from coordinator.core.words import (
+    Decision,
+    Phase,
+    Status,
+)
 
 
 def failed(attempts: int) -> AttemptFailed:

@@ -40,15 +40,17 @@ from coordinator.core.model import (
     NO_PAYLOAD,
     UNDER_WAY,
     BranchSpec,
+    GlobalTransaction,
+    Payload,
+)
+from coordinator.core.quarantine import hold, is_on_trial, is_quarantined
+from coordinator.core.words import (
     BranchStatus,
     Decision,
-    GlobalTransaction,
     Mode,
-    Payload,
     Phase,
     Status,
 )
-from coordinator.core.quarantine import hold, is_on_trial, is_quarantined
 from tests.core.world import definition, saga_request, spec, step, tcc_request
 
 TCC = Began(tcc_request(), None)

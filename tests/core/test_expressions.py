@@ -26,7 +26,11 @@ from coordinator.core.expressions import (
     render,
     to_payload,
 )
-from coordinator.core.model import JSON_CONTENT_TYPE, NO_PAYLOAD, Payload
+from coordinator.core.model import (
+    JSON_CONTENT_TYPE,
+    NO_PAYLOAD,
+    Payload,
+)
 
 INPUT: JsonValue = {
     "name": "Zoë",

@@ -25,11 +25,10 @@ from coordinator.core.inputs import (
     Unknown,
     Woken,
 )
-from coordinator.core.model import (
-    NO_PAYLOAD,
+from coordinator.core.model import NO_PAYLOAD, Payload
+from coordinator.core.words import (
     BranchStatus,
     Decision,
-    Payload,
     Status,
 )
 from tests.core.world import (

@@ -21,8 +21,13 @@ from coordinator.core.inputs import (
     Unknown,
     Woken,
 )
-from coordinator.core.model import BranchStatus, Decision, Payload, Status
+from coordinator.core.model import Payload
 from coordinator.core.saga import OUTPUT_NEEDED
+from coordinator.core.words import (
+    BranchStatus,
+    Decision,
+    Status,
+)
 from tests.core.world import (
     JSON,
     Play,

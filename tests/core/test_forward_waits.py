@@ -6,7 +6,8 @@ from coordinator.core import machine
 from coordinator.core.definition import Constant
 from coordinator.core.durations import DURATION_MAX_MS
 from coordinator.core.inputs import Signal, Woken
-from coordinator.core.model import BranchStatus, Payload, Status
+from coordinator.core.model import Payload
+from coordinator.core.words import BranchStatus, Status
 from tests.core.world import JSON, await_step, reference, step, submit, wait_step
 
 

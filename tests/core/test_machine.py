@@ -38,17 +38,19 @@ from coordinator.core.inputs import (
 from coordinator.core.model import (
     NO_PAYLOAD,
     Branch,
-    BranchStatus,
-    Decision,
     GlobalTransaction,
     Key,
     Payload,
-    Phase,
-    Status,
     open_of,
 )
 from coordinator.core.quarantine import QUARANTINE_MS, hold, is_on_trial
 from coordinator.core.tcc import CHECK_BACK_ID
+from coordinator.core.words import (
+    BranchStatus,
+    Decision,
+    Phase,
+    Status,
+)
 from coordinator.saga_yaml.language import STEP_ID
 from tests.core.world import (
     DEADLINE,

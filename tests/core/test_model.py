@@ -5,37 +5,22 @@ import pytest
 from coordinator.core.model import (
     UNDER_WAY,
     Branch,
-    BranchStatus,
     GlobalTransaction,
     Key,
-    Mode,
     Operation,
-    OperationKind,
-    Phase,
-    Status,
     TransactionRequest,
     is_open,
     open_of,
     participant_of,
 )
+from coordinator.core.words import (
+    BranchStatus,
+    Mode,
+    OperationKind,
+    Phase,
+    Status,
+)
 from tests.core.world import spec, tcc_request
-
-
-def test_five_statuses_are_final() -> None:
-    """A past is final, a participle is under way (S6)."""
-    assert {
-        "CONFIRMED",
-        "CANCELLED",
-        "COMPLETED",
-        "COMPENSATED",
-        "RESOLVED",
-    } == {status for status in Status if status.is_final}
-
-
-def test_words_hash_as_their_text() -> None:
-    """So that a stored text finds its word."""
-    assert {Mode.TCC: 1} == {"TCC": 1}
-    assert hash("TCC") == hash(Mode.TCC)
 
 
 def test_every_phase_is_asked_for_in_one_status() -> None:

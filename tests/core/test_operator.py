@@ -21,8 +21,8 @@ from coordinator.core.inputs import (
     Unknown,
     Woken,
 )
-from coordinator.core.model import Status
 from coordinator.core.quarantine import QUARANTINE_MS, hold
+from coordinator.core.words import Status
 from tests.core.world import (
     DEADLINE,
     Play,

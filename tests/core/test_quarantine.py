@@ -14,7 +14,7 @@ from coordinator.core.inputs import (
     Survived,
     Woken,
 )
-from coordinator.core.model import GlobalTransaction, Phase, Status
+from coordinator.core.model import GlobalTransaction
 from coordinator.core.quarantine import (
     NOBODY,
     QUARANTINE_MS,
@@ -28,6 +28,7 @@ from coordinator.core.quarantine import (
     trial_at,
 )
 from coordinator.core.sweep import OWNERS_LOST_MAX
+from coordinator.core.words import Phase, Status
 from tests.core.world import tcc_request
 
 NOW = 1_700_000_000_000

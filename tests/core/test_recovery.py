@@ -15,8 +15,13 @@ from coordinator.core.inputs import (
     Try,
     Unknown,
 )
-from coordinator.core.model import Branch, BranchStatus, GlobalTransaction, Key
+from coordinator.core.model import (
+    Branch,
+    GlobalTransaction,
+    Key,
+)
 from coordinator.core.recovery import HASTE_MS, NOBODY, Recovery, Return
+from coordinator.core.words import BranchStatus
 from tests.core.world import (
     Play,
     definition,

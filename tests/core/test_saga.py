@@ -20,8 +20,13 @@ from coordinator.core.inputs import (
     Unknown,
     Woken,
 )
-from coordinator.core.model import Decision, Payload, Phase, Status
+from coordinator.core.model import Payload
 from coordinator.core.saga import OUTPUT_NEEDED
+from coordinator.core.words import (
+    Decision,
+    Phase,
+    Status,
+)
 from tests.core.world import DEADLINE, JSON, Play, definition, saga_request, step
 
 

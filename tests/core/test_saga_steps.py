@@ -25,9 +25,14 @@ from coordinator.core.inputs import (
     Unknown,
     Woken,
 )
-from coordinator.core.model import Decision, Payload, Phase, Status
+from coordinator.core.model import Payload
 from coordinator.core.saga import OUTPUT_NEEDED, compensation_of
 from coordinator.core.tcc import ATTENTION_AFTER, PENDING_POLL_MS
+from coordinator.core.words import (
+    Decision,
+    Phase,
+    Status,
+)
 from tests.core.world import (
     DEADLINE,
     JSON,

@@ -15,7 +15,11 @@ from coordinator.core.inputs import (
     Unknown,
     Woken,
 )
-from coordinator.core.model import Decision, Phase, Status
+from coordinator.core.words import (
+    Decision,
+    Phase,
+    Status,
+)
 from tests.core.world import (
     DEADLINE,
     Play,

@@ -10,7 +10,7 @@ from coordinator.core.backoff import RetryPolicy
 from coordinator.core.definition import Constant
 from coordinator.core.expressions import ExpressionFailed
 from coordinator.core.inputs import Refused, Succeeded, Unknown
-from coordinator.core.model import NO_PAYLOAD, BranchStatus, Payload
+from coordinator.core.model import NO_PAYLOAD, Payload
 from coordinator.core.place import place_of
 from coordinator.core.saga import OUTPUT_NEEDED
 from coordinator.core.scope import (
@@ -21,6 +21,7 @@ from coordinator.core.scope import (
     items_of,
     scope_of,
 )
+from coordinator.core.words import BranchStatus
 from tests.core.world import (
     JSON,
     Play,

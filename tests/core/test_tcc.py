@@ -29,8 +29,13 @@ from coordinator.core.inputs import (
     Unknown,
     Woken,
 )
-from coordinator.core.model import Decision, Payload, Phase, Status
+from coordinator.core.model import Payload
 from coordinator.core.tcc import ATTENTION_AFTER, BRANCH_MAX, PENDING_POLL_MS
+from coordinator.core.words import (
+    Decision,
+    Phase,
+    Status,
+)
 from tests.core.world import DEADLINE, JSON, Play, spec, tcc_request
 
 

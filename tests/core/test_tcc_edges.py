@@ -18,7 +18,7 @@ from coordinator.core.inputs import (
     Woken,
 )
 from coordinator.core.machine import is_ready
-from coordinator.core.model import Phase, Status
+from coordinator.core.words import Phase, Status
 from tests.core.world import DEADLINE, Play, spec, tcc_request
 
 

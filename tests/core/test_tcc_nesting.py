@@ -17,13 +17,14 @@ from coordinator.core.inputs import (
     Unknown,
     Woken,
 )
-from coordinator.core.model import BranchSpec, Decision, Payload, Status
+from coordinator.core.model import BranchSpec, Payload
 from coordinator.core.tcc import (
     CHECK_BACK_ATTEMPT_MAX,
     CHECK_BACK_ID,
     CHECK_BACK_PENDING_MS,
     NESTING_DEPTH_MAX,
 )
+from coordinator.core.words import Decision, Status
 from tests.core.world import (
     DEADLINE,
     JSON,

@@ -9,9 +9,9 @@ from coordinator.core.backoff import RetryPolicy
 from coordinator.core.definition import Constant
 from coordinator.core.errors import InvariantViolated
 from coordinator.core.inputs import Cancel, Refused, Resolve, Unknown
-from coordinator.core.model import BranchStatus, Status
 from coordinator.core.place import Place, place_of
 from coordinator.core.undo import is_undoable, is_undone
+from coordinator.core.words import BranchStatus, Status
 from tests.core.world import (
     Play,
     await_step,

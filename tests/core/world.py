@@ -34,10 +34,10 @@ from coordinator.core.model import (
     BranchSpec,
     GlobalTransaction,
     Key,
-    Mode,
     Payload,
     TransactionRequest,
 )
+from coordinator.core.words import Mode
 
 JSON = "application/json"
 DEADLINE = 60_000

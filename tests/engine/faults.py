@@ -16,8 +16,13 @@ from typing import Protocol, TypeVar
 from coordinator.core.actions import CallBranch
 from coordinator.core.errors import StoreUnavailable
 from coordinator.core.inputs import Input, Outcome, Refused, Succeeded
-from coordinator.core.model import GlobalTransaction, Instant, Key, Phase
+from coordinator.core.model import (
+    GlobalTransaction,
+    Instant,
+    Key,
+)
 from coordinator.core.sweep import Ask, Gap, Line
+from coordinator.core.words import Phase
 from coordinator.ports import AuditEntry, Change, NodeRow, Store, SweepRow
 from tests.engine.world import FakeClock, World, quiet
 

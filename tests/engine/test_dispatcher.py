@@ -8,7 +8,8 @@ from structlog.testing import capture_logs
 from coordinator.core.actions import CallBranch
 from coordinator.core.breaker import SILENT_MS
 from coordinator.core.inputs import BranchReplied, Succeeded, Unknown
-from coordinator.core.model import NO_PAYLOAD, Key, Phase
+from coordinator.core.model import NO_PAYLOAD, Key
+from coordinator.core.words import Phase
 from coordinator.engine import dispatcher as module
 from coordinator.engine.dispatcher import Dispatcher
 from tests.engine.world import FakeClock

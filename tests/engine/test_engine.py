@@ -24,7 +24,12 @@ from coordinator.core.inputs import (
     Try,
     Unknown,
 )
-from coordinator.core.model import Decision, Key, Phase, Status
+from coordinator.core.model import Key
+from coordinator.core.words import (
+    Decision,
+    Phase,
+    Status,
+)
 from coordinator.engine.engine import FOREIGN_POLL_MS
 from coordinator.engine.limits import EngineLimits
 from coordinator.ports import AuditEntry, TransactionFilter

@@ -1,7 +1,7 @@
 """What one living node has heard reaches the others without anybody's next request."""
 
 from coordinator.core.inputs import Begin, Confirm, Try
-from coordinator.core.model import BranchStatus, Decision
+from coordinator.core.words import BranchStatus, Decision
 from coordinator.engine.engine import FOREIGN_POLL_MS
 from coordinator.engine.resident import LAZY_MS_MAX
 from tests.core.world import spec, tcc_request

@@ -7,7 +7,11 @@ from msgspec.structs import replace
 
 from coordinator.core.errors import Overloaded
 from coordinator.core.inputs import Begin, Cancel, Try
-from coordinator.core.model import GlobalTransaction, Key, Payload
+from coordinator.core.model import (
+    GlobalTransaction,
+    Key,
+    Payload,
+)
 from coordinator.engine.limits import EngineLimits
 from coordinator.memory import available_bytes
 from tests.core.world import DEADLINE, spec, tcc_request

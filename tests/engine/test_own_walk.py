@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from coordinator.core.model import Key, Phase
+from coordinator.core.model import Key
 from coordinator.core.sweep import REST_FACTOR, REST_MS_MAX, Gap, Line, own
+from coordinator.core.words import Phase
 from coordinator.engine.limits import EngineLimits
 from coordinator.engine.sweeper import SWEEP_EVERY_MS
 from coordinator.storage.memory import MemoryStore

@@ -13,7 +13,11 @@ from coordinator.core.inputs import (
     Unknown,
     Woken,
 )
-from coordinator.core.model import BranchStatus, Phase, Status
+from coordinator.core.words import (
+    BranchStatus,
+    Phase,
+    Status,
+)
 from coordinator.engine.limits import EngineLimits
 from tests.core.world import DEADLINE, spec, tcc_request
 from tests.engine.world import GID, World, quiet

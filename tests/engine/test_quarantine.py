@@ -17,7 +17,7 @@ from coordinator.core.inputs import (
     Try,
     Unknown,
 )
-from coordinator.core.model import Decision, Key, Phase, Status
+from coordinator.core.model import Key
 from coordinator.core.quarantine import (
     NOBODY,
     QUARANTINE_MS,
@@ -27,6 +27,11 @@ from coordinator.core.quarantine import (
     trial_at,
 )
 from coordinator.core.sweep import Ask, Line
+from coordinator.core.words import (
+    Decision,
+    Phase,
+    Status,
+)
 from coordinator.engine.resident import SURVIVED_MS
 from coordinator.engine.sweeper import SUSPECT_MS, SUSPECTS_MS_MAX
 from coordinator.ports import AuditEntry, TransactionFilter

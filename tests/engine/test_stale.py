@@ -10,7 +10,11 @@ from coordinator.core.inputs import (
     Succeeded,
     Try,
 )
-from coordinator.core.model import BranchStatus, Decision, Phase
+from coordinator.core.words import (
+    BranchStatus,
+    Decision,
+    Phase,
+)
 from tests.core.world import spec, tcc_request
 from tests.engine.world import World
 

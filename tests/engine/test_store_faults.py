@@ -20,7 +20,8 @@ from structlog.testing import capture_logs
 from coordinator import telemetry
 from coordinator.core.evolution import fold
 from coordinator.core.inputs import Begin, Cancel, Confirm, Submit, Try
-from coordinator.core.model import Key, Phase, Status
+from coordinator.core.model import Key
+from coordinator.core.words import Phase, Status
 from coordinator.ports import Queries, Store
 from coordinator.storage.journal import decode_events
 from coordinator.storage.memory import MemoryStore

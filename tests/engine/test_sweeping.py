@@ -18,8 +18,9 @@ from coordinator.core.inputs import (
     Try,
     Unknown,
 )
-from coordinator.core.model import Key, Phase
+from coordinator.core.model import Key
 from coordinator.core.sweep import Ask
+from coordinator.core.words import Phase
 from coordinator.engine import sweeper
 from coordinator.engine.leases import BEAT_EVERY_MS, TTL_MS, Leases
 from coordinator.engine.limits import EngineLimits

@@ -1,11 +1,12 @@
 """Promises of timers: never early, hardly late, and together where that is not felt."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coordinator.core.changed import changed
 from coordinator.core.inputs import Begin, Try
 from coordinator.core.model import Key
 from coordinator.engine.dispatcher import Dispatcher
@@ -119,7 +120,7 @@ async def test_calls_that_time_out_within_a_tick_share_a_commit() -> None:
     world.engine._participants = dispatcher
     for number in range(1, TICK_MS + 1):
         await world.clock.move_to(number)
-        await world.asked(Begin(replace(tcc_request(), key=key(number))), key(number))
+        await world.asked(Begin(changed(tcc_request(), key=key(number))), key(number))
         await world.asked(Try((spec("a"),)), key(number))
     begun = len(store.sizes)
     await world.clock.move_to(spec("a").timeout_ms + TICK_MS)
@@ -132,7 +133,7 @@ async def test_deadlines_within_a_tick_share_a_commit() -> None:
     store = CountingStore()
     world = World(store)
     for number in range(TICK_MS):
-        request = replace(tcc_request(), key=key(number), deadline_at=DEADLINE - number)
+        request = changed(tcc_request(), key=key(number), deadline_at=DEADLINE - number)
         await world.asked(Begin(request), key(number))
     begun = len(store.sizes)
     await world.clock.move_to(DEADLINE)

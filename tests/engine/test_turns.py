@@ -12,7 +12,8 @@ from coordinator.core.breaker import (
     SILENT_MS,
 )
 from coordinator.core.inputs import Refused, Succeeded, Unknown
-from coordinator.core.model import NO_PAYLOAD, Key, Phase
+from coordinator.core.model import NO_PAYLOAD, Key
+from coordinator.core.words import Phase
 from coordinator.engine import dispatcher as module
 from coordinator.engine.dispatcher import STILL_WAITING_MS
 from tests.engine.test_dispatcher import Desk, FakeLink

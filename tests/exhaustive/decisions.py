@@ -21,7 +21,8 @@ from coordinator.core.actions import CallBranch
 from coordinator.core.changed import changed
 from coordinator.core.errors import Refusal
 from coordinator.core.inputs import BranchReplied, Input, Woken
-from coordinator.core.model import Branch, GlobalTransaction, Phase
+from coordinator.core.model import Branch, GlobalTransaction
+from coordinator.core.words import Phase
 
 PAST = 0
 """Every instant that has come."""

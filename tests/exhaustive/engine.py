@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 from coordinator.core.errors import IllegalTransition, InvariantViolated
 from coordinator.core.inputs import Begin, BranchReplied, Submit, Unknown
-from coordinator.core.model import Phase
+from coordinator.core.words import Phase
 from tests.exhaustive.decisions import EAGER, LAZY, Decisions
 
 GONE = 2

@@ -7,7 +7,8 @@ which is among the orders of events anyway: nothing ever waits for it but the de
 
 from typing import NamedTuple, TypeAlias
 
-from coordinator.core.model import BranchStatus, Decision, GlobalTransaction
+from coordinator.core.model import GlobalTransaction
+from coordinator.core.words import BranchStatus, Decision
 
 NEW, ASKED, YES, NO = range(4)
 

@@ -4,10 +4,10 @@ Four occasions: a write becomes durable (``wrote``), a call goes out (``sent``),
 somebody is told something (``told``), and every state there is (``state``).
 """
 
-from coordinator.core.model import (
+from coordinator.core.model import GlobalTransaction
+from coordinator.core.words import (
     BranchStatus,
     Decision,
-    GlobalTransaction,
     Phase,
     Status,
 )

@@ -10,8 +10,9 @@ from typing import Generic, NamedTuple, TypeVar
 
 from coordinator.core import machine, sweep
 from coordinator.core.inputs import BranchReplied, Unknown
-from coordinator.core.model import Decision, Instant, Key
+from coordinator.core.model import Instant, Key
 from coordinator.core.sweep import Reason
+from coordinator.core.words import Decision
 from tests.exhaustive import database, engine, initiator, participant
 from tests.exhaustive.database import Row, Statement
 from tests.exhaustive.decisions import EARLY, LATE, Decisions

@@ -8,10 +8,10 @@ from coordinator.core.model import (
     JSON_CONTENT_TYPE,
     BranchSpec,
     Key,
-    Mode,
     Payload,
     TransactionRequest,
 )
+from coordinator.core.words import Mode
 from coordinator.saga_yaml import parse
 from tests.exhaustive.decisions import DEADLINE, PAST, Decisions
 from tests.exhaustive.initiator import Program, Request

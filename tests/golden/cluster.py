@@ -40,13 +40,12 @@ from coordinator.core.model import (
     NO_PAYLOAD,
     BranchSpec,
     Key,
-    Mode,
     Payload,
-    Phase,
     TransactionRequest,
     participant_of,
 )
 from coordinator.core.saga import OUTPUT_NEEDED
+from coordinator.core.words import Mode, Phase
 from coordinator.ports import AuditEntry
 from coordinator.saga_yaml import SagaRefused, parse
 from tests.engine.world import FakeClock, FakeDefinitions, quiet

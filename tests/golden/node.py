@@ -12,7 +12,11 @@ from coordinator.core.actions import CallBranch
 from coordinator.core.errors import StoreUnavailable
 from coordinator.core.events import is_journaled
 from coordinator.core.inputs import BranchReplied, Input, Outcome
-from coordinator.core.model import Instant, Key, Milliseconds
+from coordinator.core.model import (
+    Instant,
+    Key,
+    Milliseconds,
+)
 from coordinator.engine.dispatcher import Dispatcher
 from coordinator.engine.engine import Engine
 from coordinator.engine.leases import Leases

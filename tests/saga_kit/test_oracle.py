@@ -7,8 +7,9 @@ import pytest
 from coordinator.core import undo
 from coordinator.core.changed import changed
 from coordinator.core.events import BranchSucceeded, CompensationStarted, Decided
-from coordinator.core.model import Decision, Payload, Phase
+from coordinator.core.model import Payload
 from coordinator.core.place import Place
+from coordinator.core.words import Decision, Phase
 from coordinator.saga_kit import (
     End,
     Fault,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from coordinator.core.model import Phase
+from coordinator.core.words import Phase
 from coordinator.saga_kit import (
     End,
     Fault,

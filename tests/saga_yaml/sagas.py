@@ -1,7 +1,8 @@
 """Sagas for tests of the language: a header, steps, and what is published already."""
 
 from coordinator.core.definition import SagaDefinition
-from coordinator.core.model import Operation, OperationKind
+from coordinator.core.model import Operation
+from coordinator.core.words import OperationKind
 from coordinator.saga_yaml import Finding, check, parse
 
 OPERATIONS = {

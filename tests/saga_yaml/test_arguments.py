@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from coordinator.core.model import Operation, OperationKind
+from coordinator.core.model import Operation
+from coordinator.core.words import OperationKind
 from coordinator.saga_yaml import check
 from coordinator.saga_yaml.known_types import Known, Missing, decoded, find, types_of
 from tests.saga_yaml.test_definition import HEADER

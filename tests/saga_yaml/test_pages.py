@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from coordinator.core.definition import SagaDefinition
-from coordinator.core.model import Operation, OperationKind, participant_of
+from coordinator.core.model import Operation, participant_of
+from coordinator.core.words import OperationKind
 from coordinator.saga_yaml import Code, Finding, check, parse
 
 PAGE = Path(__file__).parents[2] / "docs" / "saga-checks.md"

@@ -19,15 +19,17 @@ from coordinator.core.inputs import (
 )
 from coordinator.core.model import (
     JSON_CONTENT_TYPE,
-    BranchStatus,
-    Decision,
     GlobalTransaction,
     Key,
-    Mode,
     Payload,
 )
 from coordinator.core.quarantine import is_quarantined
 from coordinator.core.sweep import OWNERS_LOST_MAX
+from coordinator.core.words import (
+    BranchStatus,
+    Decision,
+    Mode,
+)
 from coordinator.ports import AuditEntry, Change
 from tests.simulation.disk import now
 from tests.simulation.generators.business import tcc_request

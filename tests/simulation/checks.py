@@ -30,15 +30,17 @@ from coordinator.core.evolution import evolve
 from coordinator.core.inputs import BranchReplied, Pending, Unknown
 from coordinator.core.model import (
     UNDER_WAY,
-    BranchStatus,
-    Decision,
     GlobalTransaction,
     Key,
+)
+from coordinator.core.tcc import CHECK_BACK_ID
+from coordinator.core.words import (
+    BranchStatus,
+    Decision,
     Mode,
     Phase,
     Status,
 )
-from coordinator.core.tcc import CHECK_BACK_ID
 from coordinator.ports import Change, NodeRow, SweepRow
 from participant_sdk.barrier import rules
 from participant_sdk.barrier.sql import Admission

@@ -17,9 +17,9 @@ from coordinator.core.model import (
     BranchSpec,
     GlobalTransaction,
     Key,
-    Phase,
     participant_of,
 )
+from coordinator.core.words import Phase
 from tests.simulation.loop import Process
 from tests.simulation.verdict import Violation
 

@@ -9,7 +9,11 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from coordinator.core.errors import StoreUnavailable
-from coordinator.core.model import GlobalTransaction, Instant, Key
+from coordinator.core.model import (
+    GlobalTransaction,
+    Instant,
+    Key,
+)
 from coordinator.core.sweep import Ask, Gap, Line
 from coordinator.ports import Change, NodeRow, Store, SweepRow
 from coordinator.storage.memory import MemoryStore

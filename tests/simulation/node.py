@@ -8,14 +8,16 @@ from coordinator.core.definition import SagaDefinition
 from coordinator.core.errors import StoreUnavailable
 from coordinator.core.inputs import BranchReplied, Outcome
 from coordinator.core.model import (
-    BranchStatus,
-    Decision,
     GlobalTransaction,
     Key,
-    Mode,
     participant_of,
 )
 from coordinator.core.quarantine import is_quarantined
+from coordinator.core.words import (
+    BranchStatus,
+    Decision,
+    Mode,
+)
 from coordinator.engine.dispatcher import Dispatcher
 from coordinator.engine.engine import Engine
 from coordinator.engine.leases import Leases

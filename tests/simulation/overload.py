@@ -8,7 +8,8 @@ from coordinator.core import breaker
 from coordinator.core.actions import CallBranch
 from coordinator.core.breaker import State
 from coordinator.core.inputs import BranchReplied, Unknown
-from coordinator.core.model import Key, Phase, participant_of
+from coordinator.core.model import Key, participant_of
+from coordinator.core.words import Phase
 from tests.simulation.verdict import Violation
 
 if TYPE_CHECKING:

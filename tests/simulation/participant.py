@@ -16,12 +16,11 @@ from coordinator.core.errors import PreconditionFailed
 from coordinator.core.model import (
     JSON_CONTENT_TYPE,
     BranchSpec,
-    BranchStatus,
-    Decision,
     GlobalTransaction,
     Payload,
 )
-from coordinator.core.model import Phase as CalledPhase
+from coordinator.core.words import BranchStatus, Decision
+from coordinator.core.words import Phase as CalledPhase
 from participant_sdk.barrier import rules
 from participant_sdk.barrier.rules import Phase, Record, Slot
 from participant_sdk.barrier.sql import BranchKey, SqlBarrier

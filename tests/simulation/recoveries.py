@@ -6,7 +6,12 @@ from coordinator.core import breaker, recovery
 from coordinator.core.actions import CallBranch
 from coordinator.core.breaker import State
 from coordinator.core.machine import due
-from coordinator.core.model import Branch, GlobalTransaction, Key, participant_of
+from coordinator.core.model import (
+    Branch,
+    GlobalTransaction,
+    Key,
+    participant_of,
+)
 from tests.simulation.verdict import Violation
 
 if TYPE_CHECKING:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from coordinator.core.definition import BranchKind, Constant, Reference
 from coordinator.core.model import (
     Branch,
-    BranchStatus,
-    Decision,
     GlobalTransaction,
     Payload,
+)
+from coordinator.core.words import (
+    BranchStatus,
+    Decision,
     Phase,
 )
 from tests.simulation.saga_tree import (

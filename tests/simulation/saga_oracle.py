@@ -30,9 +30,11 @@ from coordinator.core.events import (
 from coordinator.core.model import (
     Branch,
     BranchSpec,
+    GlobalTransaction,
+)
+from coordinator.core.words import (
     BranchStatus,
     Decision,
-    GlobalTransaction,
     Phase,
 )
 from tests.simulation.saga_facts import ANSWERED, FORWARD, GOING_BACK, SagaFacts

@@ -18,11 +18,13 @@ from coordinator.core.model import (
     JSON_CONTENT_TYPE,
     NO_PAYLOAD,
     UNDER_WAY,
-    BranchStatus,
     GlobalTransaction,
     Key,
-    Mode,
     Payload,
+)
+from coordinator.core.words import (
+    BranchStatus,
+    Mode,
     Phase,
     Status,
 )

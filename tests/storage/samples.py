@@ -17,16 +17,18 @@ from coordinator.core.evolution import evolve
 from coordinator.core.model import (
     NO_PAYLOAD,
     BranchSpec,
-    Decision,
     GlobalTransaction,
     Key,
-    Mode,
     Payload,
-    Phase,
-    Status,
     TransactionRequest,
 )
 from coordinator.core.sweep import Ask, others
+from coordinator.core.words import (
+    Decision,
+    Mode,
+    Phase,
+    Status,
+)
 from coordinator.ports import AuditEntry, Change, Store, SweepRow
 
 NOW = 1_750_000_000_000

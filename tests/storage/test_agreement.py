@@ -5,8 +5,13 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
-from coordinator.core.model import GlobalTransaction, Key, Operation, OperationKind
+from coordinator.core.model import (
+    GlobalTransaction,
+    Key,
+    Operation,
+)
 from coordinator.core.sweep import Ask, Place, others
+from coordinator.core.words import OperationKind
 from coordinator.ports import (
     AuditEntry,
     Change,

@@ -38,13 +38,15 @@ from coordinator.core.events import (
 from coordinator.core.model import (
     NO_PAYLOAD,
     UNDER_WAY,
-    Decision,
     GlobalTransaction,
     Key,
+)
+from coordinator.core.sweep import Ask, Place, others
+from coordinator.core.words import (
+    Decision,
     Phase,
     Status,
 )
-from coordinator.core.sweep import Ask, Place, others
 from coordinator.ports import AuditEntry, Change, SweepRow, TransactionFilter
 from coordinator.storage.audit import find_break
 from coordinator.storage.memory import MemoryStore

@@ -29,7 +29,16 @@ from coordinator.core.inputs import (
     RetryNow,
     Succeeded,
 )
-from coordinator.core.model import GlobalTransaction, Key, Mode, Payload, Phase, Status
+from coordinator.core.model import (
+    GlobalTransaction,
+    Key,
+    Payload,
+)
+from coordinator.core.words import (
+    Mode,
+    Phase,
+    Status,
+)
 from coordinator.ports import AuditEntry
 from coordinator.storage.audit import find_break
 from coordinator.storage.sql import migrate

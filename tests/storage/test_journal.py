@@ -34,7 +34,13 @@ from coordinator.core.events import (
     TrialSurvived,
 )
 from coordinator.core.evolution import fold
-from coordinator.core.model import Decision, GlobalTransaction, Mode, Phase, Status
+from coordinator.core.model import GlobalTransaction
+from coordinator.core.words import (
+    Decision,
+    Mode,
+    Phase,
+    Status,
+)
 from coordinator.ports import Change
 from coordinator.storage.journal import decode_events, encode_events, journal_entry
 from tests.storage.conftest import AnyStore

@@ -7,7 +7,12 @@ import pytest
 from msgspec.structs import replace
 
 from coordinator.core.events import AttentionRaised, Decided
-from coordinator.core.model import Decision, Key, Operation, OperationKind, Status
+from coordinator.core.model import Key, Operation
+from coordinator.core.words import (
+    Decision,
+    OperationKind,
+    Status,
+)
 from coordinator.ports import AuditEntry, StoredDefinition, TransactionFilter
 from coordinator.storage.audit import find_break
 from tests.storage.conftest import AnyStore, Stores

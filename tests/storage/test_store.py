@@ -20,7 +20,7 @@ from coordinator.core.events import (
     StepStarted,
     TrialSurvived,
 )
-from coordinator.core.model import Decision, Key, Phase, Status
+from coordinator.core.model import Key
 from coordinator.core.quarantine import NOBODY, hold, is_on_trial
 from coordinator.core.sweep import (
     OWNERS_LOST_MAX,
@@ -30,6 +30,11 @@ from coordinator.core.sweep import (
     line_of,
     others,
     own,
+)
+from coordinator.core.words import (
+    Decision,
+    Phase,
+    Status,
 )
 from coordinator.ports import AuditEntry, Change, NodeRow, SweepRow
 from coordinator.storage.audit import find_break

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from coordinator.core.definition import BranchKind
-from coordinator.core.model import (
+from coordinator.core.words import (
     BranchStatus,
     Decision,
     Mode,

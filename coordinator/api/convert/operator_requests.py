@@ -15,7 +15,8 @@ from coordinator.core.inputs import (
     Resume,
     RetryNow,
 )
-from coordinator.core.model import Key, Status
+from coordinator.core.model import Key
+from coordinator.core.words import Status
 from coordinator.ports import TransactionFilter
 from protos.v1 import admin_pb2
 

@@ -8,10 +8,10 @@ from coordinator.core.inputs import Outcome, Pending, Refused, Succeeded, Unknow
 from coordinator.core.model import (
     NO_PAYLOAD,
     Operation,
-    OperationKind,
     Payload,
     participant_of,
 )
+from coordinator.core.words import OperationKind
 from protos.v1 import participant_pb2, types_pb2
 
 OWNER_CHARS_MAX = 128

@@ -42,12 +42,11 @@ from coordinator.core.model import (
     BranchSpec,
     Instant,
     Key,
-    Mode,
     Payload,
-    Phase,
     TransactionRequest,
 )
 from coordinator.core.tcc import NESTING_DEPTH_MAX
+from coordinator.core.words import Mode, Phase
 from coordinator.ports import Clock, TransactionFilter
 from coordinator.saga_yaml import find_input_problems
 from protos.v1 import coordinator_pb2, types_pb2

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from coordinator.cli import view
 from coordinator.cli.failure import CommandFailed, ExitCode
-from coordinator.core.model import Operation, OperationKind
+from coordinator.core.model import Operation
+from coordinator.core.words import OperationKind
 from coordinator.saga_yaml import check_files, find_children
 from protos.v1 import admin_pb2
 

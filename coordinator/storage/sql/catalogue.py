@@ -14,7 +14,12 @@ from sqlalchemy import (
     update,
 )
 
-from coordinator.core.model import GlobalTransaction, Key, Operation, OperationKind
+from coordinator.core.model import (
+    GlobalTransaction,
+    Key,
+    Operation,
+)
+from coordinator.core.words import OperationKind
 from coordinator.ports import AuditEntry
 from coordinator.storage.audit import append_record
 from coordinator.storage.sql import rows, tables

@@ -16,7 +16,11 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from coordinator.core.errors import StoreUnavailable
-from coordinator.core.model import GlobalTransaction, Key, Operation
+from coordinator.core.model import (
+    GlobalTransaction,
+    Key,
+    Operation,
+)
 from coordinator.ports import (
     AuditEntry,
     JournalEntry,

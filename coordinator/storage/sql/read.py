@@ -7,7 +7,12 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
-from coordinator.core.model import Branch, GlobalTransaction, Instant, Key
+from coordinator.core.model import (
+    Branch,
+    GlobalTransaction,
+    Instant,
+    Key,
+)
 from coordinator.storage.audit import AuditRecord
 from coordinator.storage.sql import rows, tables
 

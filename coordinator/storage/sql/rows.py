@@ -14,18 +14,20 @@ from coordinator.core.model import (
     NO_PAYLOAD,
     Branch,
     BranchSpec,
-    BranchStatus,
-    Decision,
     GlobalTransaction,
     Instant,
     Key,
-    Mode,
     Payload,
-    Status,
     TransactionRequest,
     open_of,
 )
 from coordinator.core.quarantine import takeovers_after
+from coordinator.core.words import (
+    BranchStatus,
+    Decision,
+    Mode,
+    Status,
+)
 
 Row: TypeAlias = tuple[Any, ...]
 

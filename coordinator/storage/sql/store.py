@@ -7,7 +7,11 @@ from functools import partial
 from sqlalchemy import Connection, delete, insert, select, update
 
 from coordinator.core.errors import PreconditionFailed
-from coordinator.core.model import GlobalTransaction, Instant, Key
+from coordinator.core.model import (
+    GlobalTransaction,
+    Instant,
+    Key,
+)
 from coordinator.core.retention import OldRow
 from coordinator.core.sweep import Ask, Gap, Line
 from coordinator.ports import Change, History, NodeRow, Retention, Store, SweepRow

@@ -12,10 +12,9 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from coordinator.core.evolution import evolve
-from coordinator.core.model import (
-    UNDER_WAY,
+from coordinator.core.model import UNDER_WAY, GlobalTransaction
+from coordinator.core.words import (
     BranchStatus,
-    GlobalTransaction,
     Mode,
     Phase,
 )

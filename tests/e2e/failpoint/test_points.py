@@ -13,11 +13,10 @@ from coordinator.core.inputs import Begin
 from coordinator.core.model import (
     NO_PAYLOAD,
     BranchSpec,
-    Decision,
     Key,
-    Mode,
     TransactionRequest,
 )
+from coordinator.core.words import Decision, Mode
 from coordinator.ports import Change, Queries, Store
 from tests.e2e.failpoint import strays
 from tests.e2e.failpoint.points import (

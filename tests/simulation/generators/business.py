@@ -8,12 +8,11 @@ from coordinator.core.model import (
     JSON_CONTENT_TYPE,
     BranchSpec,
     Key,
-    Mode,
     Payload,
-    Phase,
     TransactionRequest,
 )
 from coordinator.core.tcc import CHECK_BACK_ID
+from coordinator.core.words import Mode, Phase
 from participant_sdk.executor.outcome import CallOutcome, Failed, Later, No
 
 if TYPE_CHECKING:

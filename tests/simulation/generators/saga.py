@@ -9,11 +9,13 @@ from coordinator.core.inputs import Cancel, Signal, Submit
 from coordinator.core.model import (
     JSON_CONTENT_TYPE,
     GlobalTransaction,
-    Mode,
     Payload,
+    TransactionRequest,
+)
+from coordinator.core.words import (
+    Mode,
     Phase,
     Status,
-    TransactionRequest,
 )
 from tests.simulation.client import Client
 from tests.simulation.generators import business, saga_graph

@@ -6,11 +6,10 @@ from coordinator.core.errors import AlreadyExists, PreconditionFailed
 from coordinator.core.inputs import Begin, Cancel, Confirm, Try
 from coordinator.core.model import (
     BranchSpec,
-    BranchStatus,
-    Decision,
     GlobalTransaction,
     TransactionRequest,
 )
+from coordinator.core.words import BranchStatus, Decision
 from tests.simulation.client import Client
 from tests.simulation.generators import business
 from tests.simulation.verdict import Violation
