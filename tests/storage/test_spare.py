@@ -1,5 +1,6 @@
 """Connections kept at hand: promises of ``Spare``."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +21,18 @@ class Connection:
 class Engine:
     def __init__(self) -> None:
         self.handed_out: list[Any] = []
+        self.has_one = asyncio.Event()
+        self.has_one.set()
 
     async def raw_connection(self) -> Any:
+        await self.has_one.wait()
         self.handed_out.append(Connection())
         return self.handed_out[-1]
 
 
 def spare() -> tuple[Spare, Engine]:
     engine: Any = Engine()
-    return Spare(engine), engine
+    return Spare(engine, seconds_max=5.0), engine
 
 
 async def test_a_connection_is_used_again_without_the_pool() -> None:
@@ -79,3 +83,17 @@ async def test_none_outlives_the_store() -> None:
     at_hand.put(busy, is_answered=True)
 
     assert all(connection.is_in_pool for connection in engine.handed_out)
+
+
+async def test_nothing_is_kept_from_who_waits_for_the_pool() -> None:
+    """A statement more than there are connections gets the one that is free first."""
+    at_hand, engine = spare()
+    busy: Any = await at_hand.take()
+    engine.has_one.clear()
+    waiting = asyncio.create_task(at_hand.take())
+    await asyncio.sleep(0)
+    at_hand.put(busy, is_answered=True)
+    assert busy.is_in_pool
+
+    engine.has_one.set()
+    assert await waiting is not busy

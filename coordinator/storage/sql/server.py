@@ -121,7 +121,10 @@ class ServerDatabase(Database):
             Lane.PEOPLE: self._engine(_PEOPLE_MAX, snapshot, _PLANS),
             Lane.RETENTION: self._engine(1, snapshot, _WALKING_PLANS),
         }
-        self._spares = {engine: Spare(engine) for engine in self._writing.values()}
+        self._spares = {
+            engine: Spare(engine, seconds_max=CALL_SECONDS_MAX)
+            for engine in self._writing.values()
+        }
         self._closed = False
         self.dialect = self._writing[Lane.FOREGROUND].dialect
         self.writer_max = WRITER_MAX

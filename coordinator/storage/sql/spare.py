@@ -1,29 +1,31 @@
 """Connections that wait outside of their pool for the next statement.
 
-What SQLAlchemy's pool does to hand out a connection and to take it back costs a node a
-fifth of a commit of one change. So a connection whose statement was answered is kept at
-hand. The pool counts it as taken; whoever wants one from the pool gets all of them back
-first, and none is kept while somebody does.
+What SQLAlchemy's pool does to hand out a connection and to take it back was half of
+what a commit of one change took a node (see docs/speed.md). So a connection whose
+statement was answered is kept at hand. The pool counts it as taken; whoever wants one
+from the pool gets all of them back first, and none is kept while somebody does.
 """
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
     from sqlalchemy.pool import PoolProxiedConnection
 
-TAKE_SECONDS_MAX: Final = 5.0
-"""Connecting included; see ``CALL_SECONDS_MAX``."""
-
 
 class Spare:
-    """Those of one engine."""
+    """Those of one engine.
 
-    def __init__(self, engine: "AsyncEngine") -> None:
+    Args:
+        seconds_max: for which one of the pool is waited for, connecting included.
+    """
+
+    def __init__(self, engine: "AsyncEngine", *, seconds_max: float) -> None:
         self._engine = engine
+        self._seconds_max = seconds_max
         self._kept: list[PoolProxiedConnection] = []
         self._others = 0
 
@@ -33,8 +35,9 @@ class Spare:
         """
         if self._kept:
             return self._kept.pop()
-        async with asyncio.timeout(TAKE_SECONDS_MAX):
-            return await self._engine.raw_connection()
+        with self.released():
+            async with asyncio.timeout(self._seconds_max):
+                return await self._engine.raw_connection()
 
     def put(self, connection: "PoolProxiedConnection", *, is_answered: bool) -> None:
         """It is not needed any more.
