@@ -39,22 +39,22 @@ async def test_a_connection_is_used_again_without_the_pool() -> None:
     """Once its statement was answered."""
     at_hand, engine = spare()
     first = await at_hand.take()
-    at_hand.put(first, is_answered=True)
+    at_hand.put(first, is_kept=True)
 
     assert await at_hand.take() is first
     assert await at_hand.take() is not first
     assert len(engine.handed_out) == 2
 
 
-@pytest.mark.parametrize(("is_answered", "is_valid"), [(False, True), (True, False)])
+@pytest.mark.parametrize(("is_kept", "is_valid"), [(False, True), (True, False)])
 async def test_what_may_be_broken_goes_to_the_pool(
-    is_answered: bool, is_valid: bool
+    is_kept: bool, is_valid: bool
 ) -> None:
     """The pool looks at it, resets it or makes another one."""
     at_hand, _ = spare()
     connection: Any = await at_hand.take()
     connection.is_valid = is_valid
-    at_hand.put(connection, is_answered=is_answered)
+    at_hand.put(connection, is_kept=is_kept)
 
     assert connection.is_in_pool
     assert await at_hand.take() is not connection
@@ -64,13 +64,13 @@ async def test_others_find_the_whole_pool() -> None:
     """What was at hand before, and what is put back meanwhile (F22)."""
     at_hand, engine = spare()
     idle, busy = await at_hand.take(), await at_hand.take()
-    at_hand.put(idle, is_answered=True)
+    at_hand.put(idle, is_kept=True)
     with at_hand.released():
-        at_hand.put(busy, is_answered=True)
+        at_hand.put(busy, is_kept=True)
         assert all(connection.is_in_pool for connection in engine.handed_out)
 
     again: Any = await at_hand.take()
-    at_hand.put(again, is_answered=True)
+    at_hand.put(again, is_kept=True)
     assert not again.is_in_pool
 
 
@@ -78,9 +78,9 @@ async def test_none_outlives_the_store() -> None:
     """Neither what is at hand nor what is still used."""
     at_hand, engine = spare()
     idle, busy = await at_hand.take(), await at_hand.take()
-    at_hand.put(idle, is_answered=True)
+    at_hand.put(idle, is_kept=True)
     at_hand.close()
-    at_hand.put(busy, is_answered=True)
+    at_hand.put(busy, is_kept=True)
 
     assert all(connection.is_in_pool for connection in engine.handed_out)
 
@@ -92,7 +92,7 @@ async def test_nothing_is_kept_from_who_waits_for_the_pool() -> None:
     engine.has_one.clear()
     waiting = asyncio.create_task(at_hand.take())
     await asyncio.sleep(0)
-    at_hand.put(busy, is_answered=True)
+    at_hand.put(busy, is_kept=True)
     assert busy.is_in_pool
 
     engine.has_one.set()

@@ -23,6 +23,7 @@ from coordinator.core.errors import StoreUnavailable
 from coordinator.storage.sql.database import Database, Lane
 from coordinator.storage.sql.failure import Failure, answered, classify, code_of
 from coordinator.storage.sql.flavour import Flavour, original
+from coordinator.storage.sql.lineage import Lineage
 from coordinator.storage.sql.spare import Spare
 from coordinator.storage.sql.url import DatabaseUrl, Kind
 
@@ -106,6 +107,7 @@ class ServerDatabase(Database):
     ) -> None:
         self._url = url
         self.flavour = flavour or original(url.kind)
+        self._lineage = Lineage(self._release_spares)
         snapshot = "REPEATABLE READ"
         self._writing = {
             Lane.FOREGROUND: self._engine(WRITER_MAX, isolation, _KEPT_PLANS),
@@ -193,7 +195,8 @@ class ServerDatabase(Database):
             drop.cancel()
             if driver.is_closed():
                 connection.invalidate()
-            self._spares[engine].put(connection, is_answered=is_answered)
+            is_kept = is_answered and self._lineage.is_current(connection.info)
+            self._spares[engine].put(connection, is_kept=is_kept)
 
     async def _send(self, driver: Any, text: str, parameters: Sequence[object]) -> None:
         await driver.fetch(text, *parameters)
@@ -212,16 +215,23 @@ class ServerDatabase(Database):
         for engine in (*self._writing.values(), *self._reading.values()):
             await engine.dispose()
 
+    def _release_spares(self) -> None:
+        for spare in self._spares.values():
+            spare.release()
+
     def _engine(
         self, size: int, isolation: str, plans: Mapping[str, str] = _PINNED_PLANS
     ) -> "AsyncEngine":
-        return create_server_engine(
+        engine = create_server_engine(
             self._url,
             size=size,
             isolation=isolation,
             flavour=self.flavour,
             plans=plans,
         )
+        if self.flavour is Flavour.POSTGRESQL:
+            self._lineage.watch(engine.sync_engine)
+        return engine
 
     async def _run(self, engine: "AsyncEngine", work: Callable[[Connection], T]) -> T:
         if self._closed:

@@ -39,13 +39,13 @@ class Spare:
             async with asyncio.timeout(self._seconds_max):
                 return await self._engine.raw_connection()
 
-    def put(self, connection: "PoolProxiedConnection", *, is_answered: bool) -> None:
+    def put(self, connection: "PoolProxiedConnection", *, is_kept: bool) -> None:
         """It is not needed any more.
 
         Args:
-            is_answered: nothing is under way on it.
+            is_kept: nothing is under way on it, and it may be used again.
         """
-        if is_answered and connection.is_valid and not self._others:
+        if is_kept and connection.is_valid and not self._others:
             self._kept.append(connection)
         else:
             connection.close()
