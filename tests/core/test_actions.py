@@ -32,3 +32,8 @@ def test_calls_are_equal_by_value() -> None:
 def test_outermost_call_has_no_depth() -> None:
     """And no time of beginning where nobody names one."""
     assert (CALL.began_at, CALL.depth) == (0, 0)
+
+
+def test_a_call_is_an_ordinary_one_where_nobody_says_more() -> None:
+    """It is answered from what is recorded, and has attempts to use up."""
+    assert (CALL.reconsider, CALL.endless) == (False, False)

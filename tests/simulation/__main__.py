@@ -102,7 +102,7 @@ def _sum_up(total: Report, seconds: float) -> int:
         f"SIM schedules={total.schedules} events={total.events}"
         f" violations={len(total.failures)}"
         f" rare_states={len(STATES) - len(missed)}/{len(STATES)}"
-        f" schedules_per_core_second={total.per_core:.0f}"
+        f" per_core={total.per_core:.0f}"
         f" schedules_per_second={total.schedules / seconds:.0f}"
     )
     return int(bool(total.failures or (missed and must_see_all)))

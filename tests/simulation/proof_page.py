@@ -29,7 +29,11 @@ section is that of `python -m tests.exhaustive.proof_page`.
 one and prints what happens. A run ends with one line, and fails on a violation or, from
 10,000 schedules on, on a rare state that it never saw:
 
-    SIM schedules=N events=N violations=0 rare_states=H/T schedules_per_core_second=C schedules_per_second=R
+    SIM schedules=N events=N violations=0 rare_states=H/T
+        per_core=C schedules_per_second=R
+
+(as one line). C is what a core gets through in a second of its time, R what the machine
+did, the start of all processes included.
 
 **What is real:** core, engine, committer, dispatcher, leases, sweeper, timers, and of
 the SDK the barrier with its order of claims and reads. **What is simulated:** time, the
