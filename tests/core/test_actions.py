@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from coordinator.core import actions
 from coordinator.core.actions import CallBranch
 from coordinator.core.model import (
     NO_PAYLOAD,
@@ -9,6 +10,7 @@ from coordinator.core.model import (
     Payload,
 )
 from coordinator.core.words import Phase
+from tests.core.values import mutable
 
 CALL = CallBranch(
     key=Key("default", "g-1"),
@@ -37,3 +39,8 @@ def test_outermost_call_has_no_depth() -> None:
 def test_a_call_is_an_ordinary_one_where_nobody_says_more() -> None:
     """It is answered from what is recorded, and has attempts to use up."""
     assert (CALL.reconsider, CALL.endless) == (False, False)
+
+
+def test_nobody_changes_a_call() -> None:
+    """Who holds one may rely on it."""
+    assert mutable(actions) == []

@@ -2,6 +2,7 @@
 
 import pytest
 
+from coordinator.core import events
 from coordinator.core.events import (
     LAZY,
     AttemptFailed,
@@ -17,6 +18,7 @@ from coordinator.core.words import (
     Phase,
     Status,
 )
+from tests.core.values import mutable, values_of
 
 
 def failed(attempts: int) -> AttemptFailed:
@@ -46,3 +48,14 @@ def test_every_other_fact_is_journaled(event: Event) -> None:
 def test_only_an_answer_that_can_be_had_again_may_wait() -> None:
     """A decision, an end and a registration are durable before anything else (T7)."""
     assert (BranchSucceeded,) == LAZY
+
+
+def test_nobody_changes_a_fact() -> None:
+    """Who holds one may rely on it."""
+    assert mutable(events) == []
+
+
+def test_a_fact_is_written_down_under_its_name() -> None:
+    """The journal of years ago is read by it."""
+    tags = {kind.__name__: kind.__struct_config__.tag for kind in values_of(events)}
+    assert tags == {name: name for name in tags}

@@ -1,5 +1,6 @@
 """Promises of inputs: facts and wishes, with what is meant when nothing is said."""
 
+from coordinator.core import inputs
 from coordinator.core.inputs import (
     Begin,
     Cancel,
@@ -11,6 +12,7 @@ from coordinator.core.inputs import (
     Unknown,
 )
 from coordinator.core.model import NO_PAYLOAD
+from tests.core.values import mutable
 from tests.core.world import tcc_request
 
 
@@ -33,3 +35,8 @@ def test_what_is_meant_when_nothing_is_said() -> None:
         unknown.retry_after_ms,
         unknown.output,
     ) == ("", None, NO_PAYLOAD)
+
+
+def test_nobody_changes_an_input() -> None:
+    """Who holds one may rely on it."""
+    assert mutable(inputs) == []

@@ -2,6 +2,7 @@
 
 import pytest
 
+from coordinator.core import model
 from coordinator.core.model import (
     UNDER_WAY,
     Branch,
@@ -20,6 +21,7 @@ from coordinator.core.words import (
     Phase,
     Status,
 )
+from tests.core.values import mutable
 from tests.core.world import spec, tcc_request
 
 
@@ -85,3 +87,8 @@ def test_open_is_what_something_is_expected_of() -> None:
 
     assert [is_open(branch) for branch in branches.values()] == [True, True, False]
     assert list(open_of(branches)) == ["a", "b"]
+
+
+def test_nobody_changes_a_value() -> None:
+    """Who holds one may rely on it."""
+    assert mutable(model) == []
