@@ -34,9 +34,10 @@ one and prints what happens. A run ends with one line, and fails on a violation 
 
 (as one line). C is what a core gets through in a second of its time, R what the machine
 did, the start of all processes included. With worlds of two nodes and one transaction
-(`ARGS="--nodes 2 --transactions 1"`, 176 events each) C was 367 and 369 beside other work
-on a machine with two cores of an AMD EPYC (2026-11-26, 4,000 schedules); at a slower hour
-of the same machine it had been 136. Of the usual size (289 events each) it was 238.
+(`ARGS="--nodes 2 --transactions 1"`, 176 events each) C was 367 and 369 beside other
+work on a machine with two cores of an AMD EPYC (2026-11-26, 4,000 schedules); at a
+slower hour of the same machine it had been 136. Of the usual size (289 events each) it
+was 238.
 
 **What is real:** core, engine, committer, dispatcher, leases, sweeper, timers, and of
 the SDK the barrier with its order of claims and reads. **What is simulated:** time, the
