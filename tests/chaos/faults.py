@@ -5,18 +5,22 @@ passes. It returns whether it did anything; one that met nobody does not count.
 """
 
 import asyncio
+import contextlib
 import random
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from tests.chaos.cast import BANKS, CLIENTS, LOOK_SECONDS, NODES, STORE
 from tests.chaos.proxy import Link, Way
 from tests.chaos.scene import Scene
 from tests.chaos.stores import ServerStore
 from tests.servers import PostgreSQL, Server
+from tests.servers.process import ServerFailed
+from tests.servers.syncs import failing_syncs, syncs
 
 TTL_SECONDS = 3.0
 """After which a silent node counts as dead."""
@@ -134,6 +138,46 @@ async def fill_disk(scene: Scene, dice: random.Random, victim: str) -> bool:
     return is_full
 
 
+async def fail_syncs(scene: Scene, dice: random.Random, victim: str) -> bool:
+    """The disk reports errors to who syncs: a node with its file, or the server."""
+    trace = scene.directory / "syncs"
+    is_node = victim in NODES
+    pids = (
+        [scene.cast.members[victim].pid] if is_node else _server(scene, victim).pids()
+    )
+    if None in pids:
+        return False
+    failing = failing_syncs("3+3" if is_node else "1", trace, *filter(None, pids))
+    with contextlib.ExitStack() as stack:
+        try:
+            await asyncio.to_thread(stack.enter_context, failing)
+        except ServerFailed:
+            return False  # who was to be hit has ended meanwhile
+        has_failed = await _until_failed(trace)
+        if is_node:
+            await asyncio.sleep(dice.uniform(*FULL_SECONDS))
+    if not is_node:
+        await revive(_server(scene, victim))
+    return has_failed
+
+
+def _pids(scene: Scene, victim: str) -> list[int]:
+    if victim not in NODES:
+        return _server(scene, victim).pids()
+    pid = scene.cast.members[victim].pid
+    return [pid] if pid else []
+
+
+async def _until_failed(trace: Path) -> bool:
+    """The first failure is enough for a server: it ends, and begins anew."""
+    give_up_at = time.monotonic() + EFFECT_SECONDS_MAX
+    while time.monotonic() < give_up_at:
+        if syncs(trace)[1]:
+            return True
+        await asyncio.sleep(LOOK_SECONDS)
+    return False
+
+
 async def revive(server: Server) -> None:
     """Start a server again that has ended by itself, as an init system would."""
     if not server.is_running:
@@ -220,7 +264,7 @@ def _on_link(name: str) -> Act:
 LINK_CLASSES = {"client": CLIENTS, "bank": BANKS}
 
 
-def kinds_of(*, has_server: bool, has_disk: bool) -> list[Kind]:
+def kinds_of(*, has_server: bool, has_disk: bool, has_tracer: bool) -> list[Kind]:
     """The kinds that a run can inject."""
     long, short = FREEZE_SECONDS, BANK_FREEZE_SECONDS
     kinds = [
@@ -240,6 +284,9 @@ def kinds_of(*, has_server: bool, has_disk: bool) -> list[Kind]:
         callers["store"], callees["store"] = NODES, (STORE,)
     if has_disk:
         kinds.append(Kind("disk_full", (STORE,), fill_disk))
+    if has_tracer:
+        victims = (STORE,) if has_server else NODES
+        kinds.append(Kind("store_sync_failed", victims, fail_syncs))
     for name in LINK_ACTS:
         for group, who in callers.items():
             links = [

@@ -27,6 +27,7 @@ from tests.chaos.options import Options
 from tests.chaos.scene import Scene
 from tests.chaos.show import Counted, Show
 from tests.chaos.stores import ServerStore, reading
+from tests.servers.syncs import can_fail
 
 TTL_SECONDS, SWEEP_SECONDS, BACK_OFF_SECONDS, CALL_SECONDS = 3.0, 1.0, 30.0, 10.0
 END_SECONDS_MAX = (
@@ -77,7 +78,9 @@ async def run(options: Options, directory: Path, show: Show) -> Result:
     show.say("starting databases, nodes, banks and clients")
     async with Scene(options, directory) as scene:
         kinds = kinds_of(
-            has_server=scene.store.is_server, has_disk=scene.disk.is_possible
+            has_server=scene.store.is_server,
+            has_disk=scene.disk.is_possible,
+            has_tracer=can_fail(),
         )
         began = monotonic()
         await _strike(scene, kinds, result.tally, show)

@@ -17,7 +17,7 @@ from tests.chaos.history import History, Line, read_lines
 from tests.chaos.nemesis import TAIL_SECONDS, plan, rounds_of
 from tests.chaos.transfer import draw
 
-KINDS = kinds_of(has_server=True, has_disk=True)
+KINDS = kinds_of(has_server=True, has_disk=True, has_tracer=True)
 
 
 def busy(count: int) -> Evidence:
@@ -72,9 +72,11 @@ def test_plan_has_every_kind_in_every_round(seconds: float) -> None:
 def test_kinds_are_those_that_can_be_injected() -> None:
     """A file has no links and no crash of its own; without root no disk is filled."""
     everything = {kind.name for kind in KINDS}
-    without = {kind.name for kind in kinds_of(has_server=False, has_disk=False)}
+    poor = kinds_of(has_server=False, has_disk=False, has_tracer=False)
+    without = {kind.name for kind in poor}
 
-    assert len(everything) == 31
+    assert len(everything) == 32
+    assert "store_sync_failed" in everything - without
     assert "disk_full" in everything - without
     assert "store_crashed" in everything - without
     assert not any(name.startswith("store_link") for name in without)

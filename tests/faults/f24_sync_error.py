@@ -9,12 +9,7 @@ and writes down which ones succeeded; the clients' clock says what was told when
 """
 
 import asyncio
-import re
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import grpc
 
@@ -30,6 +25,7 @@ from tests.faults.stage import (
     until,
 )
 from tests.faults.verdict import Fault, Figures, Trial, need, promise, say
+from tests.servers.syncs import failing_syncs, syncs
 
 REFUSED_MIN = 200
 """Requests that met a failed sync."""
@@ -39,8 +35,6 @@ EVERY = 3
 
 PANICS = 10
 RESUME_SECONDS_MAX = 10
-
-_SYNC = re.compile(r"^\d+ +(\d+\.\d+) .*sync.*= (-?\d+)", re.MULTILINE)
 
 
 async def run(trial: Trial) -> Figures:
@@ -59,7 +53,7 @@ async def embedded(trial: Trial, where: Database) -> Figures:
     acknowledged: list[tuple[str, float, float]] = []
     refused = 0
     async with running(node):
-        with traced(f"when={EVERY}+{EVERY}", trace, node.pid):
+        with failing_syncs(f"{EVERY}+{EVERY}", trace, node.pid):
             probe = Probe(node.target)
             async with grpc.aio.insecure_channel(node.target) as channel:
                 stub = CoordinatorStub(channel)
@@ -90,17 +84,6 @@ async def embedded(trial: Trial, where: Database) -> Figures:
     }
 
 
-def syncs(trace: Path) -> tuple[list[float], int]:
-    """When a sync succeeded, and how many failed."""
-    succeeded, failed = [], 0
-    for at, result in _SYNC.findall(trace.read_text(errors="replace")):
-        if result == "0":
-            succeeded.append(float(at))
-        else:
-            failed += 1
-    return succeeded, failed
-
-
 async def served(trial: Trial, where: Database) -> Figures:
     """The log's sync fails in whoever commits next: the server panics, comes back."""
     node = Node(trial.directory, where.url)
@@ -110,7 +93,7 @@ async def served(trial: Trial, where: Database) -> Figures:
         for number in range(PANICS):
             before = panics(where)
             victims = where.running.pids()
-            with traced("when=1", trial.directory / "trace", *victims):
+            with failing_syncs("1", trial.directory / "trace", *victims):
                 await until(lambda: panics(where) > before, seconds=30)  # noqa: B023
             panicked_at = asyncio.get_running_loop().time()
             await until(
@@ -136,30 +119,6 @@ async def served(trial: Trial, where: Database) -> Figures:
         "lost": lost,
         "served_again_seconds_max": f"{slowest:.1f}",
     }
-
-
-@contextmanager
-def traced(when: str, trace: Path, *pids: int) -> Iterator[None]:
-    """Let some of the processes' syncs fail, and write all of them down."""
-    failing = f"inject=fdatasync,fsync:error=EIO:{when}"
-    tracer = subprocess.Popen(
-        [
-            *("strace", "-f", "-ttt", "-o", str(trace), "-e", "trace=fsync,fdatasync"),
-            *("-e", failing, *(flag for pid in pids for flag in ("-p", str(pid)))),
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert tracer.stderr is not None
-    attached = [tracer.stderr.readline() for _ in pids]
-    promise("attached" in attached[-1], f"strace: {' '.join(attached)}")
-    try:
-        yield
-    finally:
-        tracer.terminate()
-        tracer.communicate()
 
 
 def panics(where: Database) -> int:
