@@ -140,14 +140,12 @@ async def fill_disk(scene: Scene, dice: random.Random, victim: str) -> bool:
 
 async def fail_syncs(scene: Scene, dice: random.Random, victim: str) -> bool:
     """The disk reports errors to who syncs: a node with its file, or the server."""
-    trace = scene.directory / "syncs"
+    trace = scene.directory / f"syncs-{victim}"
     is_node = victim in NODES
-    pids = (
-        [scene.cast.members[victim].pid] if is_node else _server(scene, victim).pids()
-    )
-    if None in pids:
+    pids = _pids(scene, victim)
+    if not pids:
         return False
-    failing = failing_syncs("3+3" if is_node else "1", trace, *filter(None, pids))
+    failing = failing_syncs("3+3" if is_node else "1", trace, *pids)
     with contextlib.ExitStack() as stack:
         try:
             await asyncio.to_thread(stack.enter_context, failing)
@@ -163,7 +161,8 @@ async def fail_syncs(scene: Scene, dice: random.Random, victim: str) -> bool:
 
 def _pids(scene: Scene, victim: str) -> list[int]:
     if victim not in NODES:
-        return _server(scene, victim).pids()
+        server = _server(scene, victim)
+        return server.pids() if server.is_running else []
     pid = scene.cast.members[victim].pid
     return [pid] if pid else []
 

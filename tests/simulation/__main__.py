@@ -98,11 +98,11 @@ def _sum_up(total: Report, seconds: float) -> int:
     must_see_all = total.schedules >= ALL_RARE_FROM
     if missed:
         _say(f"never seen: {', '.join(missed)}")
+    _say(f"{total.per_core:.0f} schedules a second of one core's time")
     _say(
         f"SIM schedules={total.schedules} events={total.events}"
         f" violations={len(total.failures)}"
         f" rare_states={len(STATES) - len(missed)}/{len(STATES)}"
-        f" per_core={total.per_core:.0f}"
         f" schedules_per_second={total.schedules / seconds:.0f}"
     )
     return int(bool(total.failures or (missed and must_see_all)))

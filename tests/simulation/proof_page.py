@@ -29,15 +29,14 @@ section is that of `python -m tests.exhaustive.proof_page`.
 one and prints what happens. A run ends with one line, and fails on a violation or, from
 10,000 schedules on, on a rare state that it never saw:
 
-    SIM schedules=N events=N violations=0 rare_states=H/T
-        per_core=C schedules_per_second=R
+    SIM schedules=N events=N violations=0 rare_states=H/T schedules_per_second=R
 
-(as one line). C is what a core gets through in a second of its time, R what the machine
-did, the start of all processes included. With worlds of two nodes and one transaction
-(`ARGS="--nodes 2 --transactions 1"`, 176 events each) C was 367 and 369 beside other
-work on a machine with two cores of an AMD EPYC (2026-11-26, 4,000 schedules); at a
-slower hour of the same machine it had been 136. Of the usual size (289 events each) it
-was 238.
+R is what the machine did, the start of all processes included; the line before says what
+one core gets through in a second of its time. That was 367 and 369 schedules with worlds
+of two nodes and one transaction (`ARGS="--nodes 2 --transactions 1"`, 176 events each)
+beside other work on a machine with two cores of an AMD EPYC (2026-11-26); at a slower
+hour of the same machine it had been 136. Of the usual size (289 events each) it was
+238.
 
 **What is real:** core, engine, committer, dispatcher, leases, sweeper, timers, and of
 the SDK the barrier with its order of claims and reads. **What is simulated:** time, the
