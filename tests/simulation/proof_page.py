@@ -31,12 +31,11 @@ one and prints what happens. A run ends with one line, and fails on a violation 
 
     SIM schedules=N events=N violations=0 rare_states=H/T schedules_per_second=R
 
-R is what the machine did, the start of all processes included; the line before says what
-one core gets through in a second of its time. That was 367 and 369 schedules with worlds
-of two nodes and one transaction (`ARGS="--nodes 2 --transactions 1"`, 176 events each)
-beside other work on a machine with two cores of an AMD EPYC (2026-11-26); at a slower
-hour of the same machine it had been 136. Of the usual size (289 events each) it was
-238.
+R is what the machine did, the start of all processes included; the line before says
+what one core gets through in a second of its time. That was 367 and 369 schedules with
+worlds of two nodes and one transaction (`--nodes 2 --transactions 1`, 176 events each)
+beside other work on two cores of an AMD EPYC (2026-11-26); at a slower hour of the same
+machine it had been 136. Of the usual size (289 events each) it was 238.
 
 **What is real:** core, engine, committer, dispatcher, leases, sweeper, timers, and of
 the SDK the barrier with its order of claims and reads. **What is simulated:** time, the
