@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import pwd
+import select
 import shutil
 import signal
 import socket
@@ -15,7 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -103,8 +104,21 @@ class Server(ABC):
             raise ServerFailed("\n".join(self._log))
 
     def kill(self) -> None:
-        """As a power cut would, as far as a process can: SIGKILL."""
-        self._end(signal.SIGKILL)
+        """As a power cut would, as far as processes can: SIGKILL for all of them.
+
+        A server's children outlive it by a moment, in which they still commit.
+        """
+        if self._process is None or self._process.poll() is not None:
+            self._process = None
+            return
+        self._process.send_signal(signal.SIGSTOP)  # it gets no more of them
+        with contextlib.ExitStack() as stack:
+            doomed = [stack.enter_context(_Doomed(pid)) for pid in self.pids()]
+            for one in doomed:
+                one.kill()
+            self._end(signal.SIGKILL)
+            for one in doomed:
+                one.wait()
 
     def stop(self) -> None:
         """In good order."""
@@ -176,6 +190,36 @@ class Server(ABC):
                 if self.ready in line:
                     ready.set()
         ready.set()  # It ended; whoever waits sees that.
+
+
+class _Doomed:
+    """A process that need not be a child of ours, and may have ended."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._file = -1
+
+    def __enter__(self) -> Self:
+        with contextlib.suppress(ProcessLookupError):
+            self._file = os.pidfd_open(self._pid)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+
+    def kill(self) -> None:
+        """SIGKILL, for this process and no later one of its number."""
+        if self._file >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._file, signal.SIGKILL)
+
+    def wait(self) -> None:
+        """Return when it has ended."""
+        if self._file >= 0:
+            ended, _, _ = select.select([self._file], [], [], START_SECONDS_MAX)
+            if not ended:
+                raise ServerFailed(f"process {self._pid} does not end")
 
 
 async def _run(url: str, statements: Sequence[str]) -> list[Sequence[Any]]:
