@@ -47,9 +47,16 @@ class Member:
     may_fail: bool = False
 
 
+_untold = iter(random.SystemRandom().sample(PORTS, len(PORTS)))
+
+
 def find_free_port() -> int:
-    """A loopback port on which nothing listens."""
-    for port in random.SystemRandom().sample(PORTS, 100):
+    """A loopback port on which nothing listens, another one each time.
+
+    Who is told a port does not listen there yet, or is dead for a while: somebody else
+    of the same process must not be told it as well.
+    """
+    for port in _untold:
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
