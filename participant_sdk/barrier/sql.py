@@ -84,7 +84,7 @@ class SqlBarrier:
 
     def __init__(self, dialect: Dialect) -> None:
         self._insert = _Statement(insert_if_free(dialect.name), dialect)
-        self._counts_taken_keys = dialect.name in _MYSQL
+        self._is_mysql = dialect.name in _MYSQL
         self._read = _Statement(
             select(
                 _T.slot,
@@ -173,7 +173,21 @@ class SqlBarrier:
         if not isinstance(verdict, rules.Run | rules.Bury) and own is not None:
             self.drop(cursor, key, own)
             own = None
+        if isinstance(verdict, rules.Answer):
+            self.outlive_crash(cursor, key)
         return Admission(verdict, own)
+
+    def outlive_crash(self, cursor: Any, key: BranchKey) -> None:
+        """Let the COMMIT wait until the answer that was read is durable (T7).
+
+        InnoDB shows others a transaction whose COMMIT still waits for the log. Whoever
+        reads an answer then, and tells it, tells what a crash takes back. The log is
+        one sequence, so a COMMIT that wrote anything waits for all before it. No other
+        database needs this: they show what is durable.
+        """
+        if self._is_mysql:
+            self._insert.run(cursor, _row(key, _TRACE_SLOT, Outcome.RUNNING, 0))
+            self._drop.run(cursor, _key_values(key, _TRACE_SLOT))
 
     def _claim_further(
         self,
@@ -208,9 +222,7 @@ class SqlBarrier:
         self._settle.run(
             cursor,
             {
-                "b_gid": key.gid,
-                "b_branch_id": key.branch_id,
-                "b_slot": int(slot),
+                **_key_values(key, slot),
                 "n_outcome": record.outcome.value,
                 "n_output": record.output,
                 "n_content_type": record.content_type,
@@ -226,10 +238,7 @@ class SqlBarrier:
         Raises:
             RowLost: it is not there any more.
         """
-        self._drop.run(
-            cursor,
-            {"b_gid": key.gid, "b_branch_id": key.branch_id, "b_slot": int(slot)},
-        )
+        self._drop.run(cursor, _key_values(key, slot))
         _check_one_row(cursor)
 
     def rows(self, cursor: Any, key: BranchKey) -> tuple[Record | None, Record | None]:
@@ -239,21 +248,8 @@ class SqlBarrier:
     def _claim(
         self, cursor: Any, key: BranchKey, slot: Slot, outcome: Outcome, at_ms: int
     ) -> bool:
-        values = {
-            "gid": key.gid,
-            "branch_id": key.branch_id,
-            "slot": int(slot),
-            "operation": key.operation,
-            "phase": key.phase.value,
-            "outcome": outcome.value,
-            "output": b"",
-            "content_type": "",
-            "code": "",
-            "message": "",
-            "created_at_ms": at_ms,
-        }
-        self._insert.run(cursor, values)
-        is_taken = self._counts_taken_keys and cursor.lastrowid
+        self._insert.run(cursor, _row(key, slot, outcome, at_ms))
+        is_taken = self._is_mysql and cursor.lastrowid
         return bool(cursor.rowcount == 1 and not is_taken)
 
     def _take_over(
@@ -268,9 +264,7 @@ class SqlBarrier:
         self._replace.run(
             cursor,
             {
-                "b_gid": key.gid,
-                "b_branch_id": key.branch_id,
-                "b_slot": int(Slot.FORWARD),
+                **_key_values(key, Slot.FORWARD),
                 "b_outcome": replaced.outcome.value,
                 "n_operation": key.operation,
                 "n_phase": key.phase.value,
@@ -304,6 +298,30 @@ class SqlBarrier:
         self._read_horizon.run(cursor, {})
         row = cursor.fetchone()
         return 0 if row is None else int(row[0])
+
+
+_TRACE_SLOT = 0
+"""No call takes it; a row in it is removed by the transaction that wrote it."""
+
+
+def _row(key: BranchKey, slot: int, outcome: Outcome, at_ms: int) -> dict[str, Any]:
+    return {
+        "gid": key.gid,
+        "branch_id": key.branch_id,
+        "slot": int(slot),
+        "operation": key.operation,
+        "phase": key.phase.value,
+        "outcome": outcome.value,
+        "output": b"",
+        "content_type": "",
+        "code": "",
+        "message": "",
+        "created_at_ms": at_ms,
+    }
+
+
+def _key_values(key: BranchKey, slot: int) -> dict[str, Any]:
+    return {"b_gid": key.gid, "b_branch_id": key.branch_id, "b_slot": int(slot)}
 
 
 _BUSY = rules.Reject("BARRIER_BUSY", "the same branch is being worked on; ask again")

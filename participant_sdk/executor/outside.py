@@ -62,6 +62,7 @@ class OutsideCall:
         verdict = rules.admit_answer(job.key.phase, *barrier.rows(cursor, job.key))
         match verdict:
             case rules.Answer(recorded):
+                barrier.outlive_crash(cursor, job.key)
                 return outcome_of_record(recorded)
             case rules.Reject():
                 told = outcome_of_rejection(verdict)

@@ -18,7 +18,7 @@ from tests.chaos.cast import BANKS, CLIENTS, LOOK_SECONDS, NODES, STORE
 from tests.chaos.proxy import Link, Way
 from tests.chaos.scene import Scene
 from tests.chaos.stores import ServerStore
-from tests.servers import PostgreSQL, Server
+from tests.servers import MariaDB, PostgreSQL, Server
 from tests.servers.process import ServerFailed
 from tests.servers.syncs import failing_syncs, syncs
 
@@ -155,7 +155,11 @@ async def fail_syncs(scene: Scene, dice: random.Random, victim: str) -> bool:
         if is_node:
             await asyncio.sleep(dice.uniform(*FULL_SECONDS))
     if not is_node:
-        await revive(_server(scene, victim))
+        server = _server(scene, victim)
+        if has_failed and isinstance(server, MariaDB):
+            # It first writes down where it was. PostgreSQL begins anew by itself.
+            await _until(lambda: not server.is_running)
+        await revive(server)
     return has_failed
 
 
@@ -169,9 +173,13 @@ def _pids(scene: Scene, victim: str) -> list[int]:
 
 async def _until_failed(trace: Path) -> bool:
     """The first failure is enough for a server: it ends, and begins anew."""
+    return await _until(lambda: syncs(trace)[1] > 0)
+
+
+async def _until(is_so: Callable[[], bool]) -> bool:
     give_up_at = time.monotonic() + EFFECT_SECONDS_MAX
     while time.monotonic() < give_up_at:
-        if syncs(trace)[1]:
+        if is_so():
             return True
         await asyncio.sleep(LOOK_SECONDS)
     return False
@@ -187,12 +195,7 @@ async def revive(server: Server) -> None:
 
 
 async def _until_hurt(link: Link, before: int) -> bool:
-    give_up_at = time.monotonic() + EFFECT_SECONDS_MAX
-    while time.monotonic() < give_up_at:
-        if link.hurt > before:
-            return True
-        await asyncio.sleep(LOOK_SECONDS)
-    return False
+    return await _until(lambda: link.hurt > before)
 
 
 async def hold(link: Link, dice: random.Random, *, ways: tuple[Way, ...]) -> bool:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from tests.servers.process import ServerFailed
 
+HELD_SECONDS_MAX = 60
+"""Whatever a test waits for comes sooner, or it fails."""
+
 _SYNC = re.compile(r"^\d+ +(\d+\.\d+) .*sync.*= (-?\d+)", re.MULTILINE)
 
 
@@ -32,11 +35,28 @@ def failing_syncs(when: str, trace: Path, *pids: int) -> Iterator[None]:
     Raises:
         ServerFailed: it could be attached to none of them.
     """
-    failing = f"inject=fdatasync,fsync:error=EIO:when={when}"
+    with _tampering(f"error=EIO:when={when}", trace, *pids):
+        yield
+
+
+@contextmanager
+def held_syncs(trace: Path, *pids: int) -> Iterator[None]:
+    """Let the processes' syncs begin and not end, as those of a disk that hangs.
+
+    Raises:
+        ServerFailed: as above.
+    """
+    with _tampering(f"delay_enter={HELD_SECONDS_MAX}s", trace, *pids):
+        yield
+
+
+@contextmanager
+def _tampering(how: str, trace: Path, *pids: int) -> Iterator[None]:
     tracer = subprocess.Popen(
         [
             *("strace", "-f", "-ttt", "-o", str(trace), "-e", "trace=fsync,fdatasync"),
-            *("-e", failing, *(flag for pid in pids for flag in ("-p", str(pid)))),
+            *("-e", f"inject=fdatasync,fsync:{how}"),
+            *(flag for pid in pids for flag in ("-p", str(pid))),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -32,6 +32,8 @@ from coordinator.storage.audit import AuditRecord
 from coordinator.storage.journal import decode_mappings
 from coordinator.storage.sql import catalogue, rows, tables
 from coordinator.storage.sql.database import Database, Lane
+from coordinator.storage.sql.durable import durably, leave_trace
+from coordinator.storage.sql.flavour import Flavour
 from coordinator.storage.sql.read import HEADER_COLUMNS, audit_records
 
 T = TypeVar("T")
@@ -62,15 +64,18 @@ class SqlQueries(Queries):
         self, what: TransactionFilter
     ) -> list[GlobalTransaction]:
         """Newest first; without branches and definition."""
-        return await self._ask(partial(_list_transactions, what=what))
+        return await self._ask_durably(partial(_list_transactions, what=what))
 
     async def journal(self, key: Key) -> list[JournalEntry]:
         """The journal of one transaction, in order of ``seq``."""
-        return await self._ask(partial(_journal, key=key))
+        return await self._ask_durably(partial(_journal, key=key))
 
     async def publish(self, definition: StoredDefinition) -> StoredDefinition:
         """Store a definition unless its name and version are taken."""
-        return await self._tell(partial(_publish, definition=definition))
+        flavour = self._database.flavour
+        return await self._tell(
+            partial(_publish, definition=definition, flavour=flavour)
+        )
 
     async def find_definition(
         self, namespace: str, name: str, version: str
@@ -159,6 +164,9 @@ class SqlQueries(Queries):
     async def _ask(self, question: Callable[[Connection], T]) -> T:
         return await self._database.read(question, Lane.PEOPLE)
 
+    async def _ask_durably(self, question: Callable[[Connection], list[T]]) -> list[T]:
+        return await self._ask(durably(question, self._database.flavour))
+
     async def _tell(self, work: Callable[[Connection], T]) -> T:
         return await self._database.write(retrying(work), Lane.PEOPLE)
 
@@ -217,12 +225,16 @@ def _journal(connection: Connection, key: Key) -> list[JournalEntry]:
     ]
 
 
-def _publish(connection: Connection, definition: StoredDefinition) -> StoredDefinition:
+def _publish(
+    connection: Connection, definition: StoredDefinition, flavour: Flavour
+) -> StoredDefinition:
     table = tables.definitions.c
     taken = _find_definition(
         connection, definition.namespace, definition.name, definition.version
     )
     if taken is not None:
+        if flavour is Flavour.MYSQL:
+            leave_trace(connection)  # it may have been published just now
         return taken
     ordinal = connection.scalar(
         select(func.coalesce(func.max(table.ordinal), 0) + 1).where(

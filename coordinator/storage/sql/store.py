@@ -18,6 +18,7 @@ from coordinator.ports import Change, History, NodeRow, Retention, Store, SweepR
 from coordinator.storage.sql import lines, probe, read, retention, tables, write
 from coordinator.storage.sql.commits import CommitsAtOnce
 from coordinator.storage.sql.database import Database, Lane
+from coordinator.storage.sql.durable import durably
 from coordinator.storage.sql.failure import explain, is_database_error
 from coordinator.storage.sql.flavour import Flavour, named_by
 from coordinator.storage.sql.migrate import state
@@ -137,7 +138,8 @@ class SqlStore(SqlQueries, Store, Retention):
         """The stored states of those that exist."""
         if not keys:
             return []
-        return await self._database.read(partial(read.load, keys=keys))
+        question = durably(partial(read.load, keys=keys), self.flavour)
+        return await self._database.read(question)
 
     async def commit(self, changes: Sequence[Change]) -> list[Key]:
         """Make all changes whose guard holds durable; return the others' keys."""
