@@ -18,6 +18,7 @@ import uvloop
 from bench.speed.load import Ended, RealTiming, Start, open_loop
 from bench.speed.transactions import CONNECT_SECONDS_MAX
 from bench.speed.workload import GOOD, Tcc
+from participant_sdk.errors import Overloaded
 from participant_sdk.gid import new_gid
 from participant_sdk.session import SDK_VERSION, Session
 from protos.v1.coordinator_pb2 import Hello, Request, Response
@@ -86,8 +87,13 @@ class _Surge:
             begin = SHAPE.begin(new_gid(), refuse=False)
             begin.deadline_ms = self._deadline_ms
             session = self._sessions[number % len(self._sessions)]
-            answer = session.request(Request(begin=begin))
             begun = since + number / per_second
+            try:
+                answer = session.request(Request(begin=begin))
+            except Overloaded:
+                self._note(stage, begun, REFUSED)
+                ended(False)  # as if the node had said so
+                return
             answer.add_done_callback(partial(self._answered, stage, begun, ended))
 
         return start
@@ -97,13 +103,16 @@ class _Surge:
     ) -> None:
         if answer.cancelled() or answer.exception() is not None:
             return  # the session was closed
-        seen = self.seen
         outcome = self._judge(answer.result())
+        self._note(stage, begun, outcome)
+        ended(outcome == CONFIRMED)
+
+    def _note(self, stage: int, begun: float, outcome: int) -> None:
+        seen = self.seen
         seen.stages.append(stage)
         seen.begun.append(begun)
         seen.took.append(time.monotonic() - self._began_at - begun)
         seen.outcomes.append(outcome)
-        ended(outcome == CONFIRMED)
 
     def _judge(self, response: Response) -> int:
         if response.HasField("error"):

@@ -101,7 +101,11 @@ class Requests:
         return await _asking_again(next_answer)
 
     async def _ask(self, request: Request) -> Transaction:
-        response = await self._session.request(request)
+        try:
+            answer = self._session.request(request)
+        except Overloaded as full:
+            raise _Busy(full) from None
+        response = await answer
         if response.HasField("transaction"):
             return response.transaction
         error = error_of(response.error)
@@ -109,7 +113,7 @@ class Requests:
 
 
 class _Busy(Exception):
-    """The coordinator answered that it cannot answer now."""
+    """The coordinator answered that it cannot answer now, or too many wait for it."""
 
     def __init__(self, error: RequestError) -> None:
         self.error = error

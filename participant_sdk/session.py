@@ -26,6 +26,7 @@ from google.protobuf.message import Message
 from participant_sdk.errors import Unavailable
 from participant_sdk.log import log
 from participant_sdk.targets import Targets, targets_of
+from participant_sdk.waiting import Sized, Waiting
 from protos.v1.coordinator_pb2 import (
     ClientFrame,
     Hello,
@@ -89,7 +90,7 @@ class _Stream:
         self.target = target
         self.wake = asyncio.Event()
         self.wake.set()
-        self.in_flight: dict[int, Request] = {}
+        self.in_flight: dict[int, Sized] = {}
         self.replies: deque[BranchReply] = deque()
         self.calls_open = 0
         self.welcomed = False
@@ -142,7 +143,7 @@ class Session:
         self._on_calls = on_calls
         self._on_welcome = on_welcome
         self._next_id = 0
-        self._waiting: deque[Request] = deque()
+        self._waiting = Waiting()
         self._futures: dict[int, asyncio.Future[Response]] = {}
         self._stream: _Stream | None = None
         self._serving: dict[_Stream, asyncio.Task[None]] = {}
@@ -156,14 +157,19 @@ class Session:
         """Send ``request``; its answer, through as many connections as it takes.
 
         Cancel the future to stop waiting; the request may have been sent by then.
+
+        Raises:
+            Unavailable: the session is closed.
+            Overloaded: too many wait already; this one would begin a transaction, and
+                was not sent.
         """
         if self._closed:
             raise Unavailable("the session is closed: open a new one with connect()")
         self._next_id += 1
         request.id = self._next_id
+        self._waiting.add(request)
         future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._futures[request.id] = future
-        self._waiting.append(request)
         self._wake()
         return future
 
@@ -270,7 +276,7 @@ class Session:
     def _take_back(self, stream: _Stream) -> None:
         """What was not answered goes out again on the next connection, in order."""
         if stream.in_flight:
-            self._waiting.extendleft(reversed(stream.in_flight.values()))
+            self._waiting.put_back(stream.in_flight.values())
             stream.in_flight.clear()
             self._wake()
 
@@ -370,14 +376,15 @@ class Session:
             and size < FRAME_BYTES_MAX
             and items < FRAME_ITEMS_MAX
         ):
-            request = self._waiting.popleft()
+            sized = self._waiting.take()
+            request = sized.request
             future = self._futures.get(request.id)
             if future is None or future.cancelled():
                 self._futures.pop(request.id, None)
                 continue
-            stream.in_flight[request.id] = request
+            stream.in_flight[request.id] = sized
             frame.requests.append(request)
-            size += request.ByteSize()
+            size += sized.size
             items += 1
         if self._draining and not stream.drain_told:
             frame.draining = stream.drain_told = True
