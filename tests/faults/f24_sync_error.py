@@ -2,7 +2,8 @@
 
 After a failed sync the kernel counts the pages as clean, and a second sync would lie.
 So nothing may be acknowledged on the strength of a sync that failed: SQLite's commit is
-refused and its pages are written again; PostgreSQL stops itself and replays its log.
+refused and its pages are written again; PostgreSQL stops itself and replays its log,
+and MariaDB ends, to be started again by whoever supervises it.
 
 ``strace`` puts itself between the process and the kernel, makes every n-th sync fail,
 and writes down which ones succeeded; the clients' clock says what was told when.
@@ -25,6 +26,7 @@ from tests.faults.stage import (
     until,
 )
 from tests.faults.verdict import Fault, Figures, Trial, need, promise, say
+from tests.servers import Server
 from tests.servers.syncs import failing_syncs, syncs
 
 REFUSED_MIN = 200
@@ -33,12 +35,12 @@ REFUSED_MIN = 200
 EVERY = 3
 """Each third sync fails."""
 
-PANICS = 10
+STOPS = 10
 RESUME_SECONDS_MAX = 10
 
 
 async def run(trial: Trial) -> Figures:
-    """Of the node itself with SQLite; of the database's processes with PostgreSQL."""
+    """Of the node itself with SQLite; else of the database's processes."""
     need("strace")
     with database(trial) as where:
         if where.server is None:
@@ -85,24 +87,20 @@ async def embedded(trial: Trial, where: Database) -> Figures:
 
 
 async def served(trial: Trial, where: Database) -> Figures:
-    """The log's sync fails in whoever commits next: the server panics, comes back."""
+    """The log's sync fails in whoever commits next: the server stops, comes back."""
     node = Node(trial.directory, where.url)
     slowest = 0.0
     async with running(node), Probe(node.target).asking() as probe:
         await asyncio.sleep(1)
-        for number in range(PANICS):
-            before = panics(where)
-            victims = where.running.pids()
-            with failing_syncs("1", trial.directory / "trace", *victims):
-                await until(lambda: panics(where) > before, seconds=30)  # noqa: B023
-            panicked_at = asyncio.get_running_loop().time()
+        for number in range(STOPS):
+            stopped_at = await fail(trial, where)
             await until(
-                lambda: probe.first_ok_after(panicked_at + 0.1) < float("inf"),  # noqa: B023
+                lambda: probe.first_ok_after(stopped_at + 0.1) < float("inf"),  # noqa: B023
                 seconds=RESUME_SECONDS_MAX * 2,
             )
-            resumed = probe.first_ok_after(panicked_at + 0.1)
+            resumed = probe.first_ok_after(stopped_at + 0.1)
             slowest = max(slowest, resumed)
-            say(f"panic {number + 1}: served again after {resumed:.1f} s")
+            say(f"stop {number + 1}: served again after {resumed:.1f} s")
             node.check()
         kept = [a.gid for a in probe.answers if a.code == "OK"]
         codes = {a.code for a in probe.answers}
@@ -114,16 +112,34 @@ async def served(trial: Trial, where: Database) -> Figures:
     promise(codes == {"OK", "UNAVAILABLE"}, f"told {codes}")
     promise(slowest <= RESUME_SECONDS_MAX, f"served again after {slowest:.1f} s")
     return {
-        "panics": PANICS,
+        "stops": STOPS,
         "acknowledged": len(kept),
         "lost": lost,
         "served_again_seconds_max": f"{slowest:.1f}",
     }
 
 
-def panics(where: Database) -> int:
-    """How often the server has said that it stops itself."""
-    return sum("PANIC" in line for line in where.running.log_lines())
+async def fail(trial: Trial, where: Database) -> float:
+    """One sync, which stops the server; one that has ended is started again.
+
+    Returns:
+        When it had stopped, by the event loop's clock.
+    """
+    server = where.running
+    before = panics(server)
+    with failing_syncs("1", trial.directory / "trace", *server.pids()):
+        await until(
+            lambda: panics(server) > before or not server.is_running, seconds=30
+        )
+    stopped_at = asyncio.get_running_loop().time()
+    if not server.is_running:
+        await asyncio.to_thread(server.start)
+    return stopped_at
+
+
+def panics(server: Server) -> int:
+    """How often PostgreSQL has said that it stops itself."""
+    return sum("PANIC" in line for line in server.log_lines())
 
 
 async def lost_after_restart(trial: Trial, where: Database, gids: list[str]) -> int:
@@ -135,4 +151,4 @@ async def lost_after_restart(trial: Trial, where: Database, gids: list[str]) -> 
     return lost
 
 
-FAULT = Fault("F24", "a sync that fails", ("sqlite", "postgresql"), run)
+FAULT = Fault("F24", "a sync that fails", ("sqlite", "postgresql", "mariadb"), run)
