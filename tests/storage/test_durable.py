@@ -81,7 +81,7 @@ async def test_what_others_see_before_it_is_durable_is_not_told(
     table: str,
     ask: Call,
 ) -> None:
-    """A crash would take it back, and whoever was told would have been told wrong."""
+    """T7: a crash would take it back, and whoever was told, was told wrong."""
     writer, reader = two
     with held_syncs(tmp_path / "trace", *mariadb.pids()):
         written = asyncio.ensure_future(write(writer))

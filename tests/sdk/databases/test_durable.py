@@ -59,7 +59,7 @@ async def test_an_answer_that_is_not_durable_is_not_repeated(
     mariadb: MariaDB,
     tmp_path: Path,
 ) -> None:
-    """A crash would take back the try, and leave the coordinator with its success."""
+    """T7: a crash would take back the try, and its success would stay with a node."""
     other = type(ledger)(open_engine())
     neighbour = other.executor()
     with held_syncs(tmp_path / "trace", *mariadb.pids()):
@@ -79,7 +79,7 @@ async def test_an_answer_that_is_not_durable_is_not_repeated(
 async def test_nor_is_one_of_a_call_that_worked_outside(
     ledger: Ledger, mariadb: MariaDB, tmp_path: Path
 ) -> None:
-    """The attempt that comes second finds the answer of the first one, and tells it."""
+    """T7: the attempt that comes second finds the answer of the first, and tells it."""
     engine = ledger.engine
     assert isinstance(engine, Engine)
     barrier = SqlBarrier(engine.dialect)
