@@ -81,6 +81,9 @@ class MemoryBarrier(SqlBarrier):
     def drop(self, cursor: LocalTransaction, key: BranchKey, slot: Slot) -> None:
         cursor.staged[key.gid, key.branch_id, slot] = None
 
+    def outlive_crash(self, cursor: LocalTransaction, key: BranchKey) -> None:
+        """What can be read is durable."""
+
     def _claim(
         self,
         cursor: LocalTransaction,
