@@ -101,7 +101,7 @@ async def test_an_interrupted_demo_ends_its_processes(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = await process.communicate()
 
-    assert process.returncode == 130
+    assert process.returncode == 130, err.decode()
     assert b"interrupted" in err
     assert len(members) >= 7
     assert not [pid for pid in members if is_alive(pid)]
