@@ -86,7 +86,7 @@ class Operation(Struct, frozen=True):
     is_registered: bool = False
 
 
-class BranchSpec(Struct, frozen=True):
+class BranchSpec(Struct, frozen=True, omit_defaults=True):
     """What was asked of a branch when it was registered; it never changes.
 
     Attributes:
@@ -116,7 +116,7 @@ class BranchSpec(Struct, frozen=True):
     expires_ms: Milliseconds = 0
 
 
-class Branch(Struct, frozen=True):
+class Branch(Struct, frozen=True, omit_defaults=True):
     """One participant's share of a transaction.
 
     Attributes:
@@ -200,6 +200,8 @@ class GlobalTransaction(Struct, frozen=True):
         open: ids of the branches that have a due time or of which something is
             expected, so that the rules need not look at the others: :func:`open_of`
             the branches, kept by every fact.
+        branches_apart: the branches are stored in rows of their own, and not in the
+            transaction's; :mod:`coordinator.core.apart` says when. Never taken back.
     """
 
     request: TransactionRequest
@@ -219,6 +221,7 @@ class GlobalTransaction(Struct, frozen=True):
     updated_at: Instant = 0
     finished_at: Instant | None = None
     open: Mapping[str, None] = {}
+    branches_apart: bool = False
 
     @property
     def key(self) -> Key:

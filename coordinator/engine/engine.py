@@ -47,7 +47,7 @@ from itertools import islice
 import structlog
 
 from coordinator import telemetry
-from coordinator.core import machine, quarantine
+from coordinator.core import apart, machine, quarantine
 from coordinator.core.actions import CallBranch
 from coordinator.core.changed import changed
 from coordinator.core.errors import (
@@ -368,16 +368,16 @@ class Engine:
             self._absorb(resident, delivery)
 
     def _change(self, resident: Resident, tx: GlobalTransaction) -> Change:
-        stored, events = resident.stored, tuple(resident.unstored)
-        after = changed(
+        events = tuple(resident.unstored)
+        resident.tx = after = changed(
             tx,
-            revision=(stored.revision if stored else 0) + 1,
+            revision=tx.revision + 1,
             journal_seq=tx.journal_seq + any(map(is_journaled, events)),
             owner=quarantine.owner_after(tx, self._node_id),
+            branches_apart=apart.are_apart(tx, resident.weight),
         )
-        resident.tx = after
         audit = next((d.audit for d in resident.absorbed if d.audit), None)
-        return Change(stored, after, events, machine.due_at(after), audit)
+        return Change(resident.stored, after, events, machine.due_at(after), audit)
 
     # ---- What a commit or a load brings -------------------------------------------
 

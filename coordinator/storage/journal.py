@@ -52,6 +52,10 @@ def journal_entry(change: Change) -> str | None:
             f"{change.key.gid}: journal entry {after.journal_seq} with {len(facts)} "
             f"facts cannot follow entry {seq}"
         )
+    if before and before.branches_apart and not after.branches_apart:
+        raise InvariantViolated(
+            f"{change.key.gid}: branches with rows of their own cannot give them up"
+        )
     return encode_events(facts) if facts else None
 
 

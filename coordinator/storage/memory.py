@@ -220,7 +220,7 @@ class MemoryStore(Store, Queries, Retention):
                 tx.finished_at,
                 tx.attention_since,
                 tx.request.depth,
-                1 + len(tx.branches) + tx.journal_seq,
+                1 + tx.branches_apart * len(tx.branches) + tx.journal_seq,
             )
             for key, tx in self._open().transactions.items()
             if tx.request.created_at < created_before

@@ -192,13 +192,23 @@ def read_transactions(directory: Path) -> dict[str, Transaction]:
     rows = read_rows(
         directory,
         "coordinator",
-        "SELECT gid, mode, status, decision FROM global_transactions",
+        "SELECT gid, mode, status, decision, branches FROM global_transactions",
     )
+    found = {}
+    for row in rows:
+        gid, mode, status, decision, together = map(str, row)
+        branches[gid] |= read_together(together)
+        found[gid] = Transaction(gid, mode, status, decision, branches[gid])
+    return found
+
+
+def read_together(text: str) -> dict[str, Branch]:
+    """Branches that stand in their transaction's row, as JSON."""
     return {
-        str(gid): Transaction(
-            str(gid), str(mode), str(status), str(decision), branches[str(gid)]
+        branch["spec"]["branch_id"]: Branch(
+            branch["spec"]["operation"], branch["status"]
         )
-        for gid, mode, status, decision in rows
+        for branch in json.loads(text or "[]")
     }
 
 

@@ -67,7 +67,7 @@ class Evidence:
     accounts: Sequence[Account]
 
 
-_TRANSACTIONS = "SELECT gid, mode, status, decision FROM global_transactions"
+_TRANSACTIONS = "SELECT gid, mode, status, decision, branches FROM global_transactions"
 _BRANCHES = "SELECT gid, branch_id, operation, status FROM branches"
 _JOURNAL = "SELECT gid, seq, events FROM journal ORDER BY gid, seq"
 _UNFINISHED = (
@@ -83,13 +83,24 @@ def read_records(store: Connection) -> dict[str, Record]:
     entries: dict[str, list[Entry]] = defaultdict(list)
     for gid, seq, events in store.execute(text(_JOURNAL)):
         entries[gid].append(Entry(int(seq), json.loads(events)))
-    found = {
-        gid: Record(gid, mode, status, decision, branches[gid], entries.pop(gid, []))
-        for gid, mode, status, decision in store.execute(text(_TRANSACTIONS))
-    }
+    found = {}
+    for gid, mode, status, decision, together in store.execute(text(_TRANSACTIONS)):
+        of_its_own = branches[gid] | _together(together)
+        noted = entries.pop(gid, [])
+        found[gid] = Record(gid, mode, status, decision, of_its_own, noted)
     for gid, orphans in entries.items():
         found[gid] = Record(gid, "", "", "", {}, orphans)
     return found
+
+
+def _together(text: str) -> dict[str, Branch]:
+    """Branches that stand in their transaction's row."""
+    return {
+        branch["spec"]["branch_id"]: Branch(
+            branch["spec"]["operation"], branch["status"]
+        )
+        for branch in json.loads(text or "[]")
+    }
 
 
 def read_unfinished(store: Connection) -> dict[str, bool]:

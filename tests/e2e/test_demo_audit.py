@@ -16,7 +16,8 @@ from examples.loan_saga.schema import create_service
 from examples.transfer_tcc.schema import create_bank
 
 COORDINATOR_TABLES = """
-CREATE TABLE global_transactions (gid TEXT, mode TEXT, status TEXT, decision TEXT);
+CREATE TABLE global_transactions
+    (gid TEXT, mode TEXT, status TEXT, decision TEXT, branches TEXT);
 CREATE TABLE branches (gid TEXT, branch_id TEXT, operation TEXT, status TEXT);
 CREATE TABLE journal (gid TEXT, seq INTEGER);
 """
@@ -87,22 +88,29 @@ def books_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path
 
 
+def together(status: str) -> str:
+    """The branches of ``l-yes``, as they stand in its row."""
+    specs = [
+        {"branch_id": s, "operation": f"{s}.{'check' if s == 'risk' else 'do'}"}
+        for s in SERVICES
+    ]
+    return json.dumps([{"spec": spec, "status": status} for spec in specs])
+
+
 def write_coordinator(directory: Path) -> None:
     """The coordinator's rows of the small world."""
     run(directory, "coordinator", COORDINATOR_TABLES)
     transactions = [
-        ("t-yes", "TCC", "CONFIRMED", "COMMIT"),
-        ("t-no", "TCC", "CANCELLED", "ABORT"),
-        ("l-yes", "SAGA", "COMPLETED", "COMMIT"),
-        ("l-no", "SAGA", "COMPENSATED", "ABORT"),
+        ("t-yes", "TCC", "CONFIRMED", "COMMIT", ""),
+        ("t-no", "TCC", "CANCELLED", "ABORT", ""),
+        ("l-yes", "SAGA", "COMPLETED", "COMMIT", together("SUCCEEDED")),
+        ("l-no", "SAGA", "COMPENSATED", "ABORT", ""),
     ]
     branches = [
         ("t-yes", "DEBIT", "bank-a.debit", "CONFIRMED"),
         ("t-yes", "CREDIT", "bank-b.credit", "CONFIRMED"),
         ("t-no", "DEBIT", "bank-a.debit", "CANCELLED"),
         ("t-no", "CREDIT", "bank-b.credit", "CANCELLED"),
-        *(("l-yes", s, f"{s}.{'check' if s == 'risk' else 'do'}", "SUCCEEDED")
-          for s in SERVICES),
         ("l-no", "risk", "risk.check", "SUCCEEDED"),
         ("l-no", "treasury", "treasury.do", "COMPENSATED"),
         ("l-no", "ledger", "ledger.do", "COMPENSATED"),
@@ -111,7 +119,7 @@ def write_coordinator(directory: Path) -> None:
     path = directory / "coordinator.sqlite"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executemany(
-            "INSERT INTO global_transactions VALUES (?, ?, ?, ?)", transactions
+            "INSERT INTO global_transactions VALUES (?, ?, ?, ?, ?)", transactions
         )
         connection.executemany("INSERT INTO branches VALUES (?, ?, ?, ?)", branches)
         connection.executemany(
@@ -215,6 +223,15 @@ PLANTED = {
         ),
         ("DECISION", "t-yes"),
     ),
+    "branches in the row of a transaction that they do not follow": (
+        "coordinator",
+        (
+            "UPDATE global_transactions"
+            " SET branches = replace(branches, 'SUCCEEDED', 'COMPENSATED')"
+            " WHERE gid = 'l-yes'"
+        ),
+        ("DECISION", "l-yes"),
+    ),
     "a confirmed transfer with one half": (
         "coordinator",
         "DELETE FROM branches WHERE gid = 't-yes' AND branch_id = 'DEBIT'",
@@ -297,7 +314,10 @@ PLANTED = {
     ),
     "a transaction that no client asked for": (
         "coordinator",
-        "INSERT INTO global_transactions VALUES ('extra', 'TCC', 'CANCELLED', 'ABORT')",
+        (
+            "INSERT INTO global_transactions"
+            " VALUES ('extra', 'TCC', 'CANCELLED', 'ABORT', '[]')"
+        ),
         ("HISTORY", "extra"),
     ),
 }

@@ -83,7 +83,7 @@ def answer(what: Answer) -> str:
 def state(tx: GlobalTransaction, now: Instant) -> Iterator[str]:
     """The stored state, a line a branch."""
     skipped = {"request", "branches", "revision", "journal_seq", "definition"}
-    skipped |= {"owner", "updated_at", "finished_at", "open"}
+    skipped |= {"owner", "updated_at", "finished_at", "open", "branches_apart"}
     yield " ".join(_values(tx, now, skipped))
     if len(tx.branches) > BRANCHES_SHOWN_MAX:
         yield " ".join(_branches(tx))

@@ -146,6 +146,7 @@ class Checks:
             revision=revision + 1,
             journal_seq=seq + any(map(is_journaled, change.events)),
             owner=self.quarantines.committed(node, change),
+            branches_apart=change.after.branches_apart,
         )
         # Who quarantines reads no definition, and needs none.
         if expected != changed(change.after, definition=expected.definition):

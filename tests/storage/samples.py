@@ -114,6 +114,11 @@ def began(
     return move(None, Began(what, None), *tries, due_at=due_at)
 
 
+def apart(change: Change) -> Change:
+    """The same, with rows of their own for the branches, now and ever after."""
+    return replace(change, after=replace(change.after, branches_apart=True))
+
+
 def tried(before: GlobalTransaction, output: Payload = BINARY) -> Change:
     """All tries succeeded and the decision fell, in one commit."""
     facts = [BranchSucceeded(b, Phase.TRY, output, NOW + 10) for b in before.branches]

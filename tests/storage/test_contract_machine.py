@@ -53,7 +53,17 @@ from coordinator.storage.memory import MemoryStore
 from coordinator.storage.sql.migrate import upgrade
 from coordinator.storage.sql.store import SqlStore, open_store
 from tests.storage.conftest import empty_tables
-from tests.storage.samples import BINARY, JSON, NOW, began, confirmed, key, move, tried
+from tests.storage.samples import (
+    BINARY,
+    JSON,
+    NOW,
+    apart,
+    began,
+    confirmed,
+    key,
+    move,
+    tried,
+)
 
 T = TypeVar("T")
 KEYS = [key(number, space) for space in ("a", "b") for number in range(4)]
@@ -161,6 +171,7 @@ class StoresSideBySide(RuleBasedStateMachine):
             st.lists(st.sampled_from(KEYS), min_size=1, max_size=4, unique=True)
         )
         made = [self.change(of, data) for of in keys]
+        made = [apart(c) if data.draw(st.integers(0, 3)) == 0 else c for c in made]
         if data.draw(st.booleans()):
             audit = AuditEntry("eve", "retry", "because", NOW)
             made[0] = replace(made[0], audit=audit)

@@ -20,6 +20,7 @@ from tests.servers import Server
 from tests.storage.conftest import _CURRENT, AnyStore, Stores, empty_tables
 from tests.storage.samples import (
     NOW,
+    apart,
     began,
     commit,
     confirmed,
@@ -43,7 +44,7 @@ def row_of(tx: GlobalTransaction) -> OldRow:
         tx.finished_at,
         tx.attention_since,
         tx.request.depth,
-        1 + len(tx.branches) + tx.journal_seq,
+        1 + tx.branches_apart * len(tx.branches) + tx.journal_seq,
     )
 
 
@@ -65,7 +66,7 @@ async def test_a_walk_meets_all_that_is_old_once(store: AnyStore, limit: int) ->
     changes = [
         began(Key("default", "c"), "x", created_at=NOW + 1),
         began(Key("default", "b"), created_at=NOW + 2),
-        began(Key("default", "a"), "x", "y", created_at=NOW + 2),
+        apart(began(Key("default", "a"), "x", "y", created_at=NOW + 2)),
         began(Key("default", "young"), created_at=NOW + 9),
         began(Key("other", "0"), created_at=NOW),
     ]

@@ -31,6 +31,7 @@ from tests.storage.hooks import (
 )
 from tests.storage.samples import (
     all_due,
+    apart,
     began,
     commit,
     key,
@@ -150,7 +151,7 @@ async def test_a_statement_that_loses_to_another_is_run_again_with_its_batch(
 ) -> None:
     """F21: serialization, deadlock, lock timeout at the n-th statement of a commit."""
     codes = ["1213", "1205"] if isinstance(server, MariaDB) else ["40001", "40P01"]
-    old = began(1, "debit")
+    old = apart(began(1, "debit"))
     await commit(store, old)
     left = list(codes)
     count = 0
@@ -163,7 +164,7 @@ async def test_a_statement_that_loses_to_another_is_run_again_with_its_batch(
             raise injected(server, left.pop())
 
     event.listen(writing(store), "before_cursor_execute", fail)
-    batch = [tried(old.after), began(2, "debit")]
+    batch = [tried(old.after), apart(began(2, "debit"))]
     await commit_step_by_step(store, *batch)
     assert left == []
     for change in batch:

@@ -22,6 +22,7 @@ from coordinator.storage.sql.database import Lane
 from coordinator.storage.sql.store import SqlStore, open_store
 from tests.storage.samples import (
     NOW,
+    apart,
     began,
     commit,
     confirmed,
@@ -226,9 +227,10 @@ async def test_a_commit_is_a_constant_number_of_statements(store: SqlStore) -> N
     event.listen(engine, "before_cursor_execute", note)
     counts = []
     for size in (1, 10, 300):
-        old = [began(number, "debit") for number in range(size * 1_000, size * 1_001)]
+        old = [apart(began(n, "debit")) for n in range(size * 1_000, size * 1_001)]
         await commit(store, *old)
-        new = [began(n, "debit") for n in range(size * 2_000_000, size * 2_000_001)]
+        fresh = range(size * 2_000_000, size * 2_000_001)
+        new = [apart(began(number, "debit")) for number in fresh]
         calls.clear()
         await commit(store, *(tried(change.after) for change in old), *new)
         counts.append(len(calls))
@@ -314,6 +316,7 @@ def history(number: int) -> tuple[Any, ...]:
 async def test_loads_and_listings_use_an_index(store: SqlStore, path: Path) -> None:
     """No query of the hot path or of people scans a table or sorts one."""
     await run_to_end(store, 1)
+    await commit(store, apart(began(2, "debit")))
     calls: list[tuple[str, Any]] = []
 
     def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -340,7 +343,7 @@ async def test_loads_and_listings_use_an_index(store: SqlStore, path: Path) -> N
 
 async def test_reads_see_one_view(store: SqlStore) -> None:
     """A header is never loaded with the branches of another revision."""
-    changes = [began(number, "debit", "credit") for number in range(60)]
+    changes = [apart(began(number, "debit", "credit")) for number in range(60)]
     await commit(store, *changes)
 
     async def decide_all() -> None:

@@ -28,6 +28,7 @@ from tests.storage.hooks import (
 from tests.storage.samples import (
     NOW,
     all_due,
+    apart,
     began,
     commit,
     confirmed,
@@ -59,9 +60,10 @@ async def test_a_commit_is_a_constant_number_of_statements(
     when_sent(server_database(store), before=texts.append)
     counts = []
     for size in (1, 10, 300):
-        old = [began(number, "debit") for number in range(size * 1_000, size * 1_001)]
+        old = [apart(began(n, "debit")) for n in range(size * 1_000, size * 1_001)]
         await commit(store, *old)
-        new = [began(n, "debit") for n in range(size * 2_000_000, size * 2_000_001)]
+        fresh = range(size * 2_000_000, size * 2_000_001)
+        new = [apart(began(number, "debit")) for number in fresh]
         texts.clear()
         await commit(store, *(tried(change.after) for change in old), *new)
         counts.append(len(texts))
@@ -72,14 +74,15 @@ async def test_batches_find_their_rows_by_the_key(
     server: Server, store: SqlStore
 ) -> None:
     """Also with statistics that say that the tables are empty, as after a purge."""
-    await commit(store, *(began(number, "x", "y") for number in range(1_000)))
+    await commit(store, *(apart(began(number, "x", "y")) for number in range(1_000)))
     empty_tables(server)
     tables = ", ".join(table.name for table in METADATA.sorted_tables)
     kind = "TABLE " if isinstance(server, MariaDB) else ""
     server.run(f"ANALYZE {kind}{tables}", database=_CURRENT)
     await run_to_end(store, 1)
     for start in range(0, 6_000, 1_000):
-        await commit(store, *(began(10 + start + n, "x", "y") for n in range(1_000)))
+        numbers = range(10 + start, 1_010 + start)
+        await commit(store, *(apart(began(number, "x", "y")) for number in numbers))
     plans: list[str] = []
 
     def explain(
@@ -92,7 +95,7 @@ async def test_batches_find_their_rows_by_the_key(
             rows.close()
 
     event.listen(writing(store), "before_cursor_execute", explain)
-    olds = [began(10 + n, "x", "y").after for n in range(500)]
+    olds = [apart(began(10 + n, "x", "y")).after for n in range(500)]
     await commit_step_by_step(store, *(tried(old) for old in olds))
     assert len(plans) == 2
     for plan in plans:
@@ -117,8 +120,9 @@ async def test_a_plan_that_is_kept_stays_right(postgresql: PostgreSQL) -> None:
         store = await open_store(url)
         await run_to_end(store, first)
         for start in range(first + 1_000, first + 7_000, 1_000):
-            await commit(store, *(began(start + n, "x", "y") for n in range(1_000)))
-        olds = [began(first + 1_000 + n, "x", "y").after for n in range(500)]
+            numbers = range(start, start + 1_000)
+            await commit(store, *(apart(began(n, "x", "y")) for n in numbers))
+        olds = [apart(began(first + 1_000 + n, "x", "y")).after for n in range(500)]
         await commit(store, *(tried(old) for old in olds))
         rows = await all_due(store)
         assert len(await store.claim(rows, owner="node-2")) == len(rows) > 0

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     and_,
     bindparam,
     delete,
     exists,
+    func,
     insert,
     or_,
     select,
@@ -128,12 +130,27 @@ def unfinished_with(
         .where(
             at_namespace == namespace,
             header.finished_at.is_(None),
-            or_(header.definition_digest.in_(digests), names_one),
+            or_(
+                header.definition_digest.in_(digests),
+                names_one,
+                *(_is_named(operation) for operation in operations),
+            ),
         )
         .order_by(newest, header.gid.desc())
         .limit(limit)
     )
     return [rows.read_header(row, {}) for row in connection.execute(statement)]
+
+
+def _is_named(operation: str) -> ColumnElement[bool]:
+    """Whether a branch in its transaction's row is of this operation.
+
+    Texts and payloads of an application cannot look like that: in JSON their quotes
+    are escaped. ``replace`` tells capital letters apart on every database.
+    """
+    together = tables.global_transactions.c.branches
+    named = f'"operation":"{operation}"'
+    return func.replace(together, named, "") != together
 
 
 def _values(operation: Operation) -> dict[str, object]:

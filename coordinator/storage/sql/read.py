@@ -53,15 +53,16 @@ def load(connection: Connection, keys: Sequence[Key]) -> list[GlobalTransaction]
     found: list[GlobalTransaction] = []
     for parameters in chunks(keys):
         headers = connection.execute(_SELECT_HEADERS, parameters).all()
-        branches: dict[Key, dict[str, Branch]] = {}
-        if headers:
+        together = [rows.read_branches(row) for row in headers]
+        apart: dict[Key, dict[str, Branch]] = {}
+        if None in together:
             for row in connection.execute(_SELECT_BRANCHES, parameters):
                 key, branch = rows.read_branch(row)
-                branches.setdefault(key, {})[branch.spec.branch_id] = branch
-        found += [
-            rows.read_header(row, branches.get(Key(row[0], row[1]), {}))
-            for row in headers
-        ]
+                apart.setdefault(key, {})[branch.spec.branch_id] = branch
+        for row, branches in zip(headers, together, strict=True):
+            if branches is None:
+                branches = apart.get(Key(row[0], row[1]), {})  # noqa: PLW2901
+            found.append(rows.read_header(row, branches))
     return found
 
 

@@ -4,7 +4,7 @@ Tuples and not dictionaries, and no type is converted by SQLAlchemy on the way i
 a commit writes thousands of values, and each costs what is done to it here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -31,9 +31,11 @@ from coordinator.core.words import (
 
 Row: TypeAlias = tuple[Any, ...]
 
-_encode_labels = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder().encode
 _decode_labels = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
 _NO_LABELS = "[]"
+
+_decode_branches = msgspec.json.Decoder(tuple[Branch, ...]).decode
 
 # Building an enum's member from its value costs a call; finding it does not.
 _MODES = {member.value: member for member in Mode}
@@ -76,7 +78,9 @@ HEADER_MOVING = (
     "updated_at",
     "finished_at",
     "takeovers",
+    "branches",
 )
+_FIXED = len(HEADER_FIXED)
 BRANCH_FIXED = (
     "namespace",
     "gid",
@@ -108,6 +112,10 @@ BRANCH_ADDED = ("kind", "expires_ms")
 """Fixed as well; a column that a later version brings stands at the end."""
 
 
+def _encode_branches(branches: Sequence[Branch]) -> str:
+    return _encode(branches).decode()
+
+
 def header_fixed(request: TransactionRequest) -> Row:
     """What is written of a transaction once."""
     labels = request.labels
@@ -121,7 +129,7 @@ def header_fixed(request: TransactionRequest) -> Row:
         request.definition_version,
         request.check_back,
         request.depth,
-        _encode_labels(labels).decode() if labels else _NO_LABELS,
+        _encode(labels).decode() if labels else _NO_LABELS,
         *request.input,
         request.created_at,
         request.deadline_at,
@@ -146,6 +154,7 @@ def header_moving(tx: GlobalTransaction, due_at: Instant | None) -> Row:
         tx.updated_at,
         tx.finished_at,
         takeovers_after(tx),
+        "" if tx.branches_apart else _encode_branches(list(tx.branches.values())),
     )
 
 
@@ -241,24 +250,19 @@ def read_branch(row: Sequence[Any]) -> tuple[Key, Branch]:
     return Key(namespace, gid), branch
 
 
-def read_header(row: Sequence[Any], branches: dict[str, Branch]) -> GlobalTransaction:
+def read_branches(header: Sequence[Any]) -> dict[str, Branch] | None:
+    """Those that stand in the header itself; ``None``: they have rows of their own."""
+    text: str = header[-1]
+    if not text:
+        return None
+    return {branch.spec.branch_id: branch for branch in _decode_branches(text)}
+
+
+def read_header(
+    row: Sequence[Any], branches: Mapping[str, Branch]
+) -> GlobalTransaction:
     """A transaction from ``HEADER_FIXED + HEADER_MOVING`` and its branches."""
     (
-        namespace,
-        gid,
-        mode,
-        name,
-        digest,
-        declared,
-        definition_digest,
-        definition_version,
-        check_back,
-        depth,
-        labels,
-        input_data,
-        input_type,
-        created_at,
-        deadline_at,
         status,
         decision,
         revision,
@@ -275,24 +279,10 @@ def read_header(row: Sequence[Any], branches: dict[str, Branch]) -> GlobalTransa
         updated_at,
         finished_at,
         _takeovers,
-    ) = row
-    request = TransactionRequest(
-        key=Key(namespace, gid),
-        mode=_MODES[mode],
-        name=name,
-        digest=digest,
-        created_at=created_at,
-        deadline_at=deadline_at,
-        declared=bool(declared),
-        input=_payload(input_data, input_type),
-        definition_digest=definition_digest,
-        definition_version=definition_version,
-        check_back=check_back,
-        depth=depth,
-        labels=() if labels == _NO_LABELS else _decode_labels(labels),
-    )
+        together,
+    ) = row[_FIXED:]
     return GlobalTransaction(
-        request=request,
+        request=_read_request(row[:_FIXED]),
         status=_STATUSES[status],
         decision=_DECISIONS[decision],
         branches=branches,
@@ -308,6 +298,42 @@ def read_header(row: Sequence[Any], branches: dict[str, Branch]) -> GlobalTransa
         attention_reason=attention_reason,
         updated_at=updated_at,
         finished_at=finished_at,
+        branches_apart=not together,
+    )
+
+
+def _read_request(row: Sequence[Any]) -> TransactionRequest:
+    (
+        namespace,
+        gid,
+        mode,
+        name,
+        digest,
+        declared,
+        definition_digest,
+        definition_version,
+        check_back,
+        depth,
+        labels,
+        input_data,
+        input_type,
+        created_at,
+        deadline_at,
+    ) = row
+    return TransactionRequest(
+        key=Key(namespace, gid),
+        mode=_MODES[mode],
+        name=name,
+        digest=digest,
+        created_at=created_at,
+        deadline_at=deadline_at,
+        declared=bool(declared),
+        input=_payload(input_data, input_type),
+        definition_digest=definition_digest,
+        definition_version=definition_version,
+        check_back=check_back,
+        depth=depth,
+        labels=() if labels == _NO_LABELS else _decode_labels(labels),
     )
 
 

@@ -115,6 +115,8 @@ global_transactions = Table(
     _instant("finished_at", nullable=True),
     # With a default, because nodes of before do not name it.
     Column("takeovers", BigInteger, nullable=False, server_default="0"),
+    # All of them as JSON; empty where they have rows of their own.
+    Column("branches", Text, nullable=False, server_default=""),
 )
 
 # The sweeper's: what is unfinished, line by line, the longest due first. Finished rows

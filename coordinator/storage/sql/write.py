@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Dialect
 from sqlalchemy.exc import IntegrityError
 
 from coordinator.core.errors import InvariantViolated, StoreUnavailable
-from coordinator.core.model import Key
+from coordinator.core.model import GlobalTransaction, Key
 from coordinator.ports import Change, SweepRow
 from coordinator.storage.audit import AuditRecord, append_record
 from coordinator.storage.journal import journal_entry
@@ -189,9 +189,17 @@ class Planned:
             if before
             else (*rows.header_fixed(after.request), *moving)
         )
-        known = before.branches if before else {}
         self.branches_new: list[Row] = []
         self.branches_changed: list[Row] = []
+        if after.branches_apart:
+            self._plan_branches(before, after)
+
+    def _plan_branches(
+        self, before: GlobalTransaction | None, after: GlobalTransaction
+    ) -> None:
+        """Their rows; all of them are new when they leave their transaction's."""
+        known = before.branches if before and before.branches_apart else {}
+        key = self.key
         for number, (branch_id, branch) in enumerate(after.branches.items()):
             old = known.get(branch_id)
             if old is None:

@@ -5,6 +5,7 @@ start costs milliseconds. It is a process of its own in every other way.
 """
 
 import asyncio
+import json
 import multiprocessing
 import signal
 import sqlite3
@@ -234,18 +235,15 @@ class World:
         """The transaction as the coordinator's database has it."""
         header = _read(
             self._node_database,
-            "SELECT revision, status, decision FROM global_transactions WHERE gid = ?",
-            gid,
-        )
-        branches = _read(
-            self._node_database,
-            "SELECT branch_id, status FROM branches WHERE gid = ?",
+            "SELECT revision, status, decision, branches FROM global_transactions"
+            " WHERE gid = ?",
             gid,
         )
         if not header:
             return ABSENT
-        ((revision, status, decision),) = header
-        return Stored(revision, status, decision, dict(branches))
+        ((revision, status, decision, text),) = header
+        branches = {b["spec"]["branch_id"]: b["status"] for b in json.loads(text)}
+        return Stored(revision, status, decision, branches)
 
     def journal(self, gid: str) -> list[tuple[int, str]]:
         """Number and text of the transaction's journal entries, in order."""
