@@ -11,7 +11,8 @@ from sqlalchemy import create_engine, text
 
 from coordinator.storage.sql import migrate
 from coordinator.storage.sql.store import SqlStore, open_store
-from examples.fleet import Fleet, find_free_port
+from examples.fleet import Fleet
+from examples.ports import find_free_port
 from tests.servers import MariaDB, PostgreSQL, Server
 
 STORES = ("postgresql", "mariadb", "sqlite")

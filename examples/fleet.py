@@ -3,9 +3,7 @@
 import asyncio
 import atexit
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +15,7 @@ from typing import Self
 
 import grpc
 
+from examples.ports import find_free_port
 from protos.v1 import admin_pb2, admin_pb2_grpc
 
 ROOT = Path(__file__).parent.parent
@@ -28,9 +27,6 @@ STOP_SECONDS_MAX = 5.0
 
 POLL_SECONDS = 0.02
 LOG_TAIL_CHARACTERS = 2_000
-PORTS = range(20_000, 32_000)
-"""Below what systems give to outgoing connections: a client that knocks at a port
-while nobody listens could otherwise be connected with itself and occupy it."""
 
 
 class FleetError(Exception):
@@ -45,25 +41,6 @@ class Member:
     log: Path
     process: subprocess.Popen[bytes]
     may_fail: bool = False
-
-
-_untold = iter(random.SystemRandom().sample(PORTS, len(PORTS)))
-
-
-def find_free_port() -> int:
-    """A loopback port on which nothing listens, another one each time.
-
-    Who is told a port does not listen there yet, or is dead for a while: somebody else
-    of the same process must not be told it as well.
-    """
-    for port in _untold:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise FleetError("found no free port on 127.0.0.1")
 
 
 class Fleet:

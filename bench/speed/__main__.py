@@ -18,9 +18,13 @@ from bench.speed.rig import (
     rig,
 )
 from examples.fleet import FleetError
+from examples.ports import NoPortLeft
 from tests.servers.process import ServerFailed
 
 EXIT_INTERRUPTED = 130
+PROBLEMS = (Failed, FleetError, NoPortLeft, NotDurable, ServerFailed, Unfinished)
+"""What is told in a sentence, without a traceback."""
+
 SWEEP_SECONDS = 2.0
 """Of each point of the plot, unless the windows are shorter."""
 
@@ -34,7 +38,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, signal.default_int_handler)
     try:
         result = perform(options, say)
-    except (Failed, FleetError, NotDurable, ServerFailed, Unfinished) as problem:
+    except PROBLEMS as problem:
         sys.stderr.write(f"bench: {problem}\n")
         return 1
     except KeyboardInterrupt:

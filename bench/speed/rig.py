@@ -22,7 +22,8 @@ from bench.speed.initiator import Order
 from bench.speed.load import LATE_SECONDS_MAX
 from bench.speed.workload import HOLD, POST, SAGAS
 from coordinator.storage.sql import migrate
-from examples.fleet import ROOT, Fleet, find_free_port
+from examples.fleet import ROOT, Fleet
+from examples.ports import find_free_port
 from participant_sdk import connect
 from tests.servers import MariaDB, PostgreSQL, Server
 

@@ -21,6 +21,7 @@ from examples.demo.run import run
 from examples.demo.show import Display, result_lines
 from examples.demo.workload import Options
 from examples.fleet import Fleet, FleetError
+from examples.ports import NoPortLeft
 from participant_sdk import TercetError
 
 WORKSHOP = Path(".demo")
@@ -107,7 +108,7 @@ def demonstrate(
         print("interrupted; all processes were ended", file=sys.stderr)
         clear(directory, keep=keep)
         return EXIT_INTERRUPTED
-    except (FleetError, TercetError) as error:
+    except (FleetError, NoPortLeft, TercetError) as error:
         print(f"demo: {error}", file=sys.stderr)
         is_well = False
     clear(directory, keep=keep or not is_well)

@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Self
 
-from examples.fleet import find_free_port
+from examples.ports import find_free_port
 from tests.chaos.cast import BANKS, CLIENTS, NODES, STORE
 from tests.chaos.proxy import Link, Proxy, Route
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from examples.fleet import ROOT, find_free_port
+from examples.fleet import ROOT
 
 STARTER = """
 import sys
@@ -35,13 +35,6 @@ def test_members_end_when_their_starter_is_killed(tmp_path: Path) -> None:
     ended = wait_for_end(watched)
 
     assert ended
-
-
-def test_nobody_is_told_the_port_of_one_who_does_not_listen_yet() -> None:
-    """Of 600 that are drawn again each time some would be the same, all but surely."""
-    told = [find_free_port() for _ in range(600)]
-
-    assert len(set(told)) == len(told)
 
 
 def wait_for_end(pidfd: int) -> bool:

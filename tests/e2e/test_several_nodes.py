@@ -12,7 +12,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import create_engine, text
 
 from coordinator.storage.sql import migrate
-from examples.fleet import Fleet, find_free_port
+from examples.fleet import Fleet
+from examples.ports import find_free_port
 from participant_sdk import (
     Context,
     Participant,

@@ -11,7 +11,8 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from examples.fleet import ROOT, find_free_port
+from examples.fleet import ROOT
+from examples.ports import find_free_port
 from tests.faults.verdict import Failed
 
 READY_SECONDS_MAX = 60

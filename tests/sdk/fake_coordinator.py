@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc.aio
 
+from examples.ports import find_free_port
 from protos.v1 import types_pb2
 from protos.v1.admin_pb2 import PublishSagaRequest, SagaDefinition
 from protos.v1.admin_pb2_grpc import (
@@ -80,18 +81,18 @@ class FakeCoordinator(CoordinatorServicer, DefinitionsServicer):
         self.hello_error: Error | None = None
         self.refused: asyncio.Queue[Hello] = asyncio.Queue()
         self._server: grpc.aio.Server | None = None
-        self.port = 0
+        self.port = find_free_port()
 
     @property
     def target(self) -> str:
         return f"127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        """Listen: on a free port, and on the same one after a stop."""
+        """Listen, on the same port after a stop."""
         server = grpc.aio.server()
         add_CoordinatorServicer_to_server(self, server)
         add_DefinitionsServicer_to_server(self, server)
-        self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
+        server.add_insecure_port(self.target)
         await server.start()
         self._server = server
 

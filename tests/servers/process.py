@@ -7,7 +7,6 @@ import pwd
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -22,6 +21,7 @@ from urllib.parse import quote
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from coordinator.storage.sql.url import parse_url
+from examples.ports import find_free_port
 
 START_SECONDS_MAX = 60
 """Recovery after a kill included, on a busy machine."""
@@ -46,7 +46,7 @@ class Server(ABC):
     """What its log says when it serves."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        self.port = find_free_port()
         self.home = Path(tempfile.mkdtemp(prefix=f"tercet-{self.scheme}-"))
         if os.geteuid() == 0:
             account = pwd.getpwnam(_UNPRIVILEGED)
@@ -242,14 +242,6 @@ def unprivileged(command: Sequence[str]) -> list[str]:
         drop += [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}"]
         drop += ["--clear-groups"]
     return [*drop, "--", *command]
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def find_program(name: str, folders: Sequence[str]) -> str:

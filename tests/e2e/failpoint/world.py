@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from examples.fleet import find_free_port
+from examples.ports import find_free_port
 from tests.e2e.failpoint import node, shop
 from tests.e2e.failpoint.points import Armed
 from tests.e2e.failpoint.trigger import (
