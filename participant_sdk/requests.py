@@ -75,41 +75,73 @@ class Requests:
             wait: the answer comes at the transaction's end: no limit but the caller's.
 
         Raises:
-            RequestError: one of its children; ``Unavailable`` leaves the outcome open.
+            RequestError: one of its children; ``Unavailable`` leaves the outcome open,
+                ``Overloaded`` says that nothing was sent.
         """
+        question = _Question(self._session, request)
         try:
             async with asyncio.timeout(None if wait else self._seconds):
                 try:
-                    return await self._ask(request)
+                    return await question.ask()
                 except _Busy as refusal:
                     # Rare, so that no request pays for what only these need.
-                    return await self._ask_again(request, refusal)
+                    return await _ask_again(question, refusal)
         except TimeoutError:
-            raise Unavailable(
-                f"no answer within {self._seconds:g} s; the outcome is unknown: ask "
-                "again with the same gid, or get() it"
-            ) from None
+            raise question.too_late(self._seconds) from None
 
-    async def _ask_again(self, request: Request, refusal: "_Busy") -> Transaction:
-        answers = [refusal]
 
-        async def next_answer() -> Transaction:
-            if answers:
-                raise answers.pop()  # the first attempt was made already
-            return await self._ask(request)
+class _Question:
+    """A request that is asked once or more often, and whether any of it went out."""
 
-        return await _asking_again(next_answer)
+    __slots__ = ("_is_admitted", "_no_room", "_request", "_session")
 
-    async def _ask(self, request: Request) -> Transaction:
+    def __init__(self, session: Session, request: Request) -> None:
+        self._session = session
+        self._request = request
+        self._is_admitted = False
+        self._no_room: Overloaded | None = None
+
+    async def ask(self) -> Transaction:
+        """The answer to one attempt.
+
+        Raises:
+            _Busy: there may be one later.
+        """
         try:
-            answer = self._session.request(request)
+            answer = self._session.request(self._request)
         except Overloaded as full:
+            self._no_room = full
             raise _Busy(full) from None
+        self._is_admitted = True
         response = await answer
         if response.HasField("transaction"):
             return response.transaction
         error = error_of(response.error)
         raise _Busy(error) if isinstance(error, Overloaded | Unavailable) else error
+
+    def too_late(self, seconds: float) -> RequestError:
+        """What is known when no answer came in time."""
+        if self._no_room is not None and not self._is_admitted:
+            return Overloaded(
+                f"nothing was sent within {seconds:g} s, so it is safe to begin again:"
+                f" {self._no_room.message}",
+                retry_after_seconds=self._no_room.retry_after_seconds,
+            )
+        return Unavailable(
+            f"no answer within {seconds:g} s; the outcome is unknown: ask "
+            "again with the same gid, or get() it"
+        )
+
+
+async def _ask_again(question: _Question, refusal: "_Busy") -> Transaction:
+    answers = [refusal]
+
+    async def next_answer() -> Transaction:
+        if answers:
+            raise answers.pop()  # the first attempt was made already
+        return await question.ask()
+
+    return await _asking_again(next_answer)
 
 
 class _Busy(Exception):

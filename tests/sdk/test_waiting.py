@@ -2,9 +2,10 @@
 
 import asyncio
 
+import grpc
 import pytest
 
-from participant_sdk import Overloaded, connect, waiting
+from participant_sdk import Overloaded, Unavailable, connect, waiting
 from participant_sdk.waiting import Sized, Waiting
 from protos.v1.coordinator_pb2 import (
     BeginRequest,
@@ -12,6 +13,7 @@ from protos.v1.coordinator_pb2 import (
     Request,
     SubmitSagaRequest,
 )
+from protos.v1.types_pb2 import Error
 from tests.sdk.test_client import accepting
 
 BEGIN = Request(begin=BeginRequest(gid="g"))
@@ -88,3 +90,53 @@ async def test_a_client_waits_for_room(
         assert len(client._session._waiting) == 1
         await coordinator.start()
         await moves
+
+
+async def test_who_finds_no_room_in_time_is_told_that_nothing_was_sent(
+    coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it need not find out what became of it, and begins again when it likes."""
+    monkeypatch.setattr(waiting, "WAITING_MAX", 0)
+    monkeypatch.setattr(waiting, "RETRY_SECONDS", 0.01)
+    async with connect(coordinator.target, timeout=0.05) as client:
+        for beginning in (
+            client.tcc("transfer").__aenter__(),
+            client.submit_tcc("transfer", [], wait=False),
+            client.saga("transfer").submit(),
+        ):
+            with pytest.raises(Overloaded, match=r"nothing was sent.* safe") as told:
+                await beginning
+            assert told.value.retry_after_seconds == waiting.RETRY_SECONDS
+    assert not coordinator.requests
+
+
+async def test_what_found_room_in_the_end_may_have_arrived(
+    coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often there was none before."""
+    monkeypatch.setattr(waiting, "WAITING_MAX", 0)
+    monkeypatch.setattr(waiting, "RETRY_SECONDS", 0.01)
+    async with connect(coordinator.target, timeout=1.0) as client:
+        beginning = asyncio.create_task(client.saga("transfer").submit())
+        await asyncio.sleep(0)
+        monkeypatch.setattr(waiting, "WAITING_MAX", 1)
+        await coordinator.asked.get()
+        with pytest.raises(Unavailable, match="outcome is unknown"):
+            await beginning
+
+
+async def test_what_was_sent_before_there_was_no_room_may_have_arrived(
+    coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that answers that it cannot answer now may have begun it all the same."""
+    monkeypatch.setattr(waiting, "RETRY_SECONDS", 0.01)
+
+    def busy(_: Request):
+        monkeypatch.setattr(waiting, "WAITING_MAX", 0)
+        yield Error(status=grpc.StatusCode.UNAVAILABLE.value[0], reason="STORE")
+
+    coordinator.answer = busy
+    async with connect(coordinator.target, timeout=0.5) as client:
+        with pytest.raises(Unavailable, match="outcome is unknown"):
+            await client.saga("transfer").submit()
+    assert len(coordinator.requests) == 1
