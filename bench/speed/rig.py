@@ -32,9 +32,13 @@ STORES = ("postgresql", "sqlite", "mariadb")
 LIMIT_STORES = ("postgresql", "sqlite")
 """For which there is a limit program."""
 
+SEGMENTS = 128
+"""Of PostgreSQL's log, that a server has used before and writes over."""
+
 POSTGRESQL_SETTINGS = (
     "shared_buffers=1GB",
     "max_wal_size=8GB",
+    f"min_wal_size={SEGMENTS * 16}MB",
     "checkpoint_timeout=15min",
     "effective_cache_size=4GB",
 )
@@ -126,6 +130,8 @@ class Rig:
             server.initialize()
             server.start(*_settings(store))
             self.facts |= check_durable(server, store)
+            if store == "postgresql":
+                use_log(server)
         place = self._server.home if self._server else folder
         self.facts["sync_us"] = f"{sync_microseconds(place):.0f}"
         self.sides: dict[str, Side] = {}
@@ -246,6 +252,17 @@ def _server(store: str) -> Server:
 
 def _settings(store: str) -> tuple[str, ...]:
     return POSTGRESQL_SETTINGS if store == "postgresql" else MARIADB_SETTINGS
+
+
+def use_log(server: Server) -> None:
+    """Let the log be as that of a server that has run for a while.
+
+    A new one makes each segment of 16 MB while somebody waits for a COMMIT: writes it
+    full of noughts, syncs it, and only then writes into it.
+    """
+    message = "SELECT pg_logical_emit_message(false, '', '')"
+    server.run(*[message, "SELECT pg_switch_wal()"] * SEGMENTS)
+    server.run("CHECKPOINT", "CHECKPOINT")
 
 
 def check_durable(server: Server, store: str) -> dict[str, str]:
