@@ -3,7 +3,7 @@
 The core decides what an input means; a late, repeated or foreign one means nothing.
 """
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
@@ -209,3 +209,9 @@ ClientInput: TypeAlias = (
     | OperatorInput
 )
 Input: TypeAlias = ClientInput | BranchReplied | Woken | StillWaiting | Survived
+
+BEGINNINGS: Final = (Begin, Submit)
+"""Only these may meet no transaction."""
+
+OF_TIME: Final = (Woken, Survived)
+"""Nobody has said these."""

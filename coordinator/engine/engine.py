@@ -40,7 +40,6 @@ The races:
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -61,11 +60,11 @@ from coordinator.core.errors import (
 )
 from coordinator.core.events import AttentionRaised, is_journaled
 from coordinator.core.inputs import (
-    Begin,
+    BEGINNINGS,
+    OF_TIME,
     BranchReplied,
     Input,
     StillWaiting,
-    Submit,
     Survived,
     Woken,
 )
@@ -158,7 +157,7 @@ class Engine:
         answerable and what the answer says is durable, or with an error.
         """
         ticket = Ticket(reply)
-        is_new = isinstance(what, Begin | Submit)
+        is_new = isinstance(what, BEGINNINGS)
         if refusal := self.overload(is_new=is_new):
             asyncio.get_running_loop().call_soon(ticket.answer, refusal)
             return ticket
@@ -173,7 +172,7 @@ class Engine:
     def replied(self, replies: Sequence[tuple[Key, BranchReplied]]) -> None:
         """Participants have answered."""
         for key, what in replies:
-            self._deliver(key, Delivery(what, Ticket(None)))
+            self._deliver(key, Delivery(what))
 
     def participant_returned(self, participant: str) -> None:
         """It was away from this node and is back: whoever waits for it asks soon."""
@@ -203,7 +202,7 @@ class Engine:
         for call in calls:
             if call.key in self._residents:
                 what = StillWaiting(call.branch_id, call.phase, call.attempt)
-                self._deliver(call.key, Delivery(what, Ticket(None)))
+                self._deliver(call.key, Delivery(what))
 
     def take_over(self, keys: Sequence[Key]) -> None:
         """Drive these transactions, which this node now owns.
@@ -268,7 +267,7 @@ class Engine:
             resident = self._residents.get(key)
             if resident is None:
                 resident = self._residents[key] = Resident(key)
-                if not isinstance(delivery.what, Begin | Submit):
+                if not isinstance(delivery.what, BEGINNINGS):
                     resident.busy = True
                     missing.append(resident)
                     delivery = changed(delivery, is_fresh=True)  # noqa: PLW2901
@@ -284,16 +283,17 @@ class Engine:
         Nothing leaves the process here.
         """
         what, ticket = delivery.what, delivery.ticket
-        if resident.busy or (delivery.audit and resident.is_audited):
+        if resident.busy or (delivery.audit and resident.audit):
             resident.backlog.append(delivery)
             return False
-        if (
-            isinstance(what, BranchReplied)
-            and resident.in_flight.get(what.branch_id) is what.phase
-        ):
-            del resident.in_flight[what.branch_id]
         now = self._clock.now()
-        if not isinstance(what, Woken | Survived):
+        is_unasked = False
+        if isinstance(what, BranchReplied):
+            resident.heard_at = now
+            is_unasked = not what.attempt
+            if resident.in_flight.get(what.branch_id) is what.phase:
+                del resident.in_flight[what.branch_id]
+        elif not isinstance(what, OF_TIME):
             resident.heard_at = now
         try:
             tx, events = machine.step(resident.tx, what, now)
@@ -306,17 +306,14 @@ class Engine:
             self._stop(resident, bug)
             ticket.answer(bug)
             return False
-        is_unasked = isinstance(what, BranchReplied) and not what.attempt
-        if (
-            (is_unasked or delivery.audit)
-            and not events
-            and self._must_read_again(resident, delivery)
-        ):
-            return False
         resident.tx = tx
         if events:
             self._residents.weigh(resident)
-        resident.unstored.extend(events)
+            resident.unstored.extend(events)
+        elif (is_unasked or delivery.audit) and self._must_read_again(
+            resident, delivery
+        ):
+            return False
         if resident.unstored:
             resident.absorbed.append(delivery)
         if ticket.is_waiting:
@@ -341,7 +338,8 @@ class Engine:
         for resident in touched:
             if resident.key in self._stopped:
                 continue
-            self._decide_deferred(resident)
+            if resident.waiting:
+                self._decide_deferred(resident)
             if resident.busy:
                 continue  # read again; it is settled when it has been
             if resident.tx is None:
@@ -360,7 +358,7 @@ class Engine:
     def _decide_deferred(self, resident: Resident) -> None:
         """Decide again what had to wait for the answers that have come."""
         tx = resident.tx
-        if tx is None or not resident.waiting:
+        if tx is None:
             return
         ready = [d for d in resident.waiting if machine.is_ready(d.what, tx)]
         for delivery in ready:
@@ -376,8 +374,8 @@ class Engine:
             owner=quarantine.owner_after(tx, self._node_id),
             branches_apart=apart.are_apart(tx, resident.weight),
         )
-        audit = next((d.audit for d in resident.absorbed if d.audit), None)
-        return Change(resident.stored, after, events, machine.due_at(after), audit)
+        due_at = machine.due_at(after)
+        return Change(resident.stored, after, events, due_at, resident.audit)
 
     # ---- What a commit or a load brings -------------------------------------------
 
@@ -387,19 +385,22 @@ class Engine:
         touched: list[Resident] = []
         conflicted: list[Resident] = []
         for change in changes:
-            resident = self._residents[change.key]
-            if change.key in self._stopped:
-                del self._residents[change.key]
+            after = change.after
+            key = after.request.key
+            resident = self._residents[key]
+            if key in self._stopped:
+                del self._residents[key]
                 continue
-            if change.key in conflicts:
+            if key in conflicts:
                 resident.take_back()
                 conflicted.append(resident)
                 continue
-            resident.was_written(change.after)
+            resident.was_written(after)
             alarms.tell(change)
-            calls += self._release(resident, change.after)
-            self._watches.tell(change.after)
-            if self._work_off(resident):
+            calls += self._release(resident, after)
+            self._watches.tell(after)
+            if resident.backlog:
+                self._work_off(resident)
                 touched.append(resident)
         if conflicted:
             _log.info(telemetry.COMMIT_CONFLICTED, count=len(conflicted))
@@ -449,15 +450,14 @@ class Engine:
             return missing
         return changed(tx, definition=definition)
 
-    def _work_off(self, resident: Resident) -> bool:
-        """Absorb the backlog; whether there was any."""
-        backlog, resident.backlog = resident.backlog, deque()
+    def _work_off(self, resident: Resident) -> None:
+        """Absorb the backlog."""
+        backlog, resident.backlog = resident.backlog, []
         for delivery in backlog:
             if stopped := self._stopped.get(resident.key):
                 delivery.ticket.answer(stopped)
             else:
                 self._absorb(resident, delivery)
-        return bool(backlog)
 
     # ---- Acting -------------------------------------------------------------------
 
@@ -486,26 +486,25 @@ class Engine:
             self._evict(resident)
             return []
         in_flight = resident.in_flight
-        calls = [
-            call
-            for call in machine.due(tx, now, self._returns.known_to(resident))
-            if in_flight.get(call.branch_id) is not call.phase
-        ]
-        for call in calls:
-            in_flight[call.branch_id] = call.phase
-            self._returns.asked(resident, call.branch_id)
+        calls = []
+        for call in machine.due(tx, now, self._returns.known_to(resident)):
+            if in_flight.get(call.branch_id) is not call.phase:
+                in_flight[call.branch_id] = call.phase
+                self._returns.asked(resident, call.branch_id)
+                calls.append(call)
         self._set_timer(resident, tx)
         return calls
 
     def _set_timer(self, resident: Resident, tx: GlobalTransaction) -> None:
         known = self._returns.known_to(resident)
-        due_at = machine.due_at(tx, resident.in_flight.keys(), known)
+        due_at = machine.due_at(tx, resident.in_flight, known)
         store_at = resident.store_at
         if store_at is not None and (due_at is None or store_at < due_at):
             due_at = store_at
-        park_at = resident.park_at(due_at, self._limits)
-        if park_at is not None:
-            due_at = self._park(resident, due_at, park_at)
+        if not resident.in_flight:
+            park_at = resident.park_at(due_at, self._limits)
+            if park_at is not None:
+                due_at = self._park(resident, due_at, park_at)
         if due_at is None:
             self._timers.discard(resident.key)
         else:
@@ -541,7 +540,7 @@ class Engine:
         for key in keys:
             resident = self._residents.get(key)
             if resident is None or not (are_claimed or self._is_foreign(resident)):
-                self._deliver(key, Delivery(self._on_waking(resident), Ticket(None)))
+                self._deliver(key, Delivery(self._on_waking(resident)))
             elif not resident.busy:
                 if are_claimed:
                     resident.take_back()

@@ -1,10 +1,9 @@
 """A transaction that this node holds in memory, and who waits for it."""
 
-from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from coordinator.core import machine, quarantine
 from coordinator.core.errors import CoordinatorError
@@ -57,6 +56,10 @@ class Ticket:
             reply(answer)
 
 
+_UNASKED = Ticket(None)
+"""Of what nobody waits for an answer to."""
+
+
 class Delivery(Struct, frozen=True, eq=False):
     """One input on its way to a transaction.
 
@@ -65,7 +68,7 @@ class Delivery(Struct, frozen=True, eq=False):
     """
 
     what: Input
-    ticket: Ticket
+    ticket: Ticket = _UNASKED
     audit: AuditEntry | None = None
     is_fresh: bool = False
 
@@ -95,7 +98,7 @@ class Resident(Struct):
     tx: GlobalTransaction | None = None
     unstored: list[Event] = []
     absorbed: list[Delivery] = []
-    backlog: deque[Delivery] = field(default_factory=deque)
+    backlog: list[Delivery] = []
     busy: bool = False
     waiting: list[Delivery] = []
     in_flight: dict[str, Phase] = {}
@@ -113,17 +116,13 @@ class Resident(Struct):
         rests on would come too late. An operator's wish behind them makes room for
         the next one.
         """
+        if not self.unstored:
+            return False
         check_back = self.tx is not None and bool(self.tx.request.check_back)
-        return bool(self.unstored) and (
-            not machine.is_lazy(self.unstored, check_back=check_back)
-            or any(
-                delivery.audit
-                or (
-                    isinstance(delivery.what, BranchReplied)
-                    and not delivery.what.attempt
-                )
-                for delivery in self.absorbed
-            )
+        return not machine.is_lazy(self.unstored, check_back=check_back) or any(
+            delivery.audit
+            or (isinstance(delivery.what, BranchReplied) and not delivery.what.attempt)
+            for delivery in self.absorbed
         )
 
     @property
@@ -176,7 +175,7 @@ class Resident(Struct):
 
     def was_written(self, tx: GlobalTransaction) -> None:
         """A commit has made it so."""
-        if not quarantine.is_on_trial(tx):
+        if self.survived_at is not None and not quarantine.is_on_trial(tx):
             self.survived_at = None
         self._is_stored(tx)
 
@@ -187,15 +186,18 @@ class Resident(Struct):
         self.busy = False
 
     @property
-    def is_audited(self) -> bool:
-        """The next commit carries an operator's action; it has room for one."""
-        return any(delivery.audit for delivery in self.absorbed)
+    def audit(self) -> AuditEntry | None:
+        """The operator's action that the next commit carries; it has room for one."""
+        for delivery in self.absorbed:
+            if delivery.audit is not None:
+                return delivery.audit
+        return None
 
     def take_back(self) -> None:
         """Undo what is not stored: all absorbed inputs wait in the backlog again."""
         undone = set(self.absorbed)
         self.waiting = [d for d in self.waiting if d not in undone]
-        self.backlog.extendleft(reversed(self.absorbed))
+        self.backlog[:0] = self.absorbed
         self.absorbed.clear()
         self.unstored.clear()
         self.tx = self.stored

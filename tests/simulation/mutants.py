@@ -75,7 +75,7 @@ MUTANTS = (
         "conflict_ignored",
         "a write that hit no row is taken for done",
         ENGINE,
-        "if change.key in conflicts:",
+        "if key in conflicts:",
         "if False:",
     ),
     bug(
@@ -109,8 +109,15 @@ MUTANTS = (
         "reported_outcome_lost_on_stale_state",
         "an outcome that a node does not understand is acknowledged and dropped",
         ENGINE,
-        "            (is_unasked or delivery.audit)\n",
-        "            delivery.audit\n",
+        "elif (is_unasked or delivery.audit) and",
+        "elif delivery.audit and",
+    ),
+    bug(
+        "stale_state_written_while_it_is_read",
+        "what is being read again is written all the same, for another input's sake",
+        ENGINE,
+        "            if resident.busy:\n                continue  # read again",
+        "            if False:\n                continue  # read again",
     ),
     bug(
         "call_mark_never_cleared",
@@ -154,9 +161,8 @@ MUTANTS = (
         "reported_outcome_kept_in_memory",
         "an outcome that nobody can ask for again waits for the next commit",
         RESIDENT,
-        "                    isinstance(delivery.what, BranchReplied)\n"
-        "                    and not delivery.what.attempt\n",
-        "                    False\n",
+        "(isinstance(delivery.what, BranchReplied) and not delivery.what.attempt)",
+        "False",
     ),
     bug(
         "decision_not_stored_first",
@@ -449,8 +455,8 @@ MUTANTS = (
         "audit_left_out",
         "an operator's action is stored without its audit entry",
         ENGINE,
-        "audit = next((d.audit for d in resident.absorbed if d.audit), None)",
-        "audit = None",
+        "return Change(resident.stored, after, events, due_at, resident.audit)",
+        "return Change(resident.stored, after, events, due_at, None)",
     ),
     bug(
         "settled_by_hand_says_confirmed",

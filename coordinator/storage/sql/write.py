@@ -13,7 +13,7 @@ or greenlet. A connection that is passed in has no transaction begun.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.exc import IntegrityError
@@ -35,6 +35,8 @@ that fails means that somebody else's write went through."""
 
 HEADER_KEY = ("namespace", "gid")
 CLAIMED = ("revision", "owner", "takeovers")
+
+_KEY = itemgetter(0)
 
 
 class Statements:
@@ -83,17 +85,12 @@ def write(
 
 def plan(changes: Sequence[Change]) -> dict[Key, "Planned"]:
     """The rows of a commit, in the order in which all others lock them."""
-    planned = {
-        change.key: Planned(change, position)
-        for position, change in sorted(enumerate(changes), key=_by_key)
-    }
+    numbered = [(change.key, n, change) for n, change in enumerate(changes)]
+    numbered.sort(key=_KEY)
+    planned = {key: Planned(key, change, n) for key, n, change in numbered}
     if len(planned) < len(changes):
         raise InvariantViolated("two changes of one transaction in one commit")
     return planned
-
-
-def _by_key(numbered: tuple[int, Change]) -> Key:
-    return numbered[1].key
 
 
 def claim(
@@ -171,10 +168,10 @@ class Planned:
         "revision",
     )
 
-    def __init__(self, change: Change, position: int) -> None:
+    def __init__(self, key: Key, change: Change, position: int) -> None:
         self.position = position
         before, after = change.before, change.after
-        self.key = key = change.key
+        self.key = key
         self.audit = change.audit
         self.revision = before.revision if before else 0
         events = journal_entry(change)
