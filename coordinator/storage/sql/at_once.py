@@ -34,13 +34,15 @@ class AtOnce:
     """A guarded batch, and others that are written if all its guards hold.
 
     Args:
-        guarded: has to meet as many rows as it is given; it comes first.
+        guarded: has to meet as many rows as it is given; it comes first, if there
+            is one.
         others: locks are taken in this order. None may touch a row that another one
             touches.
     """
 
-    def __init__(self, guarded: UnnestUpdate, *others: Unnest) -> None:
-        self._batches = (guarded, *others)
+    def __init__(self, guarded: UnnestUpdate | None, *others: Unnest) -> None:
+        self._batches: tuple[Unnest, ...] = (guarded, *others) if guarded else others
+        self._is_guarded = guarded is not None
         clauses = []
         count = 0
         for number, batch in enumerate(self._batches):
@@ -48,12 +50,13 @@ class AtOnce:
             count += len(batch.parameters(()))
         # The server runs first what the SELECT asks for, and then the others, of
         # which the one that stands last is the first.
-        first, *rest = clauses
-        clauses = [f"{first} RETURNING 1", *reversed(rest)]
-        self.text = (
-            f"WITH {'), '.join(clauses)}) SELECT 1 / (CASE WHEN"  # noqa: S608 - our own
-            f" (SELECT count(*) FROM w0) = ${count + 1}::bigint THEN 1 ELSE 0 END)"
-        )
+        asked = "1"
+        if self._is_guarded:
+            first, *rest = clauses
+            clauses = [*rest, f"{first} RETURNING 1"]
+            met = f"(SELECT count(*) FROM w0) = ${count + 1}::bigint"  # noqa: S608
+            asked = f"1 / (CASE WHEN {met} THEN 1 ELSE 0 END)"
+        self.text = f"WITH {'), '.join(reversed(clauses))}) SELECT {asked}"
 
     async def run(
         self, database: ServerDatabase, lane: Lane, *rows: Sequence[Row]
@@ -61,14 +64,15 @@ class AtOnce:
         """Whether all was written; else nothing was.
 
         Args:
-            rows: of each batch; none is fine.
+            rows: of each batch.
         """
         parameters = [
             parameter
             for batch, some in zip(self._batches, rows, strict=True)
             for parameter in batch.parameters(some)
         ]
-        parameters.append(len(rows[0]))
+        if self._is_guarded:
+            parameters.append(len(rows[0]))
         return await database.write_alone(
             self.text, parameters, lane=lane, refusals=_REFUSALS
         )

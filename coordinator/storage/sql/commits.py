@@ -1,6 +1,7 @@
 """Commits and claims of one statement each, on PostgreSQL; see :mod:`.at_once`."""
 
 from collections.abc import Sequence
+from itertools import compress
 
 from coordinator.ports import Change, SweepRow
 from coordinator.storage.sql import rows, tables
@@ -26,18 +27,14 @@ class CommitsAtOnce:
         guard = (*HEADER_KEY, "revision")
         headers, branches = tables.global_transactions, tables.branches
         branch_key = (*HEADER_KEY, "branch_id")
-        moved = UnnestUpdate(headers, rows.HEADER_MOVING, guard)
-        begun = UnnestInsert(headers)
-        entries = UnnestInsert(tables.journal)
-        self._commit = AtOnce(moved, begun, entries)
-        # What is not there costs as well: 80 parameters, and nodes of a plan.
-        self._commit_with_branches = AtOnce(
-            moved,
-            begun,
+        self._moved = UnnestUpdate(headers, rows.HEADER_MOVING, guard)
+        self._others = (
+            UnnestInsert(headers),
             UnnestInsert(branches),
             UnnestUpdate(branches, rows.BRANCH_MOVING, branch_key),
-            entries,
+            UnnestInsert(tables.journal),
         )
+        self._commits: dict[tuple[bool, ...], AtOnce] = {}
         self._claim = AtOnce(UnnestUpdate(headers, CLAIMED, guard))
 
     async def write(self, changes: Sequence[Change]) -> bool:
@@ -45,12 +42,22 @@ class CommitsAtOnce:
         plans = plan(changes).values()
         if any(plan.audit for plan in plans):
             return False  # its number follows from what is read first
-        moved, begun, new, changed, entries = batches = grouped(plans)
-        if new or changed:
-            statement = self._commit_with_branches
-        else:
-            statement, batches = self._commit, (moved, begun, entries)
-        return await statement.run(self._database, Lane.FOREGROUND, *batches)
+        batches = grouped(plans)
+        statement = self._statement(tuple(map(bool, batches)))
+        some = filter(None, batches)
+        return await statement.run(self._database, Lane.FOREGROUND, *some)
+
+    def _statement(self, are_there: tuple[bool, ...]) -> AtOnce:
+        """One that has no clause for what is not there: each costs both sides its
+        parameters, and the server nodes of a plan.
+        """
+        commit = self._commits.get(are_there)
+        if commit is None:
+            moved, *others = are_there
+            commit = self._commits[are_there] = AtOnce(
+                self._moved if moved else None, *compress(self._others, others)
+            )
+        return commit
 
     async def claim(self, listed: Sequence[SweepRow], owner: str) -> bool:
         """Whether ``owner`` owns all of these now, and otherwise none."""
