@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from weakref import WeakSet
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +81,75 @@ async def test_only_the_latest_time_counts() -> None:
     await bell.clock.move_to(LONG_AFTER)
 
     assert bell.rung == [(7_100, ["moved"])]
+
+
+STEPS = st.tuples(
+    st.sampled_from(("set", "discard", "wait")),
+    st.sets(st.sampled_from("abcde"), min_size=1),
+    st.integers(0, 2 * EXACT_BELOW_MS),
+)
+
+
+@given(steps=st.lists(STEPS, max_size=40))
+async def test_each_key_rings_once_at_its_latest_time(
+    steps: list[tuple[str, set[str], int]],
+) -> None:
+    """However often it was set, given up, set together with others, or rang before."""
+    bell = Bell()
+    wanted: dict[str, int] = {}
+    for what, keys, wait in (*steps, ("wait", set[str](), LONG_AFTER)):
+        at = bell.clock.time + wait
+        fresh = sorted(keys - wanted.keys())
+        if what == "set":
+            for key in keys & wanted.keys():
+                bell.timers.set(key, at)
+            bell.timers.set_all(fresh, at)
+            wanted |= dict.fromkeys(keys, at)
+        elif what == "discard":
+            bell.timers.discard_all(sorted(keys))
+            wanted = {key: at for key, at in wanted.items() if key not in keys}
+        else:
+            await bell.clock.move_to(at)
+            rung = [(key, at) for at, rung in bell.rung for key in rung]
+            bell.rung.clear()
+            assert len(rung) == len({key for key, _ in rung})
+            for key, rang_at in rung:
+                assert 0 <= rang_at - wanted.pop(key) < TICK_MS
+            assert all(due > at - TICK_MS for due in wanted.values())
+    assert not wanted
+
+
+class Named:
+    """A key that tells whether anybody holds it."""
+
+
+async def test_what_is_given_up_is_soon_let_go() -> None:
+    """Timers given up long before their time do not gather."""
+    clock = FakeClock()
+    timers: Timers[Named] = Timers(clock, lambda _: None)
+    held: WeakSet[Named] = WeakSet()
+    for number in range(10_000):
+        given_up = Named()
+        held.add(given_up)
+        timers.set(given_up, LONG_AFTER + number * TICK_MS)
+        timers.discard(given_up)
+    del given_up
+    assert len(held) < 2_000
+
+
+async def test_a_key_whose_time_moves_to_and_fro_takes_no_room() -> None:
+    """It is kept once for each of its times, and found at the last."""
+    bell = Bell()
+    for number in range(10_000):
+        bell.timers.set("moved", LONG_AFTER + number % 2 * TICK_MS)
+    bell.timers.set("other", LONG_AFTER - TICK_MS)
+    assert sum(map(len, bell.timers._together.values())) <= 3
+    await bell.clock.move_to(2 * LONG_AFTER)
+
+    assert bell.rung == [
+        (LONG_AFTER - TICK_MS, ["other"]),
+        (LONG_AFTER + TICK_MS, ["moved"]),
+    ]
 
 
 class CountingStore(MemoryStore):

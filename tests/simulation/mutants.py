@@ -278,7 +278,7 @@ MUTANTS = (
         "later_timers_forgotten",
         "only the earliest timer ever rings",
         TIMERS,
-        "            self._arm(self._heap[0][0])",
+        "            self._arm(self._times[0])",
         "            pass",
     ),
     # ---- Breaker and turns -------------------------------------------------------
