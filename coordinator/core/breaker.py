@@ -151,6 +151,23 @@ class Breaker:
         self._count(now, failed=not works)
         return False
 
+    def goes_on_well(self, now: Milliseconds, answers: int) -> bool:
+        """It has answered calls in time and as it should, as nearly always.
+
+        Returns:
+            Whether that is all that follows from so many answers. If not, nothing has
+            been done about them, and each is to be :meth:`heard`.
+        """
+        if (
+            self.state is not State.CLOSED
+            or self._silent_since is not None
+            or self._tally.may_be_above(now, FAILING_SHARE)
+        ):
+            return False
+        self._heard_at = now
+        self._tally.add(now, calls=answers, failed=0)
+        return True
+
     def missed(self, now: Milliseconds, *, since: Milliseconds, was_out: bool) -> None:
         """A call's time is up.
 
@@ -167,9 +184,9 @@ class Breaker:
         if was_out or was_silent:
             self._count(now, failed=True)
 
-    def first_call(self) -> None:
-        """A first call goes out, and makes room for a part of a retry."""
-        self._budget = min(BUDGET_MAX, self._budget + BUDGET_SHARE)
+    def first_calls(self, count: int) -> None:
+        """First calls go out, and each makes room for a part of a retry."""
+        self._budget = min(BUDGET_MAX, self._budget + count * BUDGET_SHARE)
 
     # ---- What may go out -------------------------------------------------------------
 
@@ -251,9 +268,9 @@ class _Tally:
         self._calls = [0, 0]
         self._failed = [0, 0]
 
-    def add(self, now: Milliseconds, *, failed: bool) -> None:
+    def add(self, now: Milliseconds, *, calls: int = 1, failed: int) -> None:
         self._turn(now)
-        self._calls[0] += 1
+        self._calls[0] += calls
         self._failed[0] += failed
 
     def is_above(self, now: Milliseconds, share: float) -> bool:
@@ -261,6 +278,11 @@ class _Tally:
         self._turn(now)
         calls = sum(self._calls)
         return calls >= CALLS_MIN and sum(self._failed) > share * calls
+
+    def may_be_above(self, now: Milliseconds, share: float) -> bool:
+        """Whether it is, or would be after more calls none of which fails."""
+        self._turn(now)
+        return sum(self._failed) > share * max(CALLS_MIN, sum(self._calls))
 
     def _turn(self, now: Milliseconds) -> None:
         half = 2 * now // WINDOW_MS

@@ -47,14 +47,15 @@ nothing any more and reports no failure: whoever owns the transactions next asks
 after a crash, and no attempt is lost.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
 from coordinator import telemetry
 from coordinator.core.actions import CallBranch
 from coordinator.core.breaker import State
-from coordinator.core.inputs import BranchReplied, Outcome, Unknown
+from coordinator.core.inputs import BranchReplied, Outcome, Succeeded, Unknown
 from coordinator.core.model import (
     Instant,
     Key,
@@ -127,7 +128,8 @@ class Dispatcher:
         self._lanes: dict[str, Lane] = {}
         self._since: dict[str, Instant] = {}
         self._by_link: dict[Link, Attached] = {}
-        self._calls: dict[int, tuple[CallBranch, Attached | None]] = {}
+        self._here: dict[int, CallBranch] = {}
+        self._out: dict[int, Attached] = {}
         self._last_call_id = 0
         self._timers: Timers[int] = Timers(clock, self._expire)
         self._pace: Timers[str] = Timers(clock, self._look_again)
@@ -161,13 +163,19 @@ class Dispatcher:
         lane = self._lanes[attached.participant]
         lane.links.remove(attached)
         _log.info(telemetry.PARTICIPANT_DETACHED, participant=attached.participant)
-        self._fail(attached.open, Unknown("DISCONNECTED", "its session ended"))
+        out = {i: call for i, call in attached.open.items() if call is not None}
+        for call_id in out:
+            del self._out[call_id]
+        self._fail(out, Unknown("DISCONNECTED", "its session ended"))
         if not lane.links:
             lane.breaker.detached()
             del self._since[attached.participant]
             gone = [*lane.queue, *self._with_attempts_to_use_up(lane)]
             lane.queue.clear()
-            self._fail(gone, _unavailable(attached.participant))
+            self._fail(
+                {call_id: self._here.pop(call_id) for call_id in gone},
+                _unavailable(attached.participant),
+            )
 
     def attached(self) -> Mapping[str, Instant]:
         """The participants that have a link now, and since when they have one."""
@@ -179,7 +187,7 @@ class Dispatcher:
         for lane in self._lanes.values():
             for call_id in (*lane.queue, *lane.waiting.values()):
                 self._timers.discard(call_id)
-                self._calls.pop(call_id, None)
+                self._here.pop(call_id, None)
             lane.queue.clear()
             lane.waiting.clear()
 
@@ -194,15 +202,18 @@ class Dispatcher:
         """Ask; see :class:`coordinator.ports.Participants`."""
         if self._is_leaving:
             return
-        touched: dict[str, Lane] = {}
-        refused: list[tuple[CallBranch, Unknown]] = []
+        by_participant: defaultdict[str, list[CallBranch]] = defaultdict(list)
         for call in calls:
-            lane = self._lane(participant_of(call.operation))
-            if why := self._take_in(lane, call):
-                refused.append((call, why))
-            else:
-                touched[lane.participant] = lane
-        for lane in touched.values():
+            by_participant[participant_of(call.operation)].append(call)
+        refused: list[tuple[CallBranch, Unknown]] = []
+        touched: list[Lane] = []
+        for participant, its_calls in by_participant.items():
+            lane = self._lane(participant)
+            its_refused = self._take_in_all(lane, its_calls)
+            refused += its_refused
+            if len(its_refused) < len(its_calls):
+                touched.append(lane)
+        for lane in touched:
             self._move(lane)
         if refused:
             self._on_replies([_reply(call, why) for call, why in refused])
@@ -213,17 +224,27 @@ class Dispatcher:
         if attached is None:
             return
         lane, now = self._lanes[attached.participant], self._clock.monotonic_ms()
+        awaited, out = attached.open, self._out
         is_back = False
-        outcomes = []
+        well = 0
+        answered: list[int] = []
+        outcomes: list[tuple[Key, BranchReplied]] = []
         for call_id, outcome in replies:
-            if call_id not in attached.open:
+            if call_id not in awaited:
                 continue
-            call = attached.open.pop(call_id)
-            is_back |= self._heard(lane, outcome, now, is_late=call is None)
+            call = awaited.pop(call_id)
+            if call is None or isinstance(outcome, Unknown):
+                is_back |= self._heard_well(lane, well, now)
+                is_back |= self._heard(lane, outcome, now, is_late=call is None)
+                well = 0
+            else:
+                well += 1
             if call is not None:
-                del self._calls[call_id]
-                self._timers.discard(call_id)
+                del out[call_id]
+                answered.append(call_id)
                 outcomes.append(_reply(call, outcome))
+        is_back |= self._heard_well(lane, well, now)
+        self._timers.discard_all(answered)
         if is_back:
             self._on_returned(lane.participant)
         if outcomes:
@@ -235,6 +256,16 @@ class Dispatcher:
         if lane is None:
             lane = self._lanes[participant] = Lane(participant)
         return lane
+
+    def _take_in_all(
+        self, lane: Lane, calls: Sequence[CallBranch]
+    ) -> list[tuple[CallBranch, Unknown]]:
+        """Let calls wait; which of them cannot, and why."""
+        are_first = [call.attempt for call in calls].count(1) == len(calls)
+        if are_first and lane.links and len(lane.queue) + len(calls) <= QUEUE_MAX:
+            self._enqueue(lane, calls)
+            return []
+        return [(call, why) for call in calls if (why := self._take_in(lane, call))]
 
     def _take_in(self, lane: Lane, call: CallBranch) -> Unknown | None:
         """Let a call wait for credit, or for its turn; or say why it cannot."""
@@ -248,7 +279,7 @@ class Dispatcher:
             return _unavailable(lane.participant)
         if len(lane.queue) >= QUEUE_MAX:
             return _overloaded()
-        self._enqueue(lane, call)
+        self._enqueue(lane, [call])
         return None
 
     def _has_to_wait(self, lane: Lane, call: CallBranch) -> bool:
@@ -261,11 +292,19 @@ class Dispatcher:
             now, has_room=lane.has_room
         )
 
-    def _enqueue(self, lane: Lane, call: CallBranch) -> None:
-        self._last_call_id += 1
-        self._calls[self._last_call_id] = (call, None)
-        self._timers.set(self._last_call_id, self._clock.now() + call.timeout_ms)
-        lane.queue[self._last_call_id] = None
+    def _enqueue(self, lane: Lane, calls: Sequence[CallBranch]) -> None:
+        first = self._last_call_id + 1
+        self._last_call_id += len(calls)
+        ids = range(first, first + len(calls))
+        self._here.update(zip(ids, calls, strict=True))
+        lane.queue.update(dict.fromkeys(ids))
+        now = self._clock.now()
+        waits = [call.timeout_ms for call in calls]
+        if waits.count(waits[0]) == len(waits):  # as nearly always
+            self._timers.set_all(ids, now + waits[0])
+        else:
+            for call_id, wait in zip(ids, waits, strict=True):
+                self._timers.set(call_id, now + wait)
 
     # ---- Waiting for a turn -------------------------------------------------------
 
@@ -276,13 +315,13 @@ class Dispatcher:
             self._last_call_id += 1
             call_id = lane.waiting[place] = self._last_call_id
             self._timers.set(call_id, self._clock.now() + STILL_WAITING_MS)
-        self._calls[call_id] = (call, None)
+        self._here[call_id] = call
 
     def _next_waiting(self, lane: Lane) -> CallBranch | None:
         """Take out who waits the longest; ``None`` when it is not wanted any more."""
         _, call_id = lane.waiting.popitem(last=False)
         self._timers.discard(call_id)
-        call, _ = self._calls.pop(call_id)
+        call = self._here.pop(call_id)
         return self._in_turn(call)
 
     def _with_attempts_to_use_up(self, lane: Lane) -> list[int]:
@@ -290,7 +329,7 @@ class Dispatcher:
         found = [
             (place, call_id)
             for place, call_id in lane.waiting.items()
-            if not self._calls[call_id][0].endless
+            if not self._here[call_id].endless
         ]
         for place, _ in found:
             del lane.waiting[place]
@@ -304,7 +343,7 @@ class Dispatcher:
             and lane.breaker.take_turn(now, has_room=lane.has_room)
         ):
             if call := self._next_waiting(lane):
-                self._enqueue(lane, call)
+                self._enqueue(lane, [call])
 
     def _look_again(self, participants: list[str]) -> None:
         for participant in participants:
@@ -332,12 +371,8 @@ class Dispatcher:
         if not lane.queue:
             return
         for attached in lane.by_room():
-            count = min(attached.room, len(lane.queue))
-            self._hand_over(
-                lane,
-                attached,
-                [lane.queue.popitem(last=False)[0] for _ in range(count)],
-            )
+            if call_ids := lane.take(attached.room):
+                self._hand_over(lane, attached, call_ids)
 
     def _probe(self, lane: Lane) -> None:
         """Send who came first, or else who waits the longest, if a probe is due."""
@@ -349,27 +384,22 @@ class Dispatcher:
                 and lane.breaker.take_probe(now, nodes=self._living())
             ):
                 if not lane.queue and (call := self._next_waiting(lane)):
-                    self._enqueue(lane, call)
+                    self._enqueue(lane, [call])
                 if lane.queue:
-                    call_id, _ = lane.queue.popitem(last=False)
-                    self._hand_over(lane, attached, [call_id])
+                    self._hand_over(lane, attached, lane.take(1))
 
     def _hand_over(self, lane: Lane, attached: Attached, call_ids: list[int]) -> None:
-        batch = []
-        for call_id in call_ids:
-            call, _ = self._calls[call_id]
-            attached.open[call_id] = call
-            self._calls[call_id] = (call, attached)
-            batch.append((call_id, call))
-            if call.attempt == 1:
-                lane.breaker.first_call()
-        if batch:
-            attached.link.send(batch)
+        calls = list(map(self._here.pop, call_ids))
+        self._out.update(dict.fromkeys(call_ids, attached))
+        batch = list(zip(call_ids, calls, strict=True))
+        attached.open.update(batch)
+        lane.breaker.first_calls([call.attempt for call in calls].count(1))
+        attached.link.send(batch)
 
     # ---- Outcomes -----------------------------------------------------------------
 
     def _heard(
-        self, lane: Lane, outcome: Outcome, now: Milliseconds, *, is_late: bool
+        self, lane: Lane, outcome: Outcome, now: Milliseconds, *, is_late: bool = False
     ) -> bool:
         """Let the breaker know; whether the participant is back."""
         works = not isinstance(outcome, Unknown) or outcome.code == OUTPUT_NEEDED
@@ -377,6 +407,15 @@ class Dispatcher:
         is_back = lane.breaker.heard(now, works=works, is_late=is_late)
         if lane.breaker.state is not was:
             self._judged(lane)
+        return is_back
+
+    def _heard_well(self, lane: Lane, times: int, now: Milliseconds) -> bool:
+        """The same of answers in time that say that it works."""
+        if not times or lane.breaker.goes_on_well(now, times):
+            return False
+        is_back = False
+        for _ in range(times):
+            is_back |= self._heard(lane, Succeeded(), now)
         return is_back
 
     def _judged(self, lane: Lane) -> None:
@@ -387,25 +426,25 @@ class Dispatcher:
         _log.warning(telemetry.PARTICIPANT_FAILING, participant=lane.participant)
         for call_id in self._with_attempts_to_use_up(lane):
             self._timers.discard(call_id)
-            call, _ = self._calls.pop(call_id)
-            if wanted := self._in_turn(call):
-                self._enqueue(lane, wanted)
+            if wanted := self._in_turn(self._here.pop(call_id)):
+                self._enqueue(lane, [wanted])
 
     def _expire(self, call_ids: list[int]) -> None:
         outcomes, overdue = [], []
         now = self._clock.monotonic_ms()
         for call_id in call_ids:
-            if call_id not in self._calls:
+            attached = self._out.pop(call_id, None)
+            call = (attached.open if attached else self._here).get(call_id)
+            if call is None:
                 continue  # another one's time-out has just given it its turn
-            call, attached = self._calls[call_id]
             lane = self._lanes[participant_of(call.operation)]
-            if lane.waiting.get((call.key, call.branch_id)) == call_id:
-                overdue.append(call)
-                continue
-            del self._calls[call_id]
-            lane.queue.pop(call_id, None)
             if attached is not None:
                 attached.open[call_id] = None
+            elif lane.waiting.get((call.key, call.branch_id)) == call_id:
+                overdue.append(call)
+                continue
+            else:
+                del self._here[call_id], lane.queue[call_id]
             was, since = lane.breaker.state, now - call.timeout_ms
             lane.breaker.missed(now, since=since, was_out=attached is not None)
             if lane.breaker.state is not was:
@@ -416,15 +455,11 @@ class Dispatcher:
         if outcomes:
             self._on_replies(outcomes)
 
-    def _fail(self, call_ids: Iterable[int], why: Unknown) -> None:
-        outcomes = []
-        for call_id in call_ids:
-            known = self._calls.pop(call_id, None)
-            if known is not None:
-                self._timers.discard(call_id)
-                outcomes.append(_reply(known[0], why))
-        if outcomes and not self._is_leaving:
-            self._on_replies(outcomes)
+    def _fail(self, calls: Mapping[int, CallBranch], why: Unknown) -> None:
+        for call_id in calls:
+            self._timers.discard(call_id)
+        if calls and not self._is_leaving:
+            self._on_replies([_reply(call, why) for call in calls.values()])
 
 
 def _unavailable(participant: str) -> Unknown:

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from coordinator.core.actions import CallBranch
 from coordinator.core.breaker import Breaker
@@ -48,6 +49,17 @@ class Lane:
     def has_room(self) -> bool:
         """Whether one more call would go out at once."""
         return sum(link.room for link in self.links) > len(self.queue)
+
+    def take(self, count: int) -> list[int]:
+        """Take out of the queue who came first, at most so many."""
+        if count >= len(self.queue):
+            taken = list(self.queue)
+            self.queue.clear()
+            return taken
+        taken = list(islice(self.queue, count))
+        for call_id in taken:
+            del self.queue[call_id]
+        return taken
 
     def by_room(self) -> Iterator[Attached]:
         """The links that have credit, the emptiest first."""

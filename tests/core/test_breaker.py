@@ -232,7 +232,7 @@ def test_v4_a_failing_participant_gets_a_tenth_more(breaker: Breaker) -> None:
     turns(breaker, START)
     firsts = retries = 0
     for now in range(START, START + 60_000, 10):
-        breaker.first_call()
+        breaker.first_calls(1)
         firsts += 1
         breaker.heard(now, works=firsts % 2 == 0)
         retries += turns(breaker, now)
@@ -255,7 +255,7 @@ def test_v4_a_lonely_retry_is_not_starved(breaker: Breaker) -> None:
 def test_v4_turns_are_saved_up_to_a_limit(breaker: Breaker) -> None:
     """V4: a long good time is no licence for a burst."""
     for _ in range(100_000):
-        breaker.first_call()
+        breaker.first_calls(1)
     ill(breaker)
     assert turns(breaker, START) == BUDGET_MAX
 

@@ -1,6 +1,8 @@
 """The figures that a breaker promises, each at its edge (V4, V5)."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coordinator.core.breaker import Breaker, State
 
@@ -196,18 +198,16 @@ def test_ten_first_calls_make_a_retry(breaker: Breaker) -> None:
     """While it is ill; nine do not."""
     hear(breaker, START, well=10, failed=10)
     turns(breaker, START)
-    for _ in range(9):
-        breaker.first_call()
+    breaker.first_calls(9)
     assert turns(breaker, START) == 0
-    breaker.first_call()
-    breaker.first_call()
+    breaker.first_calls(1)
+    breaker.first_calls(1)
     assert turns(breaker, START) == 1
 
 
 def test_fifty_turns_are_saved(breaker: Breaker) -> None:
     """However many first calls there were."""
-    for _ in range(1_000):
-        breaker.first_call()
+    breaker.first_calls(1_000)
     hear(breaker, START, well=10, failed=10)
     assert turns(breaker, START) == 50
 
@@ -273,3 +273,74 @@ def test_a_short_illness_of_long_ago_is_forgotten(breaker: Breaker) -> None:
     hear(breaker, START, failed=3)
     hear(breaker, START + 20 * HALF, well=19)
     assert turns(breaker, START + 20 * HALF) > 11
+
+
+# ---- Many answers at once ---------------------------------------------------------
+
+HAPPENING = st.tuples(
+    st.sampled_from(("works", "fails", "is late", "is missed", "passes")),
+    st.integers(1, 40),
+)
+
+
+@given(st.lists(HAPPENING, max_size=30), st.integers(1, 60))
+def test_many_answers_at_once_are_as_many_one_by_one(
+    before: list[tuple[str, int]], answers: int
+) -> None:
+    """Whatever came before; where anything else follows from them, nothing is done."""
+    at_once, one_by_one = Breaker(), Breaker()
+    now = START
+    for one in (at_once, one_by_one):
+        one.attached(now)
+    for what, count in before:
+        now += 300 * count if what == "passes" else 0
+        for one in (at_once, one_by_one):
+            for _ in range(count):
+                if what in ("works", "fails", "is late"):
+                    one.heard(now, works=what == "works", is_late=what == "is late")
+                elif what == "is missed":
+                    one.missed(now, since=now - 100, was_out=True)
+
+    if at_once.goes_on_well(now, answers):
+        hear(one_by_one, now, well=answers)
+    for one in (at_once, one_by_one):
+        assert one.state is one_by_one.state
+    for later in (0, HALF, 2 * HALF, 4 * HALF):
+        assert at_once.heard(now + later, works=False) == one_by_one.heard(
+            now + later, works=False
+        )
+        assert at_once.state is one_by_one.state
+        assert turns(at_once, now + later) == turns(one_by_one, now + later)
+
+
+@pytest.mark.parametrize(("failed", "goes_on"), [(19, True), (20, False)])
+def test_answers_are_looked_at_singly_where_nearly_all_fail(
+    breaker: Breaker, failed: int, *, goes_on: bool
+) -> None:
+    """What went well before leaves the window: of what is left all failed."""
+    hear(breaker, START, well=100)
+    hear(breaker, START + HALF, failed=failed)
+    assert breaker.goes_on_well(START + 2 * HALF, 1) is goes_on
+    assert breaker.state is State.CLOSED
+
+
+def test_answers_are_looked_at_singly_after_a_time_out(breaker: Breaker) -> None:
+    """It may have been silent; after one of them it was not."""
+    breaker.missed(START, since=START - 100, was_out=True)
+    assert not breaker.goes_on_well(START, 1)
+    hear(breaker, START, well=1)
+    assert breaker.goes_on_well(START, 1)
+
+
+def test_answers_are_looked_at_singly_while_it_is_probed(breaker: Breaker) -> None:
+    """They may end that."""
+    hear(breaker, START, failed=20)
+    assert not breaker.goes_on_well(START, 1)
+
+
+def test_many_answers_at_once_end_a_silence(breaker: Breaker) -> None:
+    """A call whose time was up before it went out then tells nothing."""
+    hear(breaker, START, failed=19)
+    assert breaker.goes_on_well(START + 1, 1)
+    breaker.missed(START + 2, since=START + 1, was_out=False)
+    assert breaker.state is State.CLOSED

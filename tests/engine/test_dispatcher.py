@@ -6,7 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from coordinator.core.actions import CallBranch
-from coordinator.core.breaker import SILENT_MS
+from coordinator.core.breaker import CALLS_MIN, PROBES_TO_CLOSE, SILENT_MS
+from coordinator.core.changed import changed
 from coordinator.core.inputs import BranchReplied, Succeeded, Unknown
 from coordinator.core.model import NO_PAYLOAD, Key
 from coordinator.core.words import Phase
@@ -142,6 +143,36 @@ async def test_timeout_outside_and_in_the_queue(desk: Desk) -> None:
 
     assert len(desk.outcomes) == 2
     assert len(link.calls) == 1
+
+
+async def test_calls_sent_together_keep_their_own_times(desk: Desk) -> None:
+    """A quick operation's time is up while a slow one's goes on."""
+    desk.dispatcher.attach("bank", FakeLink(), credits=10)
+    desk.dispatcher.send([call(1), changed(call(2), timeout_ms=300), call(3)])
+    await desk.clock.move_to(299)
+    assert [key.gid for key, _ in desk.outcomes] == ["g-1", "g-3"]
+    await desk.clock.move_to(300)
+
+    assert [key.gid for key, _ in desk.outcomes] == ["g-1", "g-3", "g-2"]
+
+
+def test_answers_that_come_together_are_heard_one_by_one(desk: Desk) -> None:
+    """Their participant fails after the first, and works again after the last."""
+    link = FakeLink()
+    desk.dispatcher.attach("bank", link, credits=100)
+    desk.returned.clear()
+    desk.dispatcher.send([call(n) for n in range(1 + CALLS_MIN + PROBES_TO_CLOSE)])
+    well, failed = Succeeded(), Unknown("INTERNAL")
+    outcomes = (well, *[failed] * CALLS_MIN, *[well] * PROBES_TO_CLOSE)
+    with capture_logs() as logs:
+        desk.dispatcher.answered(link, list(zip(link.ids(), outcomes, strict=True)))
+
+    assert [line["event"] for line in logs] == [
+        "participant_failing",
+        "participant_works_again",
+    ]
+    assert desk.returned == ["bank"]
+    assert [what.outcome for _, what in desk.outcomes] == list(outcomes)
 
 
 async def test_timed_out_call_keeps_its_credit(desk: Desk) -> None:

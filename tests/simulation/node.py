@@ -242,7 +242,7 @@ class Node(Process):
         """Whether it has been put off until its turn comes."""
         lane = self.dispatcher._lanes[participant_of(call.operation)]
         call_id = lane.waiting.get((call.key, call.branch_id))
-        return call_id is not None and self.dispatcher._calls[call_id][0] is call
+        return call_id is not None and self.dispatcher._here[call_id] is call
 
     async def get(self, namespace: str, digest: str) -> SagaDefinition:
         if self._world.happens("read_fail"):
