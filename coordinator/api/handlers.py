@@ -7,9 +7,10 @@ requests that need the database and not the engine run as a task of their own.
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
+from msgspec import Struct
 
 from coordinator.api import kept
 from coordinator.api.catalogue import Catalogue
@@ -34,13 +35,13 @@ from protos.v1 import coordinator_pb2
 from protos.v1.types_pb2 import Error
 
 
-class TransactionAnswer(NamedTuple):
+class TransactionAnswer(Struct, frozen=True):
     """A transaction, as fields of ``Transaction``."""
 
     fields: Fields
 
 
-class ListAnswer(NamedTuple):
+class ListAnswer(Struct, frozen=True):
     """A page of transactions, as fields of ``ListReply``."""
 
     fields: Fields

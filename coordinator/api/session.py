@@ -36,7 +36,12 @@ from coordinator.api.limits import Limits
 from coordinator.api.peers import Peers
 from coordinator.api.status_codes import error_of
 from coordinator.core.actions import CallBranch
-from coordinator.core.errors import InvalidRequest, Overloaded, PreconditionFailed
+from coordinator.core.errors import (
+    InvalidRequest,
+    Overloaded,
+    PreconditionFailed,
+    Refusal,
+)
 from coordinator.ports import Clock
 from protos.v1.coordinator_pb2 import ClientFrame, Hello, Request, ServerFrame
 
@@ -53,6 +58,7 @@ class Outbox:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._bytes_max = limits.outbox_bytes_max
         self._items: deque[bytes] = deque()
         self._size = 0
         self._filled = asyncio.Event()
@@ -62,9 +68,18 @@ class Outbox:
 
     def put(self, item: bytes) -> None:
         """Add an item; never blocks."""
+        if not self._items:  # or the writer takes it with those before
+            self._filled.set()
         self._items.append(item)
         self._size += len(item)
-        if self._size > self._limits.outbox_bytes_max:
+        if self._size > self._bytes_max:
+            self._has_room.clear()
+
+    def put_all(self, items: Sequence[bytes]) -> None:
+        """Add many items; never blocks."""
+        self._items.extend(items)
+        self._size += sum(map(len, items))
+        if self._size > self._bytes_max:
             self._has_room.clear()
         self._filled.set()
 
@@ -88,6 +103,18 @@ class Outbox:
                 return
 
     def _take(self) -> bytes:
+        items, limits = self._items, self._limits
+        is_one_frame = len(items) <= limits.frame_items_max
+        if is_one_frame and self._size <= limits.frame_bytes_max:
+            frame = b"".join(items)
+            items.clear()
+            self._size = 0
+            self._has_room.set()
+            return frame
+        return self._take_some()
+
+    def _take_some(self) -> bytes:
+        """As many as one frame carries."""
         items, limits = self._items, self._limits
         frame = [items.popleft()]
         size = len(frame[0])
@@ -124,6 +151,7 @@ class Session:
         self._catalogue = catalogue
         self._clock = clock
         self._limits = limits
+        self._request_max = limits.request_credits
         self._peers = peers
         self._node_id = node_id
         self._version = version
@@ -165,10 +193,12 @@ class Session:
 
     def send(self, calls: Sequence[tuple[int, CallBranch]]) -> None:
         """Hand calls to the participant (:class:`coordinator.ports.Link`)."""
-        put = self._outbox.put
-        for call_id, call in calls:
-            fields = call_fields(call_id, call)
-            put(ServerFrame(calls=(fields,)).SerializeToString())
+        self._outbox.put_all(
+            [
+                ServerFrame(calls=(call_fields(call_id, call),)).SerializeToString()
+                for call_id, call in calls
+            ]
+        )
 
     def drain(self) -> None:
         """Tell the client that this node is about to leave."""
@@ -296,60 +326,54 @@ class Session:
     def _take_request(self, request: Request) -> None:
         request_id = request.id
         kind = request.WhichOneof("request")
-        if request_id in self._open:
-            self._refuse(
-                request_id,
-                InvalidRequest(
-                    "id: expected one that is not waiting for its answer. "
-                    "Count up within a session.",
-                    field="id",
-                ),
-            )
-        elif kind is None:
-            self._refuse(
-                request_id,
-                InvalidRequest(
-                    "request: expected one of the requests in it. Set it, or connect "
-                    "to a node that knows the kind that was sent.",
-                    field="request",
-                ),
-            )
-        elif len(self._open) >= self._limits.request_credits:
-            self._refuse(
-                request_id,
-                Overloaded(
-                    f"This session has {len(self._open)} unanswered requests, as many "
-                    "as Welcome.request_credits allows. Wait for answers first.",
-                    reason=REQUEST_CREDITS_EXCEEDED,
-                ),
-            )
-        else:
-            self._open[request_id] = ANSWERED
+        waiting = self._open
+        if request_id in waiting or kind is None or len(waiting) >= self._request_max:
+            self._refuse(request_id, self._problem_with(request_id, kind))
+            return
+        if not waiting:
             self._all_answered.clear()
-            ticket = self._handlers.handle(
-                getattr(request, kind), partial(self._answer, request_id)
+        waiting[request_id] = ANSWERED
+        ticket = self._handlers.handle(
+            getattr(request, kind), partial(self._answer, request_id)
+        )
+        if request_id in waiting:
+            waiting[request_id] = ticket
+
+    def _problem_with(self, request_id: int, kind: str | None) -> Refusal:
+        """Why a request is not even looked at."""
+        if request_id in self._open:
+            return InvalidRequest(
+                "id: expected one that is not waiting for its answer. "
+                "Count up within a session.",
+                field="id",
             )
-            if request_id in self._open:
-                self._open[request_id] = ticket
+        if kind is None:
+            return InvalidRequest(
+                "request: expected one of the requests in it. Set it, or connect "
+                "to a node that knows the kind that was sent.",
+                field="request",
+            )
+        return Overloaded(
+            f"This session has {len(self._open)} unanswered requests, as many "
+            "as Welcome.request_credits allows. Wait for answers first.",
+            reason=REQUEST_CREDITS_EXCEEDED,
+        )
 
     # ---- Answering -----------------------------------------------------------------
 
     def _answer(self, request_id: int, answer: Answer) -> None:
         if self._open.pop(request_id, None) is None:
             return
-        self._put_response(request_id, answer)
-        if not self._open:
-            self._all_answered.set()
-
-    def _refuse(self, request_id: int, problem: Exception) -> None:
-        self._put_response(request_id, error_of(problem))
-
-    def _put_response(self, request_id: int, answer: Answer) -> None:
         try:
             item = _response(request_id, answer)
         except Exception as problem:  # noqa: BLE001 - the request's edge
             item = _response(request_id, error_of(problem))
         self._outbox.put(item)
+        if not self._open:
+            self._all_answered.set()
+
+    def _refuse(self, request_id: int, problem: Refusal) -> None:
+        self._outbox.put(_response(request_id, error_of(problem)))
 
     # ---- The end -------------------------------------------------------------------
 
@@ -385,13 +409,12 @@ def _parsed(data: bytes) -> ClientFrame:
 
 
 def _response(request_id: int, answer: Answer) -> bytes:
-    match answer:
-        case TransactionAnswer(fields):
-            response = {"id": request_id, "transaction": fields}
-        case ListAnswer(fields):
-            response = {"id": request_id, "list": fields}
-        case error:
-            response = {"id": request_id, "error": error}
+    if isinstance(answer, TransactionAnswer):
+        response = {"id": request_id, "transaction": answer.fields}
+    elif isinstance(answer, ListAnswer):
+        response = {"id": request_id, "list": answer.fields}
+    else:
+        response = {"id": request_id, "error": answer}
     return ServerFrame(responses=(response,)).SerializeToString()
 
 

@@ -8,9 +8,13 @@ from coordinator.ports import Change
 
 _log = structlog.get_logger(__name__)
 
+_TOLD = frozenset({AttentionRaised, TrialSurvived})
+
 
 def tell(change: Change) -> None:
     """Say what has just become durable."""
+    if _TOLD.isdisjoint(map(type, change.events)):
+        return
     for event in change.events:
         if isinstance(event, AttentionRaised):
             _log.warning(

@@ -29,7 +29,7 @@ class Door:
         why = admission.why_refused(
             self._limits,
             is_new=is_new,
-            is_full=self._residents.are_full(self._limits),
+            is_full=is_new and self._residents.are_full(self._limits),
             inputs=inputs,
             changes=self.changes + self.newcomers,
         )

@@ -29,8 +29,7 @@ class Watches:
 
     def tell(self, tx: GlobalTransaction) -> None:
         """It has changed durably. After its end nobody is told anything any more."""
-        watches = self._by_key.get(tx.key)
-        if watches is None:
+        if not self._by_key or (watches := self._by_key.get(tx.key)) is None:
             return
         for watch in watches:
             watch.answer(tx)

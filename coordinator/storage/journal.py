@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, get_args
 import msgspec
 
 from coordinator.core.errors import InvariantViolated
-from coordinator.core.events import Began, Event, is_journaled
+from coordinator.core.events import AttemptFailed, Began, Event, is_journaled
 from coordinator.core.model import TransactionRequest
 from coordinator.ports import Change
 
@@ -40,7 +40,9 @@ def journal_entry(change: Change) -> str | None:
         InvariantViolated: the change would leave a gap in the journal (T11), or is
             no step from its stored state.
     """
-    facts = [event for event in change.events if is_journaled(event)]
+    facts = change.events
+    if AttemptFailed in map(type, facts):  # only these are ever left out
+        facts = tuple(fact for fact in facts if is_journaled(fact))
     before, after = change.before, change.after
     revision, seq = (before.revision, before.journal_seq) if before else (0, 0)
     if after.revision != revision + 1:
@@ -61,7 +63,9 @@ def journal_entry(change: Change) -> str | None:
 
 def encode_events(facts: Sequence[Event]) -> str:
     """The JSON text of one entry."""
-    return _encode([_stored(fact) for fact in facts]).decode()
+    if Began in map(type, facts):
+        return _encode([_stored(fact) for fact in facts]).decode()
+    return _encode(facts).decode()
 
 
 def decode_events(text: str) -> tuple[Event, ...]:

@@ -32,6 +32,7 @@ from coordinator.core.events import (
     StepSkipped,
     StepStarted,
     TrialSurvived,
+    is_journaled,
 )
 from coordinator.core.evolution import fold
 from coordinator.core.model import GlobalTransaction
@@ -93,6 +94,15 @@ def test_every_event_makes_the_round_trip() -> None:
     """And none was forgotten in the list above."""
     assert set(get_args(Event)) == {type(event) for event in EVERY_EVENT}
     assert decode_events(encode_events(list(EVERY_EVENT))) == EVERY_EVENT
+
+
+def test_nothing_but_failed_attempts_is_left_out() -> None:
+    """So that a change without any need not be looked through."""
+    kept = {type(event) for event in EVERY_EVENT if is_journaled(event)}
+    assert kept == set(get_args(Event))
+    left_out = [event for event in EVERY_EVENT if not is_journaled(event)]
+    assert not left_out
+    assert not is_journaled(AttemptFailed("debit", 3, NOW, "TIMEOUT", ""))
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from coordinator.api import checks
 from coordinator.api.convert.enums import (
@@ -62,7 +63,7 @@ LATEST = "latest"
 WhatT_co = TypeVar("WhatT_co", bound=Input, covariant=True)
 
 
-class Wish(NamedTuple, Generic[WhatT_co]):
+class Wish(Struct, Generic[WhatT_co], frozen=True):
     """A request, read and found well-formed.
 
     Attributes:
