@@ -89,6 +89,11 @@ class Catalogue:
             )
         return operation
 
+    def has(self, name: str, kind: OperationKind) -> bool:
+        """Whether the operation is known and of this kind."""
+        operation = self._operations.get(name)
+        return operation is not None and operation.kind is kind
+
     def require(self, name: str, kind: OperationKind, field: str) -> None:
         """Raise unless the operation is known and of this kind."""
         operation = self.get(name, field)

@@ -9,6 +9,8 @@ import msgspec
 
 from coordinator.core.definition import JsonValue
 from coordinator.core.errors import InvalidRequest
+from coordinator.core.model import NO_PAYLOAD, Payload
+from protos.v1 import types_pb2
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _FOREIGN = re.compile(r"[^A-Za-z0-9._:-]")
@@ -67,10 +69,10 @@ def printable(value: str, *, chars_max: int) -> str:
 
 def between(value: int, low: int, high: int, field: str, *, unset: int) -> int:
     """The value, if it is in the range; ``unset`` in the place of 0."""
-    if low <= value <= high:
-        return value
     if value == 0:
         return unset
+    if low <= value <= high:
+        return value
     raise InvalidRequest(
         f"{field}: expected {low} to {high}, or 0 for {unset or 'none'}; got {value}. "
         "Choose a value in that range.",
@@ -89,15 +91,20 @@ def payload_bytes(data: bytes, field: str, *, bytes_max: int) -> bytes:
     return data
 
 
-def content_type(value: str, field: str) -> str:
-    """The value, if it can be a media type or is empty."""
-    if _CONTENT_TYPE.fullmatch(value) is None:
+def payload(sent: types_pb2.Payload, field: str, *, bytes_max: int) -> Payload:
+    """What was sent, if it is small enough and its type can be a media type."""
+    data, content_type = sent.data, sent.content_type
+    if not data and not content_type:
+        return NO_PAYLOAD
+    if len(data) > bytes_max:
+        payload_bytes(data, f"{field}.data", bytes_max=bytes_max)
+    if _CONTENT_TYPE.fullmatch(content_type) is None:
         raise InvalidRequest(
-            f"{field}: expected at most 127 printable ASCII characters. "
+            f"{field}.content_type: expected at most 127 printable ASCII characters. "
             'Use a media type such as "application/json", or leave it empty.',
-            field=field,
+            field=f"{field}.content_type",
         )
-    return value
+    return Payload(data, content_type)
 
 
 def json_value(data: bytes, field: str) -> JsonValue:

@@ -64,6 +64,10 @@ class Answered:
 ANSWERED = Answered()
 
 
+def _no_branches(_: GlobalTransaction) -> Iterable[Branch]:
+    return ()
+
+
 class Handlers:
     """All requests about transactions."""
 
@@ -141,9 +145,10 @@ class Handlers:
         return self._submit(self._reader.cancel(request), reply)
 
     def _require_tcc(self, specs: Sequence[BranchSpec], field: str) -> None:
-        require = self._catalogue.require
+        catalogue, kind = self._catalogue, OperationKind.TCC
         for i, spec in enumerate(specs):
-            require(spec.operation, OperationKind.TCC, f"{field}[{i}].operation")
+            if not catalogue.has(spec.operation, kind):
+                catalogue.require(spec.operation, kind, f"{field}[{i}].operation")
 
     # ---- Sagas ---------------------------------------------------------------------
 
@@ -221,9 +226,9 @@ class Handlers:
         return current
 
     def _submit(
-        self, wish: Wish[Any], reply: Reply, select: "_Select | None" = None
+        self, wish: Wish[Any], reply: Reply, select: "_Select" = _no_branches
     ) -> Ticket:
-        show = partial(self._show, reply, select or _no_branches)
+        show = partial(self._show, reply, select)
         if not wish.then_wait:
             return self._engine.submit(wish.key, wish.what, show)
         current = _Current()
@@ -302,10 +307,6 @@ def _refused(overload: Overloaded, reply: Reply) -> Ticket:
     """Before the request is looked at: there may be very many of them."""
     reply(error_of(overload))
     return ANSWERED
-
-
-def _no_branches(_: GlobalTransaction) -> Iterable[Branch]:
-    return ()
 
 
 def _all_branches(tx: GlobalTransaction) -> Iterable[Branch]:

@@ -16,8 +16,8 @@ from coordinator.core.model import GlobalTransaction, Instant
 
 def may_be_gone(gid: str, limits: Limits, now: Instant) -> bool:
     """Whether a transaction of this gid may have been here, and been removed."""
-    made, kept_ms = made_at(gid), limits.keep_finished_ms
-    if kept_ms is None or made is None:
+    kept_ms = limits.keep_finished_ms
+    if kept_ms is None or (made := made_at(gid)) is None:
         return False
     return retention.may_be_gone(made, kept_ms=kept_ms, now=now)
 

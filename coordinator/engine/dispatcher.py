@@ -242,7 +242,8 @@ class Dispatcher:
             if call is not None:
                 del out[call_id]
                 answered.append(call_id)
-                outcomes.append(_reply(call, outcome))
+                what = BranchReplied(call.branch_id, call.phase, call.attempt, outcome)
+                outcomes.append((call.key, what))
         is_back |= self._heard_well(lane, well, now)
         self._timers.discard_all(answered)
         if is_back:

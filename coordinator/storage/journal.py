@@ -27,6 +27,9 @@ class _Began(msgspec.Struct, tag="Began"):
 _KINDS = (_Began, *(set(get_args(Event)) - {Began}))
 _ENTRY: Any = GenericAlias(tuple, (reduce(or_, _KINDS), ...))
 
+_UNLIKE_THEIR_ENTRY = frozenset({Began, AttemptFailed})
+"""Facts of all other kinds are always kept, and as they are."""
+
 _encode = msgspec.json.Encoder().encode
 _Decode: TypeAlias = Callable[[str], tuple[Event | _Began, ...]]
 _decode: _Decode = msgspec.json.Decoder(_ENTRY).decode
@@ -40,9 +43,9 @@ def journal_entry(change: Change) -> str | None:
         InvariantViolated: the change would leave a gap in the journal (T11), or is
             no step from its stored state.
     """
-    facts = change.events
-    if AttemptFailed in map(type, facts):  # only these are ever left out
-        facts = tuple(fact for fact in facts if is_journaled(fact))
+    facts: Sequence[object] = change.events
+    if not _UNLIKE_THEIR_ENTRY.isdisjoint(map(type, facts)):
+        facts = _stored(change.events)
     before, after = change.before, change.after
     revision, seq = (before.revision, before.journal_seq) if before else (0, 0)
     if after.revision != revision + 1:
@@ -58,14 +61,7 @@ def journal_entry(change: Change) -> str | None:
         raise InvariantViolated(
             f"{change.key.gid}: branches with rows of their own cannot give them up"
         )
-    return encode_events(facts) if facts else None
-
-
-def encode_events(facts: Sequence[Event]) -> str:
-    """The JSON text of one entry."""
-    if Began in map(type, facts):
-        return _encode([_stored(fact) for fact in facts]).decode()
-    return _encode(facts).decode()
+    return _encode(facts).decode() if facts else None
 
 
 def decode_events(text: str) -> tuple[Event, ...]:
@@ -91,5 +87,9 @@ def decode_mappings(text: str) -> tuple[Mapping[str, object], ...]:
     return _decode_mappings(text)
 
 
-def _stored(fact: Event) -> object:
-    return _Began(fact.request) if type(fact) is Began else fact
+def _stored(events: Sequence[Event]) -> list[object]:
+    return [
+        _Began(event.request) if isinstance(event, Began) else event
+        for event in events
+        if is_journaled(event)
+    ]

@@ -6,7 +6,6 @@ from coordinator.api.limits import Limits
 from coordinator.core.errors import InvalidRequest
 from coordinator.core.inputs import Outcome, Pending, Refused, Succeeded, Unknown
 from coordinator.core.model import (
-    NO_PAYLOAD,
     Operation,
     Payload,
     participant_of,
@@ -19,12 +18,17 @@ OWNER_CHARS_MAX = 128
 BAD_REPLY = "BAD_REPLY"
 """The code of the unknown outcome that a participant's rubbish becomes."""
 
+_SUCCEEDED = Succeeded()
+
 
 def outcome_of(reply: participant_pb2.BranchReply, limits: Limits) -> Outcome:
     """What a participant answered; rubbish is an unknown outcome of its own branch."""
     match reply.WhichOneof("outcome"):
         case "succeeded":
-            output = _output(reply.succeeded.output, limits)
+            succeeded = reply.succeeded
+            if not succeeded.HasField("output"):
+                return _SUCCEEDED
+            output = _output(succeeded.output, limits)
             return output if isinstance(output, Unknown) else Succeeded(output)
         case "refused":
             code = reply.refused.code
@@ -50,15 +54,10 @@ def outcome_of(reply: participant_pb2.BranchReply, limits: Limits) -> Outcome:
 
 
 def _output(payload: types_pb2.Payload, limits: Limits) -> Payload | Unknown:
-    data, content_type = payload.data, payload.content_type
-    if not data and not content_type:
-        return NO_PAYLOAD
     try:
-        checks.payload_bytes(data, "output.data", bytes_max=limits.payload_bytes_max)
-        checks.content_type(content_type, "output.content_type")
+        return checks.payload(payload, "output", bytes_max=limits.payload_bytes_max)
     except InvalidRequest as problem:
         return Unknown(BAD_REPLY, str(problem))
-    return Payload(data, content_type)
 
 
 def _bad_code() -> Unknown:

@@ -3,7 +3,8 @@
 import re
 from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Generic, TypeVar
 
@@ -39,7 +40,6 @@ from coordinator.core.inputs import (
 from coordinator.core.model import (
     DEFAULT_NAMESPACE,
     JSON_CONTENT_TYPE,
-    NO_PAYLOAD,
     BranchSpec,
     Instant,
     Key,
@@ -58,6 +58,9 @@ _PLACE = re.compile(r"([0-9]{1,18}) (.*)", re.ASCII)
 
 LATEST = "latest"
 """The version that was published last."""
+
+PACES_REMEMBERED_MAX = 1_024
+"""Found well-formed: there are about as many as operations, each of 200 bytes."""
 
 
 WhatT_co = TypeVar("WhatT_co", bound=Input, covariant=True)
@@ -87,6 +90,10 @@ class RequestReader:
         namespace: str = DEFAULT_NAMESPACE,
     ) -> None:
         self.limits = limits
+        self._payload: Callable[[types_pb2.Payload, str], Payload] = partial(
+            checks.payload, bytes_max=limits.payload_bytes_max
+        )
+        self._pace = lru_cache(PACES_REMEMBERED_MAX)(self._checked_pace)
         self._clock = clock
         self._gids = gids
         self._namespace = namespace
@@ -349,34 +356,46 @@ class RequestReader:
         return tuple(read)
 
     def _spec(self, spec: coordinator_pb2.BranchSpec) -> BranchSpec:
-        limits = self.limits
+        branch_id = checks.identifier(spec.branch_id, "branch_id")
+        operation = checks.identifier(spec.operation, "operation")
+        payload = self._payload(spec.input, "input")
+        timeout_ms, attempt_max, pending_ms = self._pace(
+            spec.timeout_ms, spec.attempt_max, spec.pending_timeout_ms
+        )
         parent = spec.parent_branch_id
         return BranchSpec(
-            checks.identifier(spec.branch_id, "branch_id"),
-            checks.identifier(spec.operation, "operation"),
-            self._payload(spec.input, "input"),
+            branch_id,
+            operation,
+            payload,
+            timeout_ms,
+            attempt_max,
+            pending_ms,
+            checks.identifier(parent, "parent_branch_id") if parent else "",
+        )
+
+    def _checked_pace(
+        self, timeout_ms: int, attempt_max: int, pending_ms: int
+    ) -> tuple[int, int, int]:
+        """How long and how often a branch is asked, and how long it may be pending."""
+        limits = self.limits
+        return (
             checks.between(
-                spec.timeout_ms,
+                timeout_ms,
                 1,
                 limits.timeout_ms_max,
                 "timeout_ms",
                 unset=limits.timeout_ms_default,
             ),
             checks.between(
-                spec.attempt_max,
+                attempt_max,
                 1,
                 limits.attempts_max,
                 "attempt_max",
                 unset=limits.attempts_default,
             ),
             checks.between(
-                spec.pending_timeout_ms,
-                1,
-                limits.pending_ms_max,
-                "pending_timeout_ms",
-                unset=0,
+                pending_ms, 1, limits.pending_ms_max, "pending_timeout_ms", unset=0
             ),
-            checks.identifier(parent, "parent_branch_id") if parent else "",
         )
 
     def _count(self, items: Sequence[object], field: str) -> None:
@@ -386,19 +405,6 @@ class RequestReader:
                 f"{len(items)}. Use several transactions.",
                 field=field,
             )
-
-    def _payload(self, payload: types_pb2.Payload, field: str) -> Payload:
-        data, content_type = payload.data, payload.content_type
-        if not data and not content_type:
-            return NO_PAYLOAD
-        try:
-            checks.payload_bytes(data, "data", bytes_max=self.limits.payload_bytes_max)
-            checks.content_type(content_type, "content_type")
-        except InvalidRequest as problem:
-            raise InvalidRequest(
-                f"{field}.{problem}", field=f"{field}.{problem.field}"
-            ) from None
-        return Payload(data, content_type)
 
     def _saga_input(self, payload: types_pb2.Payload, schema: str) -> Payload:
         read = self._payload(payload, "input")
