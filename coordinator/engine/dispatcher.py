@@ -128,6 +128,7 @@ class Dispatcher:
         self._lanes: dict[str, Lane] = {}
         self._since: dict[str, Instant] = {}
         self._by_link: dict[Link, Attached] = {}
+        # A call is in one of them, until it has its outcome.
         self._here: dict[int, CallBranch] = {}
         self._out: dict[int, Attached] = {}
         self._last_call_id = 0
