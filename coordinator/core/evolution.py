@@ -5,8 +5,8 @@ The moves that are legal stand in ``MOVES`` of :mod:`~coordinator.core.tcc` and
 other move is an :class:`IllegalTransition`.
 """
 
-from collections.abc import Mapping
-from typing import assert_never
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from coordinator.core import quarantine
 from coordinator.core.changed import changed
@@ -93,18 +93,19 @@ BRANCH_MOVES: Mapping[BranchStatus, frozenset[BranchStatus]] = {
 }
 """Every move of a branch; whatever is not here is illegal."""
 
-_DONE: Mapping[Phase, BranchStatus] = {
-    Phase.TRY: _B.TRIED,
-    Phase.CONFIRM: _B.CONFIRMED,
-    Phase.CANCEL: _B.CANCELLED,
-    Phase.ACTION: _B.SUCCEEDED,
-    Phase.COMPENSATION: _B.COMPENSATED,
+_DONE: Mapping[tuple[BranchStatus, Phase], BranchStatus] = {
+    (_B.TRYING, Phase.TRY): _B.TRIED,
+    (_B.CONFIRMING, Phase.CONFIRM): _B.CONFIRMED,
+    (_B.CANCELLING, Phase.CANCEL): _B.CANCELLED,
+    (_B.RUNNING, Phase.ACTION): _B.SUCCEEDED,
+    (_B.WAITING, Phase.ACTION): _B.SUCCEEDED,
+    (_B.COMPENSATING, Phase.COMPENSATION): _B.COMPENSATED,
 }
+"""What a success makes of a branch; of any other status and phase, nothing. Each of
+these is a move of ``BRANCH_MOVES``."""
 
-_SETTLED: Mapping[type[BranchAbandoned | BranchResolved], BranchStatus] = {
-    BranchAbandoned: _B.ABANDONED,
-    BranchResolved: _B.RESOLVED,
-}
+_ANSWERING = frozenset({Phase.TRY, Phase.ACTION})
+"""What is answered to these is the branch's output."""
 
 _AT_START: Mapping[Mode, Status] = {Mode.TCC: _S.TRYING, Mode.SAGA: _S.RUNNING}
 
@@ -116,41 +117,25 @@ _TURN: Mapping[tuple[Mode, Decision], Status] = {
 
 
 def evolve(tx: GlobalTransaction | None, event: Event) -> GlobalTransaction:
-    """The state after one more fact. Raises ``IllegalTransition``.
+    """The state after one more fact. Raises ``IllegalTransition``."""
+    if tx is None:
+        return _begun(event)
+    return _CHANGES[type(event)](tx, event)
 
-    The most frequent facts are asked for first.
-    """
-    match event:
-        case Began():
-            if tx is not None:
-                raise IllegalTransition(f"{tx.key.gid} began twice")
-            return GlobalTransaction(
-                request=event.request,
-                status=_AT_START[event.request.mode],
-                definition=event.definition,
-                updated_at=event.request.created_at,
-            )
-        case _ if tx is None:
-            raise IllegalTransition(f"{type(event).__name__} before the beginning")
-        case BranchRegistered() | StepStarted() | CheckBackStarted():
-            return _with_branch(tx, _new_branch(tx, event), event.at)
-        case Finished():
-            return _finished(tx, event)
-        case Decided():
-            return _decided(tx, event)
-        case AllStepsDone():
-            return _confirming(tx, event)
-        case StepSkipped() | StepRefused() | SignalReceived():
-            return _with_branch(tx, _settled_branch(tx, event), event.at)
-        case AttentionRaised() | TrialSurvived():
-            return _attended(tx, event)
-        case RetryRequested():
-            return _due_at_once(tx, event)
-        case Paused() | Resumed():
-            paused_at = event.at if isinstance(event, Paused) else None
-            return changed(tx, paused_at=paused_at, updated_at=event.at)
-        case _:
-            return _branch_changed(tx, event)
+
+def _begun(event: Event) -> GlobalTransaction:
+    if not isinstance(event, Began):
+        raise IllegalTransition(f"{type(event).__name__} before the beginning")
+    return GlobalTransaction(
+        request=event.request,
+        status=_AT_START[event.request.mode],
+        definition=event.definition,
+        updated_at=event.request.created_at,
+    )
+
+
+def _begun_twice(tx: GlobalTransaction, _event: Began) -> GlobalTransaction:
+    raise IllegalTransition(f"{tx.key.gid} began twice")
 
 
 def fold(events: tuple[Event, ...]) -> GlobalTransaction:
@@ -163,61 +148,65 @@ def fold(events: tuple[Event, ...]) -> GlobalTransaction:
     return tx
 
 
-_WITHOUT_PARTICIPANT = frozenset(
-    {BranchKind.SAGA, BranchKind.FOR_EACH, BranchKind.WAIT, BranchKind.AWAIT}
-)
+# ---- Branches that join -----------------------------------------------------------
 
 SIGNAL_PREFIX = ":signal:"
 """Begins the branch id of a received signal; no step's place begins with a colon."""
 
+_MAY_JOIN = frozenset({Status.TRYING, Status.RUNNING})
 
-def _new_branch(
-    tx: GlobalTransaction, event: BranchRegistered | StepStarted | CheckBackStarted
-) -> Branch:
+_STEP_AT_START: Mapping[BranchKind, BranchStatus] = {
+    BranchKind.SAGA: _B.WAITING,
+    BranchKind.FOR_EACH: _B.WAITING,
+    BranchKind.WAIT: _B.WAITING,
+    BranchKind.AWAIT: _B.WAITING,
+    BranchKind.TCC: _B.TRYING,
+}
+"""The others are RUNNING."""
+
+
+def _registered(tx: GlobalTransaction, event: BranchRegistered) -> GlobalTransaction:
+    status = BranchStatus.REGISTERED if event.direct else BranchStatus.TRYING
+    due_at = None if event.direct else event.at
+    return _joined(tx, event.spec, status, due_at, event.at)
+
+
+def _step_started(tx: GlobalTransaction, event: StepStarted) -> GlobalTransaction:
+    status = _STEP_AT_START.get(event.spec.kind, BranchStatus.RUNNING)
+    due_at = event.wake_at if status is BranchStatus.WAITING else event.at
+    return _joined(tx, event.spec, status, due_at, event.at)
+
+
+def _asked_back(tx: GlobalTransaction, event: CheckBackStarted) -> GlobalTransaction:
+    return _joined(tx, event.spec, BranchStatus.RUNNING, event.at, event.at)
+
+
+def _joined(
+    tx: GlobalTransaction,
+    spec: BranchSpec,
+    status: BranchStatus,
+    due_at: int | None,
+    at: int,
+) -> GlobalTransaction:
+    _check_may_join(tx, spec)
+    branch = Branch(spec=spec, status=status, due_at=due_at, started_at=at)
+    return _with_branch(tx, branch, at)
+
+
+def _skipped(tx: GlobalTransaction, event: StepSkipped) -> GlobalTransaction:
     _check_may_join(tx, event.spec)
-    due_at: int | None = event.at
-    if isinstance(event, BranchRegistered):
-        status = BranchStatus.REGISTERED if event.direct else BranchStatus.TRYING
-        due_at = None if event.direct else event.at
-    elif isinstance(event, StepStarted) and event.spec.kind in _WITHOUT_PARTICIPANT:
-        status, due_at = BranchStatus.WAITING, event.wake_at
-    elif isinstance(event, StepStarted) and event.spec.kind is BranchKind.TCC:
-        status = BranchStatus.TRYING
-    else:
-        status = BranchStatus.RUNNING
-    return Branch(spec=event.spec, status=status, due_at=due_at, started_at=event.at)
+    branch = Branch(
+        spec=event.spec,
+        status=BranchStatus.SKIPPED,
+        started_at=event.at,
+        finished_at=event.at,
+    )
+    return _with_branch(tx, branch, event.at)
 
 
-def _settled_branch(
-    tx: GlobalTransaction, event: StepSkipped | StepRefused | SignalReceived
-) -> Branch:
-    """A branch that no participant is ever asked about."""
-    if isinstance(event, SignalReceived):
-        spec = BranchSpec(
-            branch_id=SIGNAL_PREFIX + event.name,
-            operation="",
-            input=event.payload,
-            timeout_ms=0,
-            attempt_max=0,
-            kind=BranchKind.SIGNAL,
-        )
-        _check_may_join(tx, spec)
-        return Branch(
-            spec=spec,
-            status=BranchStatus.SUCCEEDED,
-            output=event.payload,
-            started_at=event.at,
-            finished_at=event.at,
-        )
+def _could_not_start(tx: GlobalTransaction, event: StepRefused) -> GlobalTransaction:
     _check_may_join(tx, event.spec)
-    if isinstance(event, StepSkipped):
-        return Branch(
-            spec=event.spec,
-            status=BranchStatus.SKIPPED,
-            started_at=event.at,
-            finished_at=event.at,
-        )
-    return Branch(
+    branch = Branch(
         spec=event.spec,
         status=BranchStatus.WAITING if event.stuck else BranchStatus.REFUSED,
         error_code=event.code,
@@ -225,29 +214,58 @@ def _settled_branch(
         started_at=event.at,
         finished_at=None if event.stuck else event.at,
     )
+    return _with_branch(tx, branch, event.at)
+
+
+def _signalled(tx: GlobalTransaction, event: SignalReceived) -> GlobalTransaction:
+    """A branch that no participant is ever asked about keeps what came."""
+    spec = BranchSpec(
+        branch_id=SIGNAL_PREFIX + event.name,
+        operation="",
+        input=event.payload,
+        timeout_ms=0,
+        attempt_max=0,
+        kind=BranchKind.SIGNAL,
+    )
+    _check_may_join(tx, spec)
+    branch = Branch(
+        spec=spec,
+        status=BranchStatus.SUCCEEDED,
+        output=event.payload,
+        started_at=event.at,
+        finished_at=event.at,
+    )
+    return _with_branch(tx, branch, event.at)
 
 
 def _check_may_join(tx: GlobalTransaction, spec: BranchSpec) -> None:
     if spec.branch_id in tx.branches:
         raise IllegalTransition(f"branch {spec.branch_id} exists already")
-    if tx.status not in (Status.TRYING, Status.RUNNING):
+    if tx.status not in _MAY_JOIN:
         raise IllegalTransition(f"no branch may join while {tx.status}")
 
 
-def _with_branch(
-    tx: GlobalTransaction, branch: Branch, at: int | None = None
-) -> GlobalTransaction:
+def _with_branch(tx: GlobalTransaction, branch: Branch, at: int) -> GlobalTransaction:
     branch_id = branch.spec.branch_id
     branches = {**tx.branches, branch_id: branch}
-    updated_at = tx.updated_at if at is None else at
-    still_open = tx.open
-    if is_open(branch) != (branch_id in still_open):
-        still_open = dict(still_open)
-        if branch_id in still_open:
-            del still_open[branch_id]
-        else:
-            still_open[branch_id] = None
-    return changed(tx, branches=branches, updated_at=updated_at, open=still_open)
+    if is_open(branch) == (branch_id in tx.open):
+        return changed(tx, branches=branches, updated_at=at)
+    still_open = dict(tx.open)
+    if branch_id in still_open:
+        del still_open[branch_id]
+    else:
+        still_open[branch_id] = None
+    return changed(tx, branches=branches, updated_at=at, open=still_open)
+
+
+# ---- Branches that change ---------------------------------------------------------
+
+
+def _branch_of(tx: GlobalTransaction, branch_id: str) -> Branch:
+    branch = tx.branches.get(branch_id)
+    if branch is None:
+        raise IllegalTransition(f"no branch {branch_id}")
+    return branch
 
 
 def _moved(branch: Branch, to: BranchStatus, at: int) -> Branch:
@@ -256,83 +274,76 @@ def _moved(branch: Branch, to: BranchStatus, at: int) -> Branch:
         raise IllegalTransition(
             f"branch {branch.spec.branch_id} cannot go from {branch.status} to {to}"
         )
-    goes_on = to in UNDER_WAY
-    return changed(
-        branch,
-        status=to,
-        attempts=0 if goes_on else branch.attempts,
-        due_at=at if goes_on else None,
-        pending_since=None,
-        finished_at=None if goes_on else at,
-    )
+    if to in UNDER_WAY:
+        return changed(
+            branch,
+            status=to,
+            attempts=0,
+            due_at=at,
+            pending_since=None,
+            finished_at=None,
+        )
+    return changed(branch, status=to, due_at=None, pending_since=None, finished_at=at)
 
 
-def _branch_changed(
-    tx: GlobalTransaction,
-    event: BranchSucceeded
-    | BranchRefused
-    | BranchAbandoned
-    | AttemptFailed
-    | BranchPending
-    | OutputLearned
-    | CompensationStarted
-    | ConfirmStarted
-    | BranchResolved,
-) -> GlobalTransaction:
-    branch = tx.branches.get(event.branch_id)
-    if branch is None:
-        raise IllegalTransition(f"no branch {event.branch_id}")
-    match event:
-        case BranchSucceeded():
-            return _with_branch(tx, _succeeded(branch, event), event.at)
-        case BranchRefused():
-            after = changed(
-                _moved(branch, BranchStatus.REFUSED, event.at),
-                error_code=event.code,
-                error_text=event.text,
-            )
-            return _with_branch(tx, after, event.at)
-        case BranchAbandoned() | BranchResolved():
-            after = _moved(branch, _SETTLED[type(event)], event.at)
-            if isinstance(event, BranchAbandoned) and event.code:
-                after = changed(after, error_code=event.code, error_text=event.text)
-            return _with_branch(tx, after, event.at)
-        case ConfirmStarted():
-            if tx.decision is not Decision.COMMIT:
-                raise IllegalTransition("a confirm before the commit")
-            after = _moved(branch, BranchStatus.CONFIRMING, event.at)
-            return _with_branch(tx, after, event.at)
-        case CompensationStarted():
-            return _with_branch(tx, _undone(tx, branch, event), event.at)
-        case OutputLearned():
-            return _with_branch(tx, changed(branch, output=event.output), event.at)
-        case AttemptFailed() | BranchPending():
-            return _with_branch(tx, _postponed(branch, event))
-        case _:
-            assert_never(event)
-
-
-def _succeeded(branch: Branch, event: BranchSucceeded) -> Branch:
-    waited = branch.status is BranchStatus.WAITING and event.phase is Phase.ACTION
-    if UNDER_WAY.get(branch.status) is not event.phase and not waited:
+def _succeeded(tx: GlobalTransaction, event: BranchSucceeded) -> GlobalTransaction:
+    branch, at = _branch_of(tx, event.branch_id), event.at
+    done = _DONE.get((branch.status, event.phase))
+    if done is None:
         raise IllegalTransition(f"{event.phase} while {branch.status}")
-    done = _DONE[event.phase]
-    after = _moved(branch, done, event.at)
-    if event.phase in (Phase.TRY, Phase.ACTION):
-        after = changed(after, output=event.output)
+    due_at = None
     if done is BranchStatus.TRIED and branch.spec.expires_ms:
-        after = changed(after, due_at=branch.started_at + branch.spec.expires_ms)
-    return after
+        due_at = branch.started_at + branch.spec.expires_ms
+    after = changed(
+        branch,
+        status=done,
+        due_at=due_at,
+        pending_since=None,
+        finished_at=at,
+        output=event.output if event.phase in _ANSWERING else branch.output,
+    )
+    return _with_branch(tx, after, at)
+
+
+def _refused(tx: GlobalTransaction, event: BranchRefused) -> GlobalTransaction:
+    branch = _branch_of(tx, event.branch_id)
+    after = _moved(branch, BranchStatus.REFUSED, event.at)
+    after = changed(after, error_code=event.code, error_text=event.text)
+    return _with_branch(tx, after, event.at)
+
+
+def _abandoned(tx: GlobalTransaction, event: BranchAbandoned) -> GlobalTransaction:
+    branch = _branch_of(tx, event.branch_id)
+    after = _moved(branch, BranchStatus.ABANDONED, event.at)
+    if event.code:
+        after = changed(after, error_code=event.code, error_text=event.text)
+    return _with_branch(tx, after, event.at)
+
+
+def _resolved(tx: GlobalTransaction, event: BranchResolved) -> GlobalTransaction:
+    branch = _branch_of(tx, event.branch_id)
+    return _with_branch(tx, _moved(branch, BranchStatus.RESOLVED, event.at), event.at)
+
+
+def _confirm_started(tx: GlobalTransaction, event: ConfirmStarted) -> GlobalTransaction:
+    branch = _branch_of(tx, event.branch_id)
+    if tx.decision is not Decision.COMMIT:
+        raise IllegalTransition("a confirm before the commit")
+    return _with_branch(tx, _moved(branch, BranchStatus.CONFIRMING, event.at), event.at)
+
+
+def _output_learned(tx: GlobalTransaction, event: OutputLearned) -> GlobalTransaction:
+    branch = _branch_of(tx, event.branch_id)
+    return _with_branch(tx, changed(branch, output=event.output), event.at)
 
 
 _GROUPS = frozenset({BranchKind.SAGA, BranchKind.FOR_EACH})
 _MAY_UNDO = frozenset({Status.RUNNING, Status.CONFIRMING, Status.COMPENSATING})
 
 
-def _undone(
-    tx: GlobalTransaction, branch: Branch, event: CompensationStarted
-) -> Branch:
+def _undone(tx: GlobalTransaction, event: CompensationStarted) -> GlobalTransaction:
     """A branch on its way back; a group's has no due time, its members have."""
+    branch = _branch_of(tx, event.branch_id)
     if tx.status not in _MAY_UNDO:
         raise IllegalTransition(f"compensation while {tx.status}")
     is_tcc = branch.spec.kind is BranchKind.TCC
@@ -343,23 +354,36 @@ def _undone(
     after = changed(branch, compensation_input=event.input, due_at=due_at)
     if event.code:
         after = changed(after, error_code=event.code, error_text=event.text)
-    return after
+    return _with_branch(tx, after, event.at)
 
 
-def _postponed(branch: Branch, event: AttemptFailed | BranchPending) -> Branch:
-    if branch.status not in OPEN:
-        raise IllegalTransition(f"nothing is asked while {branch.status}")
-    if isinstance(event, BranchPending):
-        since = event.at if branch.pending_since is None else branch.pending_since
-        return changed(branch, pending_since=since, due_at=event.due_at)
-    return changed(
-        branch,
+def _attempt_failed(tx: GlobalTransaction, event: AttemptFailed) -> GlobalTransaction:
+    after = changed(
+        _asked(tx, event.branch_id),
         attempts=event.attempts,
         pending_since=None,
         due_at=event.due_at,
         error_code=event.code,
         error_text=event.text,
     )
+    return _with_branch(tx, after, tx.updated_at)
+
+
+def _postponed(tx: GlobalTransaction, event: BranchPending) -> GlobalTransaction:
+    branch = _asked(tx, event.branch_id)
+    since = event.at if branch.pending_since is None else branch.pending_since
+    after = changed(branch, pending_since=since, due_at=event.due_at)
+    return _with_branch(tx, after, tx.updated_at)
+
+
+def _asked(tx: GlobalTransaction, branch_id: str) -> Branch:
+    branch = _branch_of(tx, branch_id)
+    if branch.status not in OPEN:
+        raise IllegalTransition(f"nothing is asked while {branch.status}")
+    return branch
+
+
+# ---- The transaction as a whole ---------------------------------------------------
 
 
 def _decided(tx: GlobalTransaction, event: Decided) -> GlobalTransaction:
@@ -391,17 +415,21 @@ def _confirming(tx: GlobalTransaction, event: AllStepsDone) -> GlobalTransaction
     return changed(tx, status=Status.CONFIRMING, updated_at=event.at)
 
 
+_HAVE_NO_TURN = frozenset({BranchStatus.REFUSED, BranchStatus.SUCCEEDED})
+_DIRECTION: Mapping[Decision, BranchStatus] = {
+    Decision.COMMIT: BranchStatus.CONFIRMING,
+    Decision.ABORT: BranchStatus.CANCELLING,
+}
+
+
 def _turned(branch: Branch, event: Decided) -> Branch:
     """A TCC branch after the decision; what was refused or answered has no turn."""
-    match branch.status:
-        case BranchStatus.REFUSED | BranchStatus.SUCCEEDED:
-            return branch
-        case BranchStatus.RUNNING:  # the check-back: its answer no longer matters
-            return _moved(branch, BranchStatus.ABANDONED, event.at)
-        case _ if event.decision is Decision.COMMIT:
-            return _moved(branch, BranchStatus.CONFIRMING, event.at)
-        case _:
-            return _moved(branch, BranchStatus.CANCELLING, event.at)
+    if branch.status in _HAVE_NO_TURN:
+        return branch
+    if branch.status is BranchStatus.RUNNING:
+        # The check-back: its answer no longer matters.
+        return _moved(branch, BranchStatus.ABANDONED, event.at)
+    return _moved(branch, _DIRECTION[event.decision], event.at)
 
 
 def _finished(tx: GlobalTransaction, event: Finished) -> GlobalTransaction:
@@ -421,16 +449,24 @@ def _finished(tx: GlobalTransaction, event: Finished) -> GlobalTransaction:
     )
 
 
-def _attended(
-    tx: GlobalTransaction, event: AttentionRaised | TrialSurvived
-) -> GlobalTransaction:
-    if isinstance(event, TrialSurvived):
-        return changed(quarantine.without_quarantine(tx), updated_at=event.at)
+def _attended(tx: GlobalTransaction, event: AttentionRaised) -> GlobalTransaction:
     return changed(
         tx,
         attention_since=tx.attention_since or event.at,
         attention_reason=quarantine.reason_after(tx, event),
     )
+
+
+def _survived(tx: GlobalTransaction, event: TrialSurvived) -> GlobalTransaction:
+    return changed(quarantine.without_quarantine(tx), updated_at=event.at)
+
+
+def _paused(tx: GlobalTransaction, event: Paused) -> GlobalTransaction:
+    return changed(tx, paused_at=event.at, updated_at=event.at)
+
+
+def _resumed(tx: GlobalTransaction, event: Resumed) -> GlobalTransaction:
+    return changed(tx, paused_at=None, updated_at=event.at)
 
 
 def _due_at_once(tx: GlobalTransaction, event: RetryRequested) -> GlobalTransaction:
@@ -448,3 +484,35 @@ def _due_at_once(tx: GlobalTransaction, event: RetryRequested) -> GlobalTransact
         open=open_of(branches),
         updated_at=event.at,
     )
+
+
+_Change: TypeAlias = Callable[[GlobalTransaction, Any], GlobalTransaction]
+
+_CHANGES: Mapping[type[Event], _Change] = {
+    Began: _begun_twice,
+    BranchRegistered: _registered,
+    StepStarted: _step_started,
+    StepSkipped: _skipped,
+    StepRefused: _could_not_start,
+    SignalReceived: _signalled,
+    CheckBackStarted: _asked_back,
+    BranchSucceeded: _succeeded,
+    BranchRefused: _refused,
+    BranchAbandoned: _abandoned,
+    BranchResolved: _resolved,
+    AttemptFailed: _attempt_failed,
+    BranchPending: _postponed,
+    OutputLearned: _output_learned,
+    ConfirmStarted: _confirm_started,
+    CompensationStarted: _undone,
+    Decided: _decided,
+    AllStepsDone: _confirming,
+    Finished: _finished,
+    AttentionRaised: _attended,
+    TrialSurvived: _survived,
+    RetryRequested: _due_at_once,
+    Paused: _paused,
+    Resumed: _resumed,
+}
+"""Every fact, and what it does to a transaction that exists. Looked up by its class:
+asking for one class after the other costs the last one two dozen questions."""

@@ -360,7 +360,7 @@ MUTANTS = (
         "if draft.tx.status is not Status.TRYING or ",
         "if draft.tx.status.is_final or ",
         EVOLUTION,
-        "if tx.status not in (Status.TRYING, Status.RUNNING):",
+        "if tx.status not in _MAY_JOIN:",
         "if tx.status.is_final:",
     ),
     bug(
@@ -384,8 +384,8 @@ MUTANTS = (
         "no_phase_two_due",
         "a decided branch is never asked",
         EVOLUTION,
-        "due_at=at if goes_on else None",
-        "due_at=None",
+        "due_at=at,",
+        "due_at=None,",
     ),
     bug(
         "asked_before_its_time",
