@@ -252,6 +252,15 @@ class SagaDefinition:
         object.__setattr__(self, "has_pivot", has_pivot)
 
 
+def signals_of(definition: SagaDefinition) -> frozenset[str]:
+    """The names of all signals that steps of a saga or its children wait for."""
+    names = {s.signal for s in definition.steps if s.kind is BranchKind.AWAIT}
+    for step in definition.steps:
+        if step.child is not None:
+            names |= signals_of(step.child)
+    return frozenset(names)
+
+
 def _last_first(definition: SagaDefinition) -> tuple[str, ...]:
     waiting = {s: len(definition.successors[s]) for s in definition.by_id}
     order = [s for s, successors in waiting.items() if not successors]

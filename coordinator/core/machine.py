@@ -14,7 +14,8 @@ granted it raises a :class:`~coordinator.core.errors.Refusal`. ``due`` is recomp
 from the state, so going on after a crash is the ordinary path.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 from coordinator.core import forward, operator, recovery, saga, tcc, undo
 from coordinator.core.actions import CallBranch
@@ -41,14 +42,13 @@ from coordinator.core.model import (
     NO_PAYLOAD,
     UNDER_WAY,
     Branch,
-    BranchSpec,
     GlobalTransaction,
     Instant,
-    TransactionRequest,
 )
 from coordinator.core.place import place_of
 from coordinator.core.quarantine import is_quarantined, proves_survival, trial_at
 from coordinator.core.recovery import NOBODY, Recovery
+from coordinator.core.tcc import is_ready
 from coordinator.core.words import (
     BranchStatus,
     Decision,
@@ -81,22 +81,25 @@ def step(
         InvariantViolated: a bug; this transaction must be stopped.
     """
     if tx is None:
-        match what:
-            case Begin():
-                draft = tcc.begin(what, now)
-            case Submit():
-                draft = saga.begin(what, now)
-            case _:
-                raise NotFound(
-                    "there is no such transaction; it never began, or it ended"
-                    " longer ago than the retention",
-                    field="gid",
-                )
+        draft = _begun(what, now)
     else:
         draft = Draft(tx)
         _decide(draft, what, now)
-    check(tx, draft.tx)
-    return draft.tx, tuple(draft.events)
+    after = draft.tx
+    check(tx, after)
+    return after, tuple(draft.events)
+
+
+def _begun(what: Input, now: Instant) -> Draft:
+    if isinstance(what, Submit):
+        return saga.begin(what, now)
+    if isinstance(what, Begin):
+        return tcc.begin(what, now)
+    raise NotFound(
+        "there is no such transaction; it never began, or it ended longer ago than the"
+        " retention",
+        field="gid",
+    )
 
 
 def decide(
@@ -107,33 +110,47 @@ def decide(
 
 
 def _decide(draft: Draft, what: Input, now: Instant) -> None:
-    if proves_survival(what, draft.tx):
+    tx = draft.tx
+    # What is on trial always calls for a person, and hardly anything else does.
+    if tx.attention_since is not None and proves_survival(what, tx):
         draft.add(TrialSurvived(now))
-    match what:
-        case Begin(request) | Submit(request):
-            _check_repeated(draft.tx, request)
-        case RetryNow() | CancelByOperator() | Pause() | Resume() | Resolve():
-            operator.decide(draft, what, now)
-        case StillWaiting(branch_id, phase, attempt):
-            if due_again(draft.tx, branch_id, phase, attempt, now) is not None:
-                tcc.waits_long(draft, branch_id, phase, now)
-        case _:
-            pass
-    if draft.tx.request.mode is Mode.TCC:
+    first = _WHATEVER_THE_MODE.get(type(what))
+    if first is not None:
+        first(draft, what, now)
+    if tx.request.mode is Mode.TCC:
         tcc.decide(draft, what, now)
     else:
         saga.decide(draft, what, now)
 
 
-def _check_repeated(tx: GlobalTransaction, request: TransactionRequest) -> None:
+def _check_repeated(draft: Draft, what: Begin | Submit, _now: Instant) -> None:
     """T10: the same gid with another body changes nothing."""
-    if tx.request.digest != request.digest:
+    if draft.tx.request.digest != what.request.digest:
         raise AlreadyExists(
             "a transaction with this gid and another body exists; choose another"
             " gid, or repeat the first request unchanged",
             field="gid",
             reason="GID_EXISTS",
         )
+
+
+def _waits_long(draft: Draft, what: StillWaiting, now: Instant) -> None:
+    waiting = due_again(draft.tx, what.branch_id, what.phase, what.attempt, now)
+    if waiting is not None:
+        tcc.waits_long(draft, what.branch_id, what.phase, now)
+
+
+_WHATEVER_THE_MODE: Mapping[type[Input], Callable[[Draft, Any, Instant], None]] = {
+    Begin: _check_repeated,
+    Submit: _check_repeated,
+    RetryNow: operator.decide,
+    CancelByOperator: operator.decide,
+    Pause: operator.decide,
+    Resume: operator.decide,
+    Resolve: operator.decide,
+    StillWaiting: _waits_long,
+}
+"""What these inputs mean before the mode's own rules hear them."""
 
 
 def due(
@@ -143,15 +160,18 @@ def due(
 
     A paused or quarantined transaction makes none.
     """
-    if tx.paused_at is not None or is_quarantined(tx):
+    if tx.paused_at is not None or (
+        tx.attention_since is not None and is_quarantined(tx)
+    ):
         return ()
-    return tuple(
-        _call(tx, branch, phase)
-        for branch in map(tx.branches.__getitem__, tx.open)
-        if (ask_at := recovery.ask_at(tx, branch, known)) is not None
-        and ask_at <= now
-        and (phase := UNDER_WAY.get(branch.status)) is not None
-    )
+    calls = []
+    for branch_id in tx.open:
+        branch = tx.branches[branch_id]
+        phase = UNDER_WAY.get(branch.status)
+        ask_at = recovery.ask_at(tx, branch, known) if known.returned else branch.due_at
+        if phase is not None and ask_at is not None and ask_at <= now:
+            calls.append(_call(tx, branch, phase))
+    return tuple(calls)
 
 
 def due_again(
@@ -175,7 +195,7 @@ def due_again(
 
 
 def _call(tx: GlobalTransaction, branch: Branch, phase: Phase) -> CallBranch:
-    spec = branch.spec
+    spec, request = branch.spec, tx.request
     operation, payload, timeout_ms = spec.operation, spec.input, spec.timeout_ms
     if phase is Phase.COMPENSATION:
         compensation = saga.compensation_of(tx, spec.branch_id)
@@ -183,8 +203,13 @@ def _call(tx: GlobalTransaction, branch: Branch, phase: Phase) -> CallBranch:
             raise InvariantViolated(f"step {spec.branch_id} has no compensation")
         operation, timeout_ms = compensation.operation, compensation.timeout_ms
         payload = branch.compensation_input
+    is_saga = request.mode is Mode.SAGA
+    depth = request.depth
+    if spec.parent_branch_id and not is_saga:
+        # A saga's branches are called by the coordinator, however deep they stand.
+        depth += tcc.depth_of(tx, spec)
     return CallBranch(
-        key=tx.key,
+        key=request.key,
         branch_id=spec.branch_id,
         operation=operation,
         phase=phase,
@@ -192,28 +217,21 @@ def _call(tx: GlobalTransaction, branch: Branch, phase: Phase) -> CallBranch:
         input=payload,
         output=branch.output if phase is not Phase.TRY else NO_PAYLOAD,
         timeout_ms=timeout_ms,
-        began_at=tx.request.created_at,
-        depth=tx.request.depth + _depth_of(tx, spec),
+        began_at=request.created_at,
+        depth=depth,
         # After a commit a step that was refused is asked again (S5); not one that may
         # fail: its refusal counts, even when it is heard late.
-        reconsider=phase is Phase.ACTION
+        reconsider=branch.attempts > 0
+        and phase is Phase.ACTION
         and tx.decision is Decision.COMMIT
-        and branch.attempts > 0
         and forward.optional_around(tx, place_of(tx, spec.branch_id)) is None,
         endless=phase in _ENDLESS
-        or (
-            tx.request.mode is Mode.SAGA and saga.is_asked_for_ever(tx, spec.branch_id)
-        ),
+        or (is_saga and saga.is_asked_for_ever(tx, spec.branch_id)),
     )
 
 
 _ENDLESS = frozenset({Phase.CONFIRM, Phase.CANCEL, Phase.COMPENSATION})
 """Nothing but an answer ends these."""
-
-
-def _depth_of(tx: GlobalTransaction, spec: BranchSpec) -> int:
-    """A saga's branches are called by the coordinator, however deep they stand."""
-    return tcc.depth_of(tx, spec) if tx.request.mode is Mode.TCC else 0
 
 
 def due_at(
@@ -227,19 +245,21 @@ def due_at(
     """
     if tx.status.is_final:
         return None
-    if is_quarantined(tx):
+    if tx.attention_since is not None and is_quarantined(tx):
         return trial_at(tx)
     times: list[Instant] = []
     if tx.paused_at is None:
-        times += [
-            ask_at
-            for branch_id in tx.open
-            if branch_id not in in_flight
-            and (branch := tx.branches[branch_id]).status in UNDER_WAY
-            and (ask_at := recovery.ask_at(tx, branch, known)) is not None
-        ]
+        for branch_id in tx.open:
+            branch = tx.branches[branch_id]
+            if branch_id in in_flight or branch.status not in UNDER_WAY:
+                continue
+            ask_at = (
+                recovery.ask_at(tx, branch, known) if known.returned else branch.due_at
+            )
+            if ask_at is not None:
+                times.append(ask_at)
     if tx.request.mode is Mode.SAGA:
-        times.extend(saga.instants(tx))
+        times += saga.instants(tx)
     elif tx.decision is Decision.NONE and tcc.CHECK_BACK_ID not in tx.branches:
         times.append(tx.request.deadline_at)
     return min(times, default=None)
@@ -247,24 +267,35 @@ def due_at(
 
 def answerable(what: Input, tx: GlobalTransaction) -> bool:
     """Whether the asker can be answered with this state, once it is durable."""
-    match what:
-        case Try(specs):
-            return tx.decision is not Decision.NONE or all(
-                tx.branches[spec.branch_id].status is not BranchStatus.TRYING
-                for spec in specs
-                if spec.branch_id in tx.branches
-            )
-        case Confirm(wait=True) | Cancel(wait=True) | Observe(wait=True):
-            return tx.status.is_final
-        case Confirm():
-            return tx.decision is not Decision.NONE
-        case _:
-            return True
+    is_answered = _ANSWERED_LATER.get(type(what))
+    return is_answered is None or is_answered(what, tx)
 
 
-def is_ready(what: Input, tx: GlobalTransaction) -> bool:
-    """Whether a wish that had to wait for others' answers can be decided now."""
-    return tcc.is_ready(what, tx)
+def _are_tried(what: Try, tx: GlobalTransaction) -> bool:
+    return tx.decision is not Decision.NONE or all(
+        tx.branches[spec.branch_id].status is not BranchStatus.TRYING
+        for spec in what.specs
+        if spec.branch_id in tx.branches
+    )
+
+
+def _is_confirmed(what: Confirm, tx: GlobalTransaction) -> bool:
+    if what.wait:
+        return tx.status.is_final
+    return tx.decision is not Decision.NONE
+
+
+def _is_seen(what: Cancel | Observe, tx: GlobalTransaction) -> bool:
+    return not what.wait or tx.status.is_final
+
+
+_ANSWERED_LATER: Mapping[type[Input], Callable[[Any, GlobalTransaction], bool]] = {
+    Try: _are_tried,
+    Confirm: _is_confirmed,
+    Cancel: _is_seen,
+    Observe: _is_seen,
+}
+"""The others are answered with whatever state there is."""
 
 
 def is_lazy(events: Iterable[Event], *, check_back: bool = False) -> bool:
@@ -275,44 +306,53 @@ def is_lazy(events: Iterable[Event], *, check_back: bool = False) -> bool:
             initiator acts on the tries that it saw succeed, and if a crash took such
             an answer from memory, the deadline would cancel without asking.
     """
-    return not check_back and all(isinstance(event, LAZY) for event in events)
+    return not check_back and _LAZY.issuperset(map(type, events))
+
+
+_LAZY = frozenset(LAZY)
 
 
 def check(before: GlobalTransaction | None, after: GlobalTransaction) -> None:
     """Assert what must hold whatever happened. Raises ``InvariantViolated``."""
     if before is after:
         return
-    if (
-        before is not None
-        and before.decision is not Decision.NONE
-        and (after.decision is not before.decision)
-    ):
-        raise InvariantViolated("T1: a decision was changed")
-    if before is not None and before.status.is_final:
-        raise InvariantViolated("T8: an ended transaction was changed")
-    if not _may_end(after):
+    if before is not None:
+        if before.decision is not Decision.NONE and (
+            after.decision is not before.decision
+        ):
+            raise InvariantViolated("T1: a decision was changed")
+        if before.status.is_final:
+            raise InvariantViolated("T8: an ended transaction was changed")
+    may_end = _MAY_END.get(after.status)
+    if may_end is not None and not may_end(after):
         raise InvariantViolated(f"T8: {after.status} with branches that are not")
 
 
-def _may_end(tx: GlobalTransaction) -> bool:
-    """Whether the branches bear out the status, if it is an end."""
-    match tx.status:
-        case Status.COMPLETED:
-            return forward.is_complete(tx)
-        case Status.COMPENSATED:
-            return undo.is_undone(tx)
-        case Status.CONFIRMED | Status.CANCELLED:
-            allowed = _ENDS[tx.status]
-            return all(
-                branch.status in allowed
-                for branch_id, branch in tx.branches.items()
-                if branch_id != tcc.CHECK_BACK_ID
-            )
-        case _:
-            return True
+def _is_confirmed_all_over(tx: GlobalTransaction) -> bool:
+    return _all_participants_are(tx, _CONFIRMED)
 
 
-_ENDS = {
-    Status.CONFIRMED: frozenset({BranchStatus.CONFIRMED}),
-    Status.CANCELLED: frozenset({BranchStatus.CANCELLED, BranchStatus.REFUSED}),
+def _is_cancelled_all_over(tx: GlobalTransaction) -> bool:
+    return _all_participants_are(tx, _CANCELLED)
+
+
+def _all_participants_are(
+    tx: GlobalTransaction, allowed: frozenset[BranchStatus]
+) -> bool:
+    """Whether all branches but the question to the initiator have such a status."""
+    for branch_id, branch in tx.branches.items():
+        if branch.status not in allowed and branch_id != tcc.CHECK_BACK_ID:
+            return False
+    return True
+
+
+_CONFIRMED = frozenset({BranchStatus.CONFIRMED})
+_CANCELLED = frozenset({BranchStatus.CANCELLED, BranchStatus.REFUSED})
+
+_MAY_END: Mapping[Status, Callable[[GlobalTransaction], bool]] = {
+    Status.COMPLETED: forward.is_complete,
+    Status.COMPENSATED: undo.is_undone,
+    Status.CONFIRMED: _is_confirmed_all_over,
+    Status.CANCELLED: _is_cancelled_all_over,
 }
+"""Whether the branches bear out the status, where it is an end."""

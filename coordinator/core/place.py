@@ -58,13 +58,15 @@ class Place(Struct, frozen=True):
     @property
     def unit_id(self) -> str:
         """The branch of this run of the step, at its first choice."""
-        step_id = self.prefix + self.step.step_id
-        return step_id if self.index is None else f"{step_id}{SEPARATOR}{self.index}"
+        if self.index is None:
+            return self.prefix + self.step.step_id
+        return f"{self.prefix}{self.step.step_id}{SEPARATOR}{self.index}"
 
     @property
     def branch_id(self) -> str:
         """The branch that stands here."""
-        return branch_of(self.unit_id, self.choice)
+        unit_id = self.unit_id
+        return branch_of(unit_id, self.choice) if self.choice else unit_id
 
     @property
     def list_id(self) -> str:
@@ -145,7 +147,7 @@ def _fallback(place: Place, rest: list[str]) -> Place | None:
 
 def place_of(tx: GlobalTransaction, branch_id: str) -> Place:
     """Where a branch of this saga stands. Raises ``InvariantViolated``."""
-    place = find_place(tx, branch_id)
+    place = locate(tx.definition or definition_of(tx), branch_id)
     if place is None:
         raise InvariantViolated(f"branch {branch_id} is at no step of its saga")
     return place
@@ -170,11 +172,17 @@ def group_of(tx: GlobalTransaction, place: Place) -> Place | None:
 
 def last_choice(tx: GlobalTransaction, place: Place) -> Branch | None:
     """The branch of the latest choice that a unit has come to."""
-    for choice in range(len(place.step.calls) - 1, 0, -1):
-        branch = tx.branches.get(branch_of(place.unit_id, choice))
-        if branch is not None:
-            return branch
-    return tx.branches.get(place.unit_id)
+    return latest(tx, place.step, place.unit_id)
+
+
+def latest(tx: GlobalTransaction, step: Step, unit_id: str) -> Branch | None:
+    """The same, of a unit of this step."""
+    if len(step.calls) > 1:
+        for choice in range(len(step.calls) - 1, 0, -1):
+            branch = tx.branches.get(branch_of(unit_id, choice))
+            if branch is not None:
+                return branch
+    return tx.branches.get(unit_id)
 
 
 def item_count(tx: GlobalTransaction, place: Place) -> int:
@@ -193,8 +201,10 @@ def is_pivot_out(tx: GlobalTransaction) -> bool:
     """Whether a pivot has been sent and its answer is not known."""
     if tx.definition is None or not tx.definition.has_pivot:
         return False
-    return any(
-        tx.branches[branch_id].status is BranchStatus.RUNNING
-        and place_of(tx, branch_id).step.pivot
-        for branch_id in tx.open
-    )
+    for branch_id in tx.open:
+        if (
+            tx.branches[branch_id].status is BranchStatus.RUNNING
+            and place_of(tx, branch_id).step.pivot
+        ):
+            return True
+    return False

@@ -139,6 +139,8 @@ def owner_after(tx: GlobalTransaction, writer: str) -> str:
     """Whose it is after a commit: who writes drives it. But what is held is nobody's
     whoever writes, and a trial is one node's, so that it costs no other one.
     """
+    if tx.attention_since is None:
+        return writer
     return tx.owner if _told(tx) else writer
 
 
@@ -146,4 +148,6 @@ def takeovers_after(tx: GlobalTransaction) -> int:
     """What a commit stores: who commits has survived it, so none, where that is no
     matter of a trial; else one death more makes it quarantined.
     """
+    if tx.attention_since is None:
+        return 0
     return OWNERS_LOST_MAX - 1 if _told(tx) else 0

@@ -39,14 +39,14 @@ Compensations are asked without end; a failing one calls a person and is never
 skipped (S6).
 """
 
-from collections.abc import Iterator
-from typing import assert_never
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from coordinator.core import backoff, scope, tcc, undo
 from coordinator.core.definition import (
     BranchKind,
     Compensation,
-    SagaDefinition,
+    signals_of,
 )
 from coordinator.core.draft import Draft
 from coordinator.core.errors import (
@@ -80,6 +80,7 @@ from coordinator.core.inputs import (
     Cancel,
     CancelByOperator,
     Input,
+    Outcome,
     Pending,
     Refused,
     Resolve,
@@ -94,7 +95,6 @@ from coordinator.core.model import (
     Branch,
     GlobalTransaction,
     Instant,
-    Payload,
 )
 from coordinator.core.place import (
     Place,
@@ -129,22 +129,26 @@ def decide(draft: Draft, what: Input, now: Instant) -> None:
     """What an input means to a saga that exists."""
     if draft.tx.status is Status.RUNNING:
         _look_at_the_clock(draft, now)
-    match what:
-        case Cancel(code, text):
-            if draft.tx.status is Status.RUNNING and _is_undecided(draft.tx):
-                _check_pivot(draft.tx)
-                undo.turn_back(draft, code, text, now)
-        case BranchReplied():
-            _replied(draft, what, now)
-        case Signal():
-            _signalled(draft, what, now)
-        case CancelByOperator(reason=reason) if _is_undecided(draft.tx):
-            _check_pivot(draft.tx)
-            undo.turn_back(draft, "CANCELLED_BY_OPERATOR", reason, now)
-        case Resolve(branch_id) if not draft.tx.status.is_final:
-            _settled(draft, place_of(draft.tx, branch_id), now)
-        case _:
-            pass
+    meant = _MEANT.get(type(what))
+    if meant is not None:
+        meant(draft, what, now)
+
+
+def _cancel(draft: Draft, what: Cancel, now: Instant) -> None:
+    if draft.tx.status is Status.RUNNING and draft.tx.decision is Decision.NONE:
+        _check_pivot(draft.tx)
+        undo.turn_back(draft, what.code, what.text, now)
+
+
+def _cancel_by_operator(draft: Draft, what: CancelByOperator, now: Instant) -> None:
+    if draft.tx.decision is Decision.NONE:
+        _check_pivot(draft.tx)
+        undo.turn_back(draft, "CANCELLED_BY_OPERATOR", what.reason, now)
+
+
+def _resolved(draft: Draft, what: Resolve, now: Instant) -> None:
+    if not draft.tx.status.is_final:
+        _settled(draft, place_of(draft.tx, what.branch_id), now)
 
 
 def compensation_of(tx: GlobalTransaction, branch_id: str) -> Compensation | None:
@@ -189,32 +193,31 @@ def is_stuck(branch: Branch) -> bool:
     )
 
 
-def instants(tx: GlobalTransaction) -> Iterator[Instant]:
+def instants(tx: GlobalTransaction) -> list[Instant]:
     """When time alone may decide something about this saga, but for its calls."""
     if tx.status is not Status.RUNNING:
-        return
-    is_held = _is_held(tx)
-    if not is_held or tx.attention_since is None:
-        yield tx.request.deadline_at
+        return []
+    waiting: list[tuple[Instant, Branch]] = []
     for branch_id in tx.open:
         branch = tx.branches[branch_id]
-        if (
-            branch.status in _MAY_END_BY_TIME
-            and branch.due_at is not None
-            and _ends_by_time(tx, branch, is_held=is_held)
-        ):
-            yield branch.due_at
+        if branch.status in _MAY_END_BY_TIME and branch.due_at is not None:
+            waiting.append((branch.due_at, branch))
+    if not waiting and tx.attention_since is None:
+        return [tx.request.deadline_at]
+    is_held = _is_held(tx)
+    times = [at for at, b in waiting if _ends_by_time(tx, b, is_held=is_held)]
+    if not is_held or tx.attention_since is None:
+        times.append(tx.request.deadline_at)
+    return times
 
 
 _MAY_END_BY_TIME = frozenset({BranchStatus.TRIED, BranchStatus.WAITING})
 
 
 def _ends_by_time(tx: GlobalTransaction, branch: Branch, *, is_held: bool) -> bool:
-    """Whether a branch's due time ends what it waits for."""
+    """Whether the due time of a branch that may end by it ends what it waits for."""
     if branch.status is BranchStatus.TRIED:
         return not is_held and not _is_given_up(tx, branch)
-    if branch.status not in _MAY_END_BY_TIME:
-        return False
     if branch.spec.kind is not BranchKind.SAGA or not is_held:
         return True
     return optional_around(tx, place_of(tx, branch.spec.branch_id)) is not None
@@ -225,7 +228,8 @@ def _is_time_up(tx: GlobalTransaction, branch: Branch, now: Instant) -> bool:
     each branch: a timer that ended may have sent the pivot.
     """
     return (
-        branch.due_at is not None
+        branch.status in _MAY_END_BY_TIME
+        and branch.due_at is not None
         and branch.due_at <= now
         and _ends_by_time(tx, branch, is_held=_is_held(tx))
     )
@@ -240,10 +244,6 @@ def _is_given_up(tx: GlobalTransaction, branch: Branch) -> bool:
 def _is_held(tx: GlobalTransaction) -> bool:
     """Whether the saga cannot turn back, or nobody knows whether it can."""
     return tx.decision is not Decision.NONE or is_pivot_out(tx)
-
-
-def _is_undecided(tx: GlobalTransaction) -> bool:
-    return tx.decision is Decision.NONE
 
 
 def _check_pivot(tx: GlobalTransaction) -> None:
@@ -262,18 +262,15 @@ def _check_pivot(tx: GlobalTransaction) -> None:
 def _look_at_the_clock(draft: Draft, now: Instant) -> None:
     """What time alone decides, before anybody's wish is heard."""
     tx = draft.tx
-    is_held = _is_held(tx)
-    if now >= tx.request.deadline_at and not is_held:
-        undo.turn_back(draft, "TIMEOUT", "not completed within its timeout", now)
+    if now >= tx.request.deadline_at and _is_past_its_deadline(draft, now):
         return
-    if now >= tx.request.deadline_at and tx.attention_since is None:
-        text = "not completed within its timeout, and it only goes forward"
-        draft.add(AttentionRaised(text, now))
     for branch_id in tuple(tx.open):
-        branch = draft.tx.branches[branch_id]
+        branch = tx.branches[branch_id]
+        if branch.pending_since is None and branch.status not in _MAY_END_BY_TIME:
+            continue  # it has no time of its own
         if (
             draft.tx.status is not Status.RUNNING
-            or branch is not tx.branches[branch_id]
+            or branch is not draft.tx.branches[branch_id]
         ):
             continue
         if tcc.is_overdue(branch, now):
@@ -282,6 +279,17 @@ def _look_at_the_clock(draft: Draft, now: Instant) -> None:
                 _failed(draft, place, *tcc.overdue_reason(branch), now)
         elif _is_time_up(draft.tx, branch, now):
             _time_is_up(draft, place_of(tx, branch_id), branch, now)
+
+
+def _is_past_its_deadline(draft: Draft, now: Instant) -> bool:
+    """Turn back where that may be, or else call a person once; whether it turned."""
+    if not _is_held(draft.tx):
+        undo.turn_back(draft, "TIMEOUT", "not completed within its timeout", now)
+        return True
+    if draft.tx.attention_since is None:
+        text = "not completed within its timeout, and it only goes forward"
+        draft.add(AttentionRaised(text, now))
+    return False
 
 
 def _time_is_up(draft: Draft, place: Place, branch: Branch, now: Instant) -> None:
@@ -331,7 +339,7 @@ def _signalled(draft: Draft, what: Signal, now: Instant) -> None:
                 reason="SIGNAL_EXISTS",
             )
         return
-    awaited = _awaited(definition_of(tx))
+    awaited = signals_of(definition_of(tx))
     if what.name not in awaited:
         names = ", ".join(sorted(awaited)) or "none"
         raise InvalidRequest(
@@ -361,15 +369,6 @@ def _signalled(draft: Draft, what: Signal, now: Instant) -> None:
     Forward(draft, now).satisfied(waiting)
 
 
-def _awaited(definition: SagaDefinition) -> frozenset[str]:
-    """The names of all signals that steps of a saga or its children wait for."""
-    names = {s.signal for s in definition.steps if s.kind is BranchKind.AWAIT}
-    for step in definition.steps:
-        if step.child is not None:
-            names |= _awaited(step.child)
-    return frozenset(names)
-
-
 # ---- Answers ----------------------------------------------------------------------
 
 
@@ -382,25 +381,9 @@ def _replied(draft: Draft, what: BranchReplied, now: Instant) -> None:
     ):
         return  # late, repeated or foreign
     place = place_of(draft.tx, what.branch_id)
-    is_forward = what.phase in _FORWARD
-    match what.outcome:
-        case Succeeded(output) if is_forward:
-            _succeeded(draft, place, what.phase, output, now)
-        case Succeeded():
-            draft.add(BranchSucceeded(what.branch_id, what.phase, NO_PAYLOAD, now))
-            _settled(draft, place, now)
-        case Refused() as refused if is_forward:
-            _refused(draft, place, branch, what, refused, now)
-        case Refused(code, text):
-            _phase_two_failed(draft, place, branch, what, Unknown(code, text), now)
-        case Pending() as pending:
-            _pending(draft, place, branch, pending, now)
-        case Unknown() as unknown if is_forward:
-            _forward_failed(draft, place, branch, what, unknown, now)
-        case Unknown() as unknown:
-            _phase_two_failed(draft, place, branch, what, unknown, now)
-        case _:
-            assert_never(what.outcome)
+    answered = _FORWARD_ANSWERED if what.phase in _FORWARD else _PHASE_TWO_ANSWERED
+    outcome = what.outcome
+    answered[type(outcome)](draft, place, branch, what, outcome, now)
 
 
 def _settled(draft: Draft, place: Place, now: Instant) -> None:
@@ -412,10 +395,28 @@ def _settled(draft: Draft, place: Place, now: Instant) -> None:
         complete_if_done(draft, now)
 
 
-def _succeeded(
-    draft: Draft, place: Place, phase: Phase, output: Payload, now: Instant
+def _phase_two_succeeded(
+    draft: Draft,
+    place: Place,
+    _branch: Branch,
+    what: BranchReplied,
+    _outcome: Succeeded,
+    now: Instant,
 ) -> None:
-    is_pivot = place.step.pivot and _is_undecided(draft.tx)
+    draft.add(BranchSucceeded(what.branch_id, what.phase, NO_PAYLOAD, now))
+    _settled(draft, place, now)
+
+
+def _succeeded(
+    draft: Draft,
+    place: Place,
+    _branch: Branch,
+    what: BranchReplied,
+    outcome: Succeeded,
+    now: Instant,
+) -> None:
+    output = outcome.output
+    is_pivot = place.step.pivot and draft.tx.decision is Decision.NONE
     if len(output.data) > scope.OUTPUT_BYTES_MAX:
         text = (
             f"{place.branch_id}: an output of {len(output.data)} bytes, more than"
@@ -426,12 +427,12 @@ def _succeeded(
             return
         draft.add(AttentionRaised(f"{text}; it is dropped", now))
         output = NO_PAYLOAD
-    draft.add(BranchSucceeded(place.branch_id, phase, output, now))
+    draft.add(BranchSucceeded(what.branch_id, what.phase, output, now))
     if is_pivot:
         commit(draft, now)
-    elif phase is Phase.TRY:
+    elif what.phase is Phase.TRY:
         confirm_what_is_reserved(draft, now)
-        if _is_time_up(draft.tx, draft.tx.branches[place.branch_id], now):
+        if _is_time_up(draft.tx, draft.tx.branches[what.branch_id], now):
             _reservation_expired(draft, place, now)  # before it was even heard of
             return
     Forward(draft, now).satisfied([place])
@@ -443,15 +444,20 @@ def _failed(draft: Draft, place: Place, code: str, text: str, now: Instant) -> N
 
 
 def _pending(
-    draft: Draft, place: Place, branch: Branch, what: Pending, now: Instant
+    draft: Draft,
+    place: Place,
+    branch: Branch,
+    _what: BranchReplied,
+    outcome: Pending,
+    now: Instant,
 ) -> None:
     """It will finish later. What cannot fail has no deadline for that, but a person
     is called when it is over.
     """
     if not _is_endless(draft.tx, place) or branch.status not in _ASKED_FORWARD:
-        draft.add(tcc.pending(branch, what.retry_after_ms, now))
+        draft.add(tcc.pending(branch, outcome.retry_after_ms, now))
         return
-    again_at = now + (what.retry_after_ms or tcc.PENDING_POLL_MS)
+    again_at = now + (outcome.retry_after_ms or tcc.PENDING_POLL_MS)
     draft.add(BranchPending(place.branch_id, again_at, now))
     if tcc.is_overdue(branch, now) and draft.tx.attention_since is None:
         _, text = tcc.overdue_reason(branch)
@@ -508,6 +514,17 @@ def _forward_failed(
         tcc.raise_attention(draft, branch, what.phase, attempts, why, now)
 
 
+def _phase_two_refused(
+    draft: Draft,
+    place: Place,
+    branch: Branch,
+    what: BranchReplied,
+    no: Refused,
+    now: Instant,
+) -> None:
+    _phase_two_failed(draft, place, branch, what, Unknown(no.code, no.text), now)
+
+
 def _phase_two_failed(
     draft: Draft,
     place: Place,
@@ -548,3 +565,30 @@ def _asked_with_input(draft: Draft, place: Place, why: Unknown, now: Instant) ->
         return False
     draft.add(CompensationStarted(place.branch_id, payload, now))
     return True
+
+
+_Answered: TypeAlias = Callable[
+    [Draft, Place, Branch, BranchReplied, Any, Instant], None
+]
+
+_FORWARD_ANSWERED: Mapping[type[Outcome], _Answered] = {
+    Succeeded: _succeeded,
+    Refused: _refused,
+    Pending: _pending,
+    Unknown: _forward_failed,
+}
+_PHASE_TWO_ANSWERED: Mapping[type[Outcome], _Answered] = {
+    Succeeded: _phase_two_succeeded,
+    Refused: _phase_two_refused,
+    Pending: _pending,
+    Unknown: _phase_two_failed,
+}
+
+_MEANT: Mapping[type[Input], Callable[[Draft, Any, Instant], None]] = {
+    BranchReplied: _replied,
+    Cancel: _cancel,
+    Signal: _signalled,
+    CancelByOperator: _cancel_by_operator,
+    Resolve: _resolved,
+}
+"""What an input means to a saga that exists; the others mean nothing here."""

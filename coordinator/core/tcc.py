@@ -41,8 +41,9 @@ The races, and who wins:
   retries go on. One branch that fails never keeps the others back.
 """
 
-from collections.abc import Iterable
-from typing import assert_never
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
+from typing import Any, TypeAlias
 
 from coordinator.core import backoff
 from coordinator.core.definition import BranchKind
@@ -67,6 +68,7 @@ from coordinator.core.inputs import (
     CancelByOperator,
     Confirm,
     Input,
+    Outcome,
     Pending,
     Refused,
     Register,
@@ -130,30 +132,9 @@ def decide(draft: Draft, what: Input, now: Instant) -> None:
     """What an input means to a transaction that exists."""
     if draft.tx.status is Status.TRYING:
         _look_at_the_clock(draft, now)
-    match what:
-        case Try(specs):
-            _register(draft, specs, direct=False, now=now)
-        case Register(specs):
-            _register(draft, specs, direct=True, now=now)
-        case Confirm(listed):
-            _confirm(draft, listed, now)
-        case Cancel(code, text):
-            if draft.tx.status is Status.TRYING:
-                _abort(draft, code, text, now)
-        case BranchReplied():
-            _replied(draft, what, now)
-        case CancelByOperator(reason=reason) if draft.tx.status is Status.TRYING:
-            _abort(draft, "CANCELLED_BY_OPERATOR", reason, now)
-        case Resolve():
-            _finish_if_done(draft, now)
-        case Signal():
-            raise InvalidRequest(
-                "a TCC transaction awaits no signals; name a saga",
-                field="gid",
-                reason="NOT_A_SAGA",
-            )
-        case _:
-            pass
+    meant = _MEANT.get(type(what))
+    if meant is not None:
+        meant(draft, what, now)
 
 
 def is_ready(what: Input, tx: GlobalTransaction) -> bool:
@@ -183,9 +164,10 @@ def _look_at_the_clock(draft: Draft, now: Instant) -> None:
         else:
             _abort(draft, "DEADLINE", "undecided at its deadline", now)
         return
-    overdue = next((b for b in tx.branches.values() if is_overdue(b, now)), None)
-    if overdue is not None:
-        _abort(draft, *overdue_reason(overdue), now)
+    for branch in tx.branches.values():
+        if branch.pending_since is not None and is_overdue(branch, now):
+            _abort(draft, *overdue_reason(branch), now)
+            return
 
 
 _MAY_BE_OVERDUE = (BranchStatus.TRYING, BranchStatus.RUNNING)
@@ -309,9 +291,14 @@ def depth_of(tx: GlobalTransaction, spec: BranchSpec) -> int:
 
 # ---- Decisions --------------------------------------------------------------------
 
+_status_of = attrgetter("status")
 
-def _confirm(draft: Draft, listed: frozenset[str] | None, now: Instant) -> None:
-    tx = draft.tx
+_UNDER_WAY = frozenset(UNDER_WAY)
+_TRIED = frozenset({BranchStatus.TRIED})
+
+
+def _confirm(draft: Draft, what: Confirm, now: Instant) -> None:
+    tx, listed = draft.tx, what.listed
     if tx.status is not Status.TRYING:
         return
     registered = _of_participants(tx).keys()
@@ -342,7 +329,7 @@ def _confirm_declared(draft: Draft, now: Instant) -> None:
     if (
         tx.request.declared
         and tx.status is Status.TRYING
-        and all(b.status is BranchStatus.TRIED for b in tx.branches.values())
+        and _TRIED.issuperset(map(_status_of, tx.branches.values()))
     ):
         _commit(draft, now)
 
@@ -358,12 +345,12 @@ def _abort(draft: Draft, code: str, text: str, now: Instant) -> None:
 
 
 def _finish_if_done(draft: Draft, now: Instant) -> None:
-    branches = draft.tx.branches.values()
-    if any(branch.status in UNDER_WAY for branch in branches):
+    found = set(map(_status_of, draft.tx.branches.values()))
+    if not _UNDER_WAY.isdisjoint(found):
         return
     commits = draft.tx.decision is Decision.COMMIT
     end = Status.CONFIRMED if commits else Status.CANCELLED
-    if any(branch.status is BranchStatus.RESOLVED for branch in branches):
+    if BranchStatus.RESOLVED in found:
         end = Status.RESOLVED
     draft.add(Finished(end, NO_PAYLOAD, now))
 
@@ -375,27 +362,30 @@ def _replied(draft: Draft, what: BranchReplied, now: Instant) -> None:
     branch = draft.tx.branches.get(what.branch_id)
     if branch is None or UNDER_WAY.get(branch.status) is not what.phase:
         return  # late, repeated or foreign
-    forward = what.phase in (Phase.TRY, Phase.ACTION)
-    match what.outcome:
-        case Succeeded(output):
-            draft.add(BranchSucceeded(what.branch_id, what.phase, output, now))
-            if what.phase is Phase.TRY:
-                _confirm_declared(draft, now)
-            elif what.phase is Phase.ACTION:  # the check-back says: commit
-                _commit(draft, now)
-            else:
-                _finish_if_done(draft, now)
-        case Refused(code, text) if forward:
-            draft.add(BranchRefused(what.branch_id, code, text, now))
-            _abort(draft, code, text, now)
-        case Refused(code, text):
-            _failed(draft, branch, what, Unknown(code, text), now)
-        case Pending(retry_after_ms):
-            draft.add(pending(branch, retry_after_ms, now))
-        case Unknown() as unknown:
-            _failed(draft, branch, what, unknown, now)
-        case _:
-            assert_never(what.outcome)
+    _ANSWERED[type(what.outcome)](draft, branch, what, what.outcome, now)
+
+
+def _succeeded(
+    draft: Draft, branch: Branch, what: BranchReplied, it: Succeeded, now: Instant
+) -> None:
+    draft.add(BranchSucceeded(branch.spec.branch_id, what.phase, it.output, now))
+    _AFTER_SUCCESS[what.phase](draft, now)
+
+
+def _refused(
+    draft: Draft, branch: Branch, what: BranchReplied, no: Refused, now: Instant
+) -> None:
+    if what.phase not in _FORWARD:
+        _failed(draft, branch, what, Unknown(no.code, no.text), now)
+        return
+    draft.add(BranchRefused(what.branch_id, no.code, no.text, now))
+    _abort(draft, no.code, no.text, now)
+
+
+def _postponed(
+    draft: Draft, branch: Branch, _what: BranchReplied, it: Pending, now: Instant
+) -> None:
+    draft.add(pending(branch, it.retry_after_ms, now))
 
 
 def _failed(
@@ -404,7 +394,7 @@ def _failed(
     attempts = branch.attempts + 1
     if what.attempt not in (0, attempts):
         return  # the answer to an older call, counted already
-    forward = what.phase in (Phase.TRY, Phase.ACTION)
+    forward = what.phase in _FORWARD
     if forward and attempts >= branch.spec.attempt_max:
         text = f"{branch.spec.branch_id}: {why.code} after {attempts} attempts"
         _abort(draft, "ATTEMPTS_USED_UP", text, now)
@@ -413,6 +403,25 @@ def _failed(
     add_failed_attempt(draft, branch, why, policy, now)
     if not forward and attempts == ATTENTION_AFTER:
         raise_attention(draft, branch, what.phase, attempts, why, now)
+
+
+_FORWARD = frozenset({Phase.TRY, Phase.ACTION})
+
+_AFTER_SUCCESS: Mapping[Phase, Callable[[Draft, Instant], None]] = {
+    Phase.TRY: _confirm_declared,
+    Phase.ACTION: _commit,  # the check-back says: commit
+    Phase.CONFIRM: _finish_if_done,
+    Phase.CANCEL: _finish_if_done,
+}
+
+_Answered: TypeAlias = Callable[[Draft, Branch, BranchReplied, Any, Instant], None]
+
+_ANSWERED: Mapping[type[Outcome], _Answered] = {
+    Succeeded: _succeeded,
+    Refused: _refused,
+    Pending: _postponed,
+    Unknown: _failed,
+}
 
 
 def add_failed_attempt(
@@ -466,3 +475,49 @@ def raise_attention(
             now,
         )
     )
+
+
+# ---- Whatever is asked ------------------------------------------------------------
+
+
+def _try(draft: Draft, what: Try, now: Instant) -> None:
+    _register(draft, what.specs, direct=False, now=now)
+
+
+def _register_direct(draft: Draft, what: Register, now: Instant) -> None:
+    _register(draft, what.specs, direct=True, now=now)
+
+
+def _cancel(draft: Draft, what: Cancel, now: Instant) -> None:
+    if draft.tx.status is Status.TRYING:
+        _abort(draft, what.code, what.text, now)
+
+
+def _cancel_by_operator(draft: Draft, what: CancelByOperator, now: Instant) -> None:
+    if draft.tx.status is Status.TRYING:
+        _abort(draft, "CANCELLED_BY_OPERATOR", what.reason, now)
+
+
+def _settled(draft: Draft, _what: Resolve, now: Instant) -> None:
+    _finish_if_done(draft, now)
+
+
+def _awaits_none(_draft: Draft, _what: Signal, _now: Instant) -> None:
+    raise InvalidRequest(
+        "a TCC transaction awaits no signals; name a saga",
+        field="gid",
+        reason="NOT_A_SAGA",
+    )
+
+
+_MEANT: Mapping[type[Input], Callable[[Draft, Any, Instant], None]] = {
+    BranchReplied: _replied,
+    Try: _try,
+    Register: _register_direct,
+    Confirm: _confirm,
+    Cancel: _cancel,
+    CancelByOperator: _cancel_by_operator,
+    Resolve: _settled,
+    Signal: _awaits_none,
+}
+"""What an input means to a transaction that exists; the others mean nothing here."""

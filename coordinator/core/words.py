@@ -21,7 +21,14 @@ class Mode(Word):
 
 
 class Status(Word):
-    """Where a global transaction is. A participle is under way, a past is final."""
+    """Where a global transaction is. A participle is under way, a past is final.
+
+    Attributes:
+        is_final: nothing will ever happen to the transaction again. Asked for many
+            times for every input, so it is worked out once and not a property.
+    """
+
+    is_final: bool
 
     TRYING = "TRYING"
     CONFIRMING = "CONFIRMING"
@@ -34,11 +41,6 @@ class Status(Word):
     COMPENSATED = "COMPENSATED"
     RESOLVED = "RESOLVED"
 
-    @property
-    def is_final(self) -> bool:
-        """Nothing will ever happen to the transaction again."""
-        return self in _FINAL
-
 
 _FINAL = frozenset(
     {
@@ -49,6 +51,9 @@ _FINAL = frozenset(
         Status.RESOLVED,
     }
 )
+
+for _status in Status:
+    _status.is_final = _status in _FINAL
 
 
 class Decision(Word):

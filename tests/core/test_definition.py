@@ -12,8 +12,9 @@ from coordinator.core.definition import (
     Constant,
     Step,
     find_cycle,
+    signals_of,
 )
-from tests.core.world import child_step, definition, pivot, step
+from tests.core.world import await_step, child_step, definition, pivot, step
 
 
 def test_successors_are_derived_in_the_order_of_the_text() -> None:
@@ -49,6 +50,19 @@ def test_pivot_of_a_child_is_one_of_the_saga() -> None:
     assert (inner.has_pivot, outer.has_pivot) == (True, True)
     assert definition(child_step("top", child=outer)).has_pivot
     assert not definition(step("a"), child_step("b", child=definition())).has_pivot
+
+
+def test_signals_of_a_child_are_awaited_by_the_saga() -> None:
+    """Each name once, however deep it is; nothing else has a signal."""
+    inner = definition(await_step("in", signal="paid"), step("x"))
+    outer = definition(
+        await_step("a", signal="seen"),
+        await_step("b", "a", signal="paid"),
+        child_step("c", child=inner),
+    )
+
+    assert signals_of(outer) == {"seen", "paid"}
+    assert signals_of(definition(step("a"))) == set()
 
 
 def test_derived_fields_make_no_difference() -> None:

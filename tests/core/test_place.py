@@ -160,6 +160,7 @@ def test_items_begun_are_counted(count: int) -> None:
 def test_last_choice_is_the_latest_that_was_begun() -> None:
     """``None`` before the step has started."""
     play = submit(with_fallback(step("a"), step("x"), step("y")), step("b", "a"))
+    assert last_choice(play.tx, place_of(play.tx, "a")) is play.branch("a")
     for asked, following in (("a", "a:fallback-1"), ("a:fallback-1", "a:fallback-2")):
         play.answer(asked, Refused("NO"))
         last = last_choice(play.tx, place_of(play.tx, "a"))

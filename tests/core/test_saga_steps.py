@@ -1,9 +1,11 @@
 """Promises of a saga whose steps are of every kind."""
 
+from typing import get_args
+
 import pytest
 from msgspec.structs import replace
 
-from coordinator.core import machine
+from coordinator.core import machine, saga
 from coordinator.core.backoff import RetryPolicy
 from coordinator.core.definition import Constant
 from coordinator.core.errors import (
@@ -16,6 +18,7 @@ from coordinator.core.inputs import (
     BranchReplied,
     Cancel,
     CancelByOperator,
+    Outcome,
     Pending,
     Refused,
     Resolve,
@@ -48,6 +51,7 @@ from tests.core.world import (
     submit,
     tcc_step,
     wait_step,
+    with_fallback,
 )
 
 TOO_LARGE = Succeeded(Payload(b'"' + b"x" * 300_000 + b'"', JSON))
@@ -163,6 +167,27 @@ def test_branch_that_stays_pending_too_long_fails() -> None:
 
     assert play.asked() == {("a", "COMPENSATION"), ("a:fallback-1", "ACTION")}
     assert play.branch("a").error_code == "PENDING_TIMEOUT"
+
+
+def test_every_outcome_means_something_in_every_phase() -> None:
+    """None is forgotten in the tables that they are looked up in."""
+    outcomes = set(get_args(Outcome))
+
+    assert saga._FORWARD_ANSWERED.keys() == outcomes
+    assert saga._PHASE_TWO_ANSWERED.keys() == outcomes
+
+
+def test_settling_by_hand_after_the_deadline_ends_a_saga_once() -> None:
+    """The clock is looked at first, and nothing is left to go on with."""
+    once = RetryPolicy(attempt_max=1)
+    play = submit(with_fallback(step("a", retry=once), step("x", undo=False)))
+    play.answer("a", Unknown("TIMEOUT"))
+    assert play.statuses() == {"a": "COMPENSATING", "a:fallback-1": "RUNNING"}
+    play.now = DEADLINE
+    play.happen(Resolve("a", "kim", "undone by hand"))
+
+    assert play.statuses() == {"a": "RESOLVED", "a:fallback-1": "ABANDONED"}
+    assert play.tx.status is Status.RESOLVED
 
 
 def test_pivot_may_stay_pending_without_end() -> None:

@@ -1,5 +1,7 @@
 """Promises of a TCC transaction at its limits, and between two of its branches."""
 
+from typing import get_args
+
 import pytest
 from msgspec.structs import replace
 
@@ -10,6 +12,7 @@ from coordinator.core.inputs import (
     BranchReplied,
     Cancel,
     Confirm,
+    Outcome,
     Pending,
     Register,
     Signal,
@@ -28,6 +31,12 @@ def play() -> Play:
     made = Play.begin(Begin(tcc_request(), (spec("a"), spec("b"))))
     made.answer("a")
     return made
+
+
+def test_every_outcome_means_something() -> None:
+    """None is forgotten in the table that they are looked up in."""
+    assert tcc._ANSWERED.keys() == set(get_args(Outcome))
+    assert tcc._AFTER_SUCCESS.keys() == set(Phase) - {Phase.COMPENSATION}
 
 
 def test_limits_are_those_that_were_promised() -> None:

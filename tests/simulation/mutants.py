@@ -367,8 +367,8 @@ MUTANTS = (
         "unknown_is_refused",
         "a try that timed out counts as a business no",
         TCC,
-        "case Refused(code, text) if forward:",
-        "case Refused(code, text) | Unknown(code, text) if forward:",
+        "    Unknown: _failed,",
+        "    Unknown: _refused,",
     ),
     bug(
         "gives_up_and_says_done",
@@ -391,15 +391,15 @@ MUTANTS = (
         "asked_before_its_time",
         "attempts follow each other without a pause (P9, DTM #293)",
         MACHINE,
-        "and ask_at <= now\n",
-        "",
+        " and ask_at <= now:",
+        ":",
     ),
     bug(
         "confirm_answered_undecided",
         "a confirm is answered before there is a decision",
         MACHINE,
-        "        case Confirm():\n            return tx.decision is not Decision.NONE",
-        "        case Confirm():\n            return True",
+        "is_final\n    return tx.decision is not Decision.NONE",
+        "is_final\n    return True",
     ),
     bug(
         "nobody_looks_at_the_deadline",
@@ -412,7 +412,7 @@ MUTANTS = (
         "other_body_accepted",
         "the same gid with another body is taken for a repetition",
         MACHINE,
-        "if tx.request.digest != request.digest:",
+        "if draft.tx.request.digest != what.request.digest:",
         "if False:",
     ),
     bug(
@@ -448,7 +448,8 @@ MUTANTS = (
         "held_calls_go_out",
         "calls go on while an operator holds the transaction",
         MACHINE,
-        "if tx.paused_at is not None or is_quarantined(tx):",
+        "if tx.paused_at is not None or (\n"
+        "        tx.attention_since is not None and is_quarantined(tx)\n    ):",
         "if False:",
     ),
     bug(
@@ -462,7 +463,7 @@ MUTANTS = (
         "settled_by_hand_says_confirmed",
         "an operator's settlement ends as if the participants had answered (P4)",
         TCC,
-        "if any(branch.status is BranchStatus.RESOLVED for branch in branches):",
+        "if BranchStatus.RESOLVED in found:",
         "if False:",
     ),
     bug(
@@ -476,8 +477,8 @@ MUTANTS = (
         "told_before_kept",
         "an initiator that will be asked back acts on a try that a crash forgets",
         MACHINE,
-        "return not check_back and all(",
-        "return all(",
+        "return not check_back and _LAZY",
+        "return _LAZY",
     ),
     *BARRIER_MUTANTS,
 )
