@@ -4,9 +4,11 @@ Text becomes this in :mod:`coordinator.saga_yaml`; nothing here knows YAML. The
 graph is proved acyclic when it is built, so the rules never meet a cycle.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
@@ -15,6 +17,14 @@ from coordinator.core.backoff import RetryPolicy
 
 JsonScalar: TypeAlias = str | int | float | bool | None
 JsonValue: TypeAlias = "JsonScalar | list[JsonValue] | dict[str, JsonValue]"
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def to_json(value: JsonValue) -> bytes:
+    """Compact JSON."""
+    return _encode(value).encode(errors="surrogatepass")
 
 
 class Reference(Struct, frozen=True):
@@ -79,10 +89,15 @@ class TemplateMap(Struct, frozen=True):
     entries: tuple[tuple[str, "Template"], ...]
 
 
-class Constant(Struct, frozen=True):
+class Constant(Struct, frozen=True, dict=True):
     """A JSON value without any expression inside."""
 
     value: JsonValue
+
+    @cached_property
+    def as_json(self) -> bytes:
+        """The value as it is stored and sent; written once, however often it is."""
+        return to_json(self.value)
 
 
 Template: TypeAlias = (

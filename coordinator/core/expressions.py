@@ -5,9 +5,9 @@ an :class:`ExpressionFailed`, not a null.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
 from msgspec import Struct
 
@@ -20,6 +20,7 @@ from coordinator.core.definition import (
     Template,
     TemplateList,
     TemplateMap,
+    to_json,
 )
 from coordinator.core.model import JSON_CONTENT_TYPE, Payload
 
@@ -90,7 +91,7 @@ def evaluate(template: Template, scope: Scope) -> JsonValue:
 
 def to_payload(value: JsonValue) -> Payload:
     """A value as it is stored and sent: compact JSON."""
-    return Payload(_encoded(value), JSON_CONTENT_TYPE)
+    return Payload(to_json(value), JSON_CONTENT_TYPE)
 
 
 def render(template: Template, scope: Scope, bytes_max: int) -> Payload:
@@ -100,8 +101,15 @@ def render(template: Template, scope: Scope, bytes_max: int) -> Payload:
     5,000 expressions that each read a large input would come to a gigabyte.
     """
     pieces = _Pieces(bytes_max)
-    _write(template, scope, pieces)
+    _WRITE[type(template)](template, scope, pieces)
     return Payload(pieces.joined(), JSON_CONTENT_TYPE)
+
+
+def rendered(template: Constant, bytes_max: int) -> Payload:
+    """The same of a template that reads nothing."""
+    if len(template.as_json) > bytes_max:
+        raise ExpressionFailed(f"more than {bytes_max} bytes")
+    return Payload(template.as_json, JSON_CONTENT_TYPE)
 
 
 class _Pieces:
@@ -121,37 +129,54 @@ class _Pieces:
         return b"".join(self._parts)
 
 
-def _write(template: Template, scope: Scope, pieces: _Pieces) -> None:
-    match template:
-        case TemplateList(items):
-            before = b"["
-            for item in items:
-                pieces.add(before)
-                _write(item, scope, pieces)
-                before = b","
-            pieces.add(b"]" if items else b"[]")
-        case TemplateMap(entries):
-            before = b"{"
-            for name, item in entries:
-                pieces.add(before + _encoded(name) + b":")
-                _write(item, scope, pieces)
-                before = b","
-            pieces.add(b"}" if entries else b"{}")
-        case Interpolation(parts):
-            pieces.add(b'"')
-            for part in parts:
-                text = part if isinstance(part, str) else _as_text(part, scope)
-                pieces.add(_encoded(text)[1:-1])
-            pieces.add(b'"')
-        case _:
-            pieces.add(_encoded(evaluate(template, scope)))
+def _write_list(template: TemplateList, scope: Scope, pieces: _Pieces) -> None:
+    before = b"["
+    for item in template.items:
+        pieces.add(before)
+        _WRITE[type(item)](item, scope, pieces)
+        before = b","
+    pieces.add(b"]" if template.items else b"[]")
 
 
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+def _write_map(template: TemplateMap, scope: Scope, pieces: _Pieces) -> None:
+    before = b"{"
+    for name, item in template.entries:
+        pieces.add(before + _named(name))
+        _WRITE[type(item)](item, scope, pieces)
+        before = b","
+    pieces.add(b"}" if template.entries else b"{}")
 
 
-def _encoded(value: JsonValue) -> bytes:
-    return _encode(value).encode(errors="surrogatepass")
+@lru_cache(maxsize=1024)
+def _named(name: str) -> bytes:
+    """The beginning of a map's entry; a definition has the same ones every time."""
+    return to_json(name) + b":"
+
+
+def _write_text(template: Interpolation, scope: Scope, pieces: _Pieces) -> None:
+    pieces.add(b'"')
+    for part in template.parts:
+        text = part if isinstance(part, str) else _as_text(part, scope)
+        pieces.add(to_json(text)[1:-1])
+    pieces.add(b'"')
+
+
+def _write_constant(template: Constant, _scope: Scope, pieces: _Pieces) -> None:
+    pieces.add(template.as_json)
+
+
+def _write_value(template: Reference | Computed, scope: Scope, pieces: _Pieces) -> None:
+    pieces.add(to_json(_value(template, scope)))
+
+
+_WRITE: Mapping[type[Template], Callable[[Any, Scope, _Pieces], None]] = {
+    Constant: _write_constant,
+    Reference: _write_value,
+    Computed: _write_value,
+    Interpolation: _write_text,
+    TemplateList: _write_list,
+    TemplateMap: _write_map,
+}
 
 
 def from_payload(payload: Payload, what: str) -> JsonValue:
@@ -213,10 +238,10 @@ def _compute(expression: Computed, scope: Scope) -> JsonValue:
 def _look_up(reference: Reference, scope: Scope) -> JsonValue:
     value, depth = _root(reference, scope)
     for part in reference.path[depth:]:
-        match value, part:
-            case dict(), str() if part in value:
+        match value:
+            case dict() if isinstance(part, str) and part in value:
                 value = value[part]
-            case list(), int() if 0 <= part < len(value):
+            case list() if isinstance(part, int) and 0 <= part < len(value):
                 value = value[part]
             case _:
                 reached = ".".join(str(p) for p in reference.path[:depth])
@@ -230,9 +255,9 @@ def _look_up(reference: Reference, scope: Scope) -> JsonValue:
 
 def _root(reference: Reference, scope: Scope) -> tuple[JsonValue, int]:
     """The value that a path starts in, and how many of its parts that took."""
+    if reference.path[0] == "input":
+        return from_payload(scope.input, "input"), 1
     match reference.path:
-        case ("input", *_):
-            return from_payload(scope.input, "input"), 1
         case ("steps", str(step_id), "output", *_):
             output = scope.outputs.get(step_id)
             if output is not None:

@@ -15,10 +15,12 @@ is not optional: it is *bound*, and asked until it succeeds (S5).
 
 from collections import deque
 from collections.abc import Iterable
+from operator import attrgetter
 
 from coordinator.core import expressions, scope, undo
 from coordinator.core.definition import (
     BranchKind,
+    Call,
     Constant,
     JsonValue,
     Step,
@@ -76,14 +78,29 @@ _UNDER_WAY_FORWARD = frozenset(
 )
 
 
-def is_satisfied(tx: GlobalTransaction, place: Place) -> bool:
-    """Whether the steps that need this one need not wait for it any more."""
-    branch = last_choice(tx, place)
+_NOT_SIMPLY_DONE = frozenset({BranchStatus.TRIED, BranchStatus.RESOLVED})
+"""A saga with one of these is not simply completed: it is confirmed first, or ends as
+what was settled by hand."""
+
+
+def is_satisfied(tx: GlobalTransaction, step: Step, unit_id: str) -> bool:
+    """Whether the steps that need this one, or this item of it, need not wait for it
+    any more.
+    """
+    branch = last_choice(tx, step, unit_id)
     if branch is None:
         return False
     if branch.status in SATISFIED:
         return True
-    return place.step.optional and branch.status not in _UNDER_WAY_FORWARD
+    return step.optional and branch.status not in _UNDER_WAY_FORWARD
+
+
+def _are_satisfied(tx: GlobalTransaction, prefix: str, steps: Iterable[Step]) -> bool:
+    """Whether no other step need wait for these of one scope any more."""
+    for step in steps:  # noqa: SIM110 - a generator would cost more than it asks
+        if not is_satisfied(tx, step, prefix + step.step_id):
+            return False
+    return True
 
 
 def is_bound(tx: GlobalTransaction, place: Place) -> bool:
@@ -109,12 +126,9 @@ def complete_if_done(draft: Draft, now: Instant) -> None:
     """End the saga, or say what is left, when every step is satisfied."""
     tx = draft.tx
     if tx.status is Status.RUNNING:
-        definition = definition_of(tx)
-        if not all(
-            is_satisfied(tx, Place("", definition, step)) for step in definition.ends
-        ):
+        if not _are_satisfied(tx, "", definition_of(tx).ends):
             return
-        is_end_said = not (tx.open or _has_reserved(tx) or _is_by_hand(tx))
+        is_end_said = not tx.open and _NOT_SIMPLY_DONE.isdisjoint(_statuses(tx))
         if tx.decision is Decision.NONE and not is_end_said:
             commit(draft, now)
         if draft.tx.open:
@@ -123,7 +137,8 @@ def complete_if_done(draft: Draft, now: Instant) -> None:
     elif tx.status is not Status.CONFIRMING or tx.open:
         return
     output = _saga_output(draft, now)
-    end = Status.RESOLVED if _is_by_hand(draft.tx) else Status.COMPLETED
+    is_by_hand = BranchStatus.RESOLVED in _statuses(draft.tx)
+    end = Status.RESOLVED if is_by_hand else Status.COMPLETED
     draft.add(Finished(end, output, now))
 
 
@@ -161,18 +176,20 @@ def _may_be_given_up(tx: GlobalTransaction, branch_id: str) -> bool:
 
 def is_complete(tx: GlobalTransaction) -> bool:
     """Whether a saga may say that it has completed (T8)."""
-    if tx.definition is None or tx.open or _has_reserved(tx) or _is_by_hand(tx):
-        return False
     root = tx.definition
-    return all(is_satisfied(tx, Place("", root, step)) for step in root.steps)
+    return (
+        root is not None
+        and not tx.open
+        and _NOT_SIMPLY_DONE.isdisjoint(_statuses(tx))
+        and _are_satisfied(tx, "", root.steps)
+    )
 
 
-def _has_reserved(tx: GlobalTransaction) -> bool:
-    return any(b.status is BranchStatus.TRIED for b in tx.branches.values())
+_status_of = attrgetter("status")
 
 
-def _is_by_hand(tx: GlobalTransaction) -> bool:
-    return any(b.status is BranchStatus.RESOLVED for b in tx.branches.values())
+def _statuses(tx: GlobalTransaction) -> Iterable[BranchStatus]:
+    return map(_status_of, tx.branches.values())
 
 
 def _saga_output(draft: Draft, now: Instant) -> Payload:
@@ -228,10 +245,12 @@ class Forward:
             if place.index is not None:
                 self._go_on_with_list(Place(place.prefix, place.definition, place.step))
                 continue
-            following = place.definition.successors[place.step.step_id]
+            definition, prefix = place.definition, place.prefix
+            following = definition.successors[place.step.step_id]
             for step_id in following:
-                self._open_if_ready(place.beside(place.definition.by_id[step_id]))
-            if not following and place.prefix:
+                step = definition.by_id[step_id]
+                self._open_if_ready(Place(prefix, definition, step))
+            if not following and prefix:
                 self._close_child(place)
         complete_if_done(self._draft, self._now)
 
@@ -241,23 +260,26 @@ class Forward:
         tx = self._draft.tx
         if place.unit_id in tx.branches:
             return
-        by_id = place.definition.by_id
-        if all(is_satisfied(tx, place.beside(by_id[n])) for n in place.step.needs):
+        needs = map(place.definition.by_id.__getitem__, place.step.needs)
+        if _are_satisfied(tx, place.prefix, needs):
             self._open(place)
 
     def _open(self, place: Place) -> None:
         """Start a step whose needs are satisfied, unless its condition is false."""
         if not self._goes_on(place.prefix[:-1]):
             return
-        try:
-            wanted = self._is_wanted(place)
-        except ExpressionFailed as failure:
-            self._refuse(place, expressions.CODE, f"condition of {failure}")
-            return
-        if not wanted:
-            self._draft.add(StepSkipped(_spec(place), self._now))
-            self._satisfied.append(place)
-        elif place.is_list:
+        condition = place.step.condition
+        if condition is not None:
+            try:
+                wanted = self._is_wanted(place, condition)
+            except ExpressionFailed as failure:
+                self._refuse(place, expressions.CODE, f"condition of {failure}")
+                return
+            if not wanted:
+                self._draft.add(StepSkipped(_spec(place), self._now))
+                self._satisfied.append(place)
+                return
+        if place.is_list:
             self._open_list(place)
         else:
             self._open_unit(place)
@@ -269,10 +291,7 @@ class Forward:
             return False
         return not group_id or tx.branches[group_id].status is BranchStatus.WAITING
 
-    def _is_wanted(self, place: Place) -> bool:
-        condition = place.step.condition
-        if condition is None:
-            return True
+    def _is_wanted(self, place: Place, condition: Template) -> bool:
         step_id = place.branch_id
         try:
             value = expressions.evaluate(
@@ -334,7 +353,7 @@ class Forward:
         call = place.step.calls[place.choice]
         payload = self._evaluate(place, call.input, "input")
         if payload is not None:
-            self._draft.add(StepStarted(_spec(place, payload), self._now))
+            self._draft.add(StepStarted(_call_spec(place, call, payload), self._now))
 
     def _open_child(self, place: Place) -> None:
         child = place.child
@@ -383,7 +402,7 @@ class Forward:
     def _evaluate(self, place: Place, template: Template, what: str) -> Payload | None:
         """What is stored of a template; ``None`` when the step was refused for it."""
         try:
-            return scope.evaluated(template, scope.scope_of(self._draft.tx, place))
+            return scope.evaluated_at(self._draft.tx, place, template)
         except ExpressionFailed as failure:
             text = f"{what} of step {place.branch_id}: {failure}"
             self._refuse(place, expressions.CODE, text)
@@ -420,7 +439,7 @@ class Forward:
             if not self._goes_on(place.list_id):
                 return
             begun += 1
-            under_way += not is_satisfied(self._draft.tx, item)
+            under_way += not is_satisfied(self._draft.tx, item.step, item.unit_id)
         if begun == count and not under_way:
             self._close_list(place, count)
 
@@ -439,7 +458,7 @@ class Forward:
         tx = self._draft.tx
         ends = place.definition.ends
         group = place_of(tx, place.prefix[:-1])
-        done = all(is_satisfied(tx, place.beside(step)) for step in ends)
+        done = _are_satisfied(tx, place.prefix, ends)
         if not done or not self._goes_on(group.branch_id):
             return
         payload = NO_PAYLOAD
@@ -504,7 +523,7 @@ def _next_choice(place: Place) -> Place:
 
 def _item_output(tx: GlobalTransaction, place: Place) -> JsonValue:
     """What an item answered; null when that is nothing, or nothing that is JSON."""
-    branch = last_choice(tx, place)
+    branch = last_choice(tx, place.step, place.unit_id)
     if branch is None or branch.status not in SATISFIED:
         return None
     try:
@@ -517,18 +536,21 @@ def _spec(
     place: Place, payload: Payload = NO_PAYLOAD, *, kind: BranchKind | None = None
 ) -> BranchSpec:
     """What is asked of the branch at this place."""
-    step: Step = place.step
-    call = step.calls[place.choice] if step.calls and not place.is_list else None
-    if call is None:
-        return BranchSpec(
-            branch_id=place.branch_id,
-            operation="",
-            input=payload,
-            timeout_ms=step.timeout_ms,
-            attempt_max=0,
-            parent_branch_id=place.parent_id,
-            kind=kind or (BranchKind.FOR_EACH if place.is_list else step.kind),
-        )
+    step = place.step
+    if step.calls and not place.is_list:
+        return _call_spec(place, step.calls[place.choice], payload)
+    return BranchSpec(
+        branch_id=place.branch_id,
+        operation="",
+        input=payload,
+        timeout_ms=step.timeout_ms,
+        attempt_max=0,
+        parent_branch_id=place.parent_id,
+        kind=kind or (BranchKind.FOR_EACH if place.is_list else step.kind),
+    )
+
+
+def _call_spec(place: Place, call: Call, payload: Payload) -> BranchSpec:
     return BranchSpec(
         branch_id=place.branch_id,
         operation=call.operation,

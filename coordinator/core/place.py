@@ -101,10 +101,6 @@ class Place(Struct, frozen=True):
         """One item of this list."""
         return Place(self.prefix, self.definition, self.step, index)
 
-    def beside(self, step: Step) -> "Place":
-        """Another step of the same scope."""
-        return Place(self.prefix, self.definition, step)
-
 
 def branch_of(unit_id: str, choice: int) -> str:
     """The branch of one of a unit's choices."""
@@ -170,13 +166,8 @@ def group_of(tx: GlobalTransaction, place: Place) -> Place | None:
     return place_of(tx, place.parent_id) if place.parent_id else None
 
 
-def last_choice(tx: GlobalTransaction, place: Place) -> Branch | None:
-    """The branch of the latest choice that a unit has come to."""
-    return latest(tx, place.step, place.unit_id)
-
-
-def latest(tx: GlobalTransaction, step: Step, unit_id: str) -> Branch | None:
-    """The same, of a unit of this step."""
+def last_choice(tx: GlobalTransaction, step: Step, unit_id: str) -> Branch | None:
+    """The branch of the latest choice that a unit of this step has come to."""
     if len(step.calls) > 1:
         for choice in range(len(step.calls) - 1, 0, -1):
             branch = tx.branches.get(branch_of(unit_id, choice))

@@ -6,7 +6,7 @@ whatever is run for it, but not inside a child saga: that gets it through its in
 
 from coordinator.core import expressions
 from coordinator.core.changed import changed
-from coordinator.core.definition import JsonValue, Template
+from coordinator.core.definition import Constant, JsonValue, Template
 from coordinator.core.expressions import ExpressionFailed, Item, Scope
 from coordinator.core.model import (
     NO_PAYLOAD,
@@ -41,7 +41,7 @@ class _StepOutputs:
         if self._own is not None and step_id == self._place.step.step_id:
             return None if self._own == NO_PAYLOAD else self._own
         step = self._place.definition.by_id.get(step_id)
-        branch = step and last_choice(self._tx, self._place.beside(step))
+        branch = step and last_choice(self._tx, step, self._place.prefix + step_id)
         if not branch or branch.status not in SATISFIED:
             return None
         return None if branch.output == NO_PAYLOAD else branch.output
@@ -53,11 +53,12 @@ def scope_of(tx: GlobalTransaction, place: Place, own: Payload | None = None) ->
     Args:
         own: for its compensation, what this very branch has answered.
     """
+    request = tx.request
     group = tx.branches[place.prefix[:-1]] if place.prefix else None
     return Scope(
-        input=tx.request.input if group is None else group.spec.input,
+        input=request.input if group is None else group.spec.input,
         outputs=_StepOutputs(tx, place, own),
-        saga={"gid": tx.key.gid, "startedAt": tx.request.created_at},
+        saga={"gid": request.key.gid, "startedAt": request.created_at},
         item=None if place.index is None else _item(tx, place, place.index),
     )
 
@@ -77,6 +78,13 @@ def items_of(tx: GlobalTransaction, place: Place) -> list[JsonValue]:
 def evaluated(template: Template, scope: Scope) -> Payload:
     """A template's value as it is stored. Raises ``ExpressionFailed``."""
     return expressions.render(template, scope, OUTPUT_BYTES_MAX)
+
+
+def evaluated_at(tx: GlobalTransaction, place: Place, template: Template) -> Payload:
+    """The same, at a place. Nothing is looked up for a template that reads nothing."""
+    if isinstance(template, Constant):
+        return expressions.rendered(template, OUTPUT_BYTES_MAX)
+    return evaluated(template, scope_of(tx, place))
 
 
 def bounded(payload: Payload) -> Payload:

@@ -13,6 +13,7 @@ from coordinator.core.definition import (
     Step,
     find_cycle,
     signals_of,
+    to_json,
 )
 from tests.core.world import await_step, child_step, definition, pivot, step
 
@@ -50,6 +51,16 @@ def test_pivot_of_a_child_is_one_of_the_saga() -> None:
     assert (inner.has_pivot, outer.has_pivot) == (True, True)
     assert definition(child_step("top", child=outer)).has_pivot
     assert not definition(step("a"), child_step("b", child=definition())).has_pivot
+
+
+def test_constant_is_written_once_as_compact_json() -> None:
+    """As it is sent; what was written is no part of what the value is."""
+    constant = Constant({"a": [1, "ü"]})
+
+    assert constant.as_json == '{"a":[1,"ü"]}'.encode()
+    assert constant.as_json is constant.as_json
+    assert constant == Constant({"a": [1, "ü"]})
+    assert to_json("\ud800") == b'"\xed\xa0\x80"'
 
 
 def test_signals_of_a_child_are_awaited_by_the_saga() -> None:

@@ -24,6 +24,7 @@ from coordinator.core.expressions import (
     evaluate,
     from_payload,
     render,
+    rendered,
     to_payload,
 )
 from coordinator.core.model import (
@@ -272,6 +273,16 @@ def test_rendering_is_evaluating_and_encoding() -> None:
         assert render(template, scope(), len(whole.data)) == whole
         with pytest.raises(ExpressionFailed, match="more than"):
             render(template, scope(), len(whole.data) - 1)
+
+
+def test_constant_is_rendered_without_anything_to_read() -> None:
+    """To the same bytes, and within the same limit."""
+    constant = Constant({"a": [1, "ü"]})
+    whole = render(constant, scope(), 10_000)
+
+    assert rendered(constant, len(whole.data)) == whole
+    with pytest.raises(ExpressionFailed, match="more than 13 bytes"):
+        rendered(constant, len(whole.data) - 1)
 
 
 def test_rendering_stops_when_it_is_too_large() -> None:

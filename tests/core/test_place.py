@@ -107,7 +107,6 @@ def test_list_and_its_items_differ() -> None:
         _ = Place("", SAGA, SAGA.by_id["loan"]).for_each
     assert not whole.item(0).is_list
     assert whole.item(4).list_id == whole.branch_id
-    assert whole.beside(SAGA.by_id["book"]).branch_id == "book"
 
 
 def test_place_of_a_stranger_is_an_alarm() -> None:
@@ -160,14 +159,15 @@ def test_items_begun_are_counted(count: int) -> None:
 def test_last_choice_is_the_latest_that_was_begun() -> None:
     """``None`` before the step has started."""
     play = submit(with_fallback(step("a"), step("x"), step("y")), step("b", "a"))
-    assert last_choice(play.tx, place_of(play.tx, "a")) is play.branch("a")
+    a, b = place_of(play.tx, "a").step, place_of(play.tx, "b").step
+    assert last_choice(play.tx, a, "a") is play.branch("a")
     for asked, following in (("a", "a:fallback-1"), ("a:fallback-1", "a:fallback-2")):
         play.answer(asked, Refused("NO"))
-        last = last_choice(play.tx, place_of(play.tx, "a"))
+        last = last_choice(play.tx, a, "a")
         assert last is not None
         assert last.spec.branch_id == following
 
-    assert last_choice(play.tx, place_of(play.tx, "b")) is None
+    assert last_choice(play.tx, b, "b") is None
 
 
 def test_pivot_is_out_from_its_start_to_its_answer() -> None:

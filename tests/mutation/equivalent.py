@@ -52,9 +52,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "_run: continue  ->  pass": _OPENED_ONCE,
     },
     "coordinator/core/place.py": {
-        "last_choice: len(place.step.calls) - 1  ->  len(place.step.calls) + 1": (
-            _NO_SUCH_CHOICE
-        ),
+        "last_choice: len(step.calls) - 1  ->  len(step.calls) + 1": (_NO_SUCH_CHOICE),
         "last_choice: 1  ->  0": _NO_SUCH_CHOICE,
         "last_choice: 0  ->  -1": _NO_SUCH_CHOICE,
     },

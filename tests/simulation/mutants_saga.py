@@ -15,27 +15,25 @@ SAGA_MUTANTS = (
         "step_does_not_wait",
         "a step starts when one of the steps that it needs is satisfied",
         FORWARD,
-        "if all(is_satisfied(tx, place.beside(by_id[n])) for n in place.step.needs):",
-        "if any(is_satisfied(tx, place.beside(by_id[n])) for n in place.step.needs):",
+        "if _are_satisfied(tx, place.prefix, needs):",
+        "if any(_are_satisfied(tx, place.prefix, (step,)) for step in needs):",
     ),
     bug(
         "completed_too_early",
         "a saga completes when one of its last steps is satisfied",
         FORWARD,
-        '        if not all(\n            is_satisfied(tx, Place("", definition, step))'
-        " for step in definition.ends",
-        '        if not any(\n            is_satisfied(tx, Place("", definition, step))'
-        " for step in definition.ends",
+        'if not _are_satisfied(tx, "", definition_of(tx).ends):',
+        'if not any(_are_satisfied(tx, "", (s,)) for s in definition_of(tx).ends):',
         FORWARD,
-        "    root = tx.definition\n    return all(",
-        "    root = tx.definition\n    return True or all(",
+        "    return (\n        root is not None\n",
+        "    return True or (\n        root is not None\n",
     ),
     bug(
         "child_ends_too_early",
         "a child saga ends when one of its last steps is satisfied",
         FORWARD,
-        "done = all(is_satisfied(tx, place.beside(step)) for step in ends)",
-        "done = any(is_satisfied(tx, place.beside(step)) for step in ends)",
+        "done = _are_satisfied(tx, place.prefix, ends)",
+        "done = any(_are_satisfied(tx, place.prefix, (step,)) for step in ends)",
     ),
     bug(
         "skipped_step_runs",
@@ -267,8 +265,8 @@ SAGA_MUTANTS = (
         "own_output_of_another_scope",
         "a child saga reads the outputs of its parent's steps",
         SCOPE,
-        "self._place.beside(step))",
-        'Place("", self._place.definition, step))',
+        "last_choice(self._tx, step, self._place.prefix + step_id)",
+        "last_choice(self._tx, step, step_id)",
     ),
     bug(
         "undone_with_what_another_choice_answered",
@@ -277,9 +275,10 @@ SAGA_MUTANTS = (
         "if self._own is not None and",
         "if self._own and self._own != NO_PAYLOAD and",
         SCOPE,
-        "        branch = step and last_choice(self._tx, self._place.beside(step))\n"
+        "        branch = step and last_choice(self._tx, step,"
+        " self._place.prefix + step_id)\n"
         "        if not branch or branch.status not in SATISFIED:",
-        "        at = step and self._place.beside(step)\n"
+        "        at = step and changed(self._place, step=step, index=None)\n"
         "        ids = at and [changed(at, choice=k).branch_id for k in (2, 1, 0)]\n"
         "        found = [self._tx.branches.get(i) for i in ids or ()]\n"
         "        known = [b for b in found if b and b.output != NO_PAYLOAD]\n"
