@@ -137,13 +137,14 @@ class Breaker:
         Returns:
             Whether it is back: it was silent or failing, and is not any more.
         """
-        since, self._silent_since = self._silent_since, None
         self._heard_at = now
-        was_silent = since is not None and now - since >= SILENT_MS
         is_probing = self.state is State.PROBING
-        if was_silent and (works or not is_probing):
-            self._close(now)
-            return True
+        since = self._silent_since
+        if since is not None:
+            self._silent_since = None
+            if now - since >= SILENT_MS and (works or not is_probing):
+                self._close(now)
+                return True
         if is_late:
             return False
         if is_probing:
@@ -219,8 +220,11 @@ class Breaker:
     # ---- Conclusions -----------------------------------------------------------------
 
     def _count(self, now: Milliseconds, *, failed: bool) -> None:
-        self._tally.add(now, failed=failed)
-        if self.state is State.CLOSED and self._tally.is_above(now, FAILING_SHARE):
+        if (
+            self._tally.add(now, failed=failed)
+            and self.state is State.CLOSED
+            and self._tally.is_above(now, FAILING_SHARE)
+        ):
             self.state = State.PROBING
             self._probe_at = now
             self._probes_well = 0
@@ -261,37 +265,43 @@ class Breaker:
 
 
 class _Tally:
-    """Outcomes of the last half to whole window, in two halves."""
+    """Outcomes of the last half to whole window: of this half, and the one before."""
 
     def __init__(self) -> None:
         self._half = 0
-        self._calls = [0, 0]
-        self._failed = [0, 0]
+        self._half_ends_at: Milliseconds = 0
+        self._calls = self._calls_before = 0
+        self._failed = self._failed_before = 0
 
-    def add(self, now: Milliseconds, *, calls: int = 1, failed: int) -> None:
-        self._turn(now)
-        self._calls[0] += calls
-        self._failed[0] += failed
+    def add(self, now: Milliseconds, *, calls: int = 1, failed: int) -> bool:
+        """Count more calls; whether any of the window has failed."""
+        if now >= self._half_ends_at:
+            self._turn(now)
+        self._calls += calls
+        self._failed += failed
+        return self._failed + self._failed_before > 0
 
     def is_above(self, now: Milliseconds, share: float) -> bool:
         """Whether there were enough calls, and more than this share of them failed."""
-        self._turn(now)
-        calls = sum(self._calls)
-        return calls >= CALLS_MIN and sum(self._failed) > share * calls
+        if now >= self._half_ends_at:
+            self._turn(now)
+        calls = self._calls + self._calls_before
+        failed = self._failed + self._failed_before
+        return calls >= CALLS_MIN and failed > share * calls
 
     def may_be_above(self, now: Milliseconds, share: float) -> bool:
         """Whether it is, or would be after more calls none of which fails."""
-        self._turn(now)
-        return sum(self._failed) > share * max(CALLS_MIN, sum(self._calls))
+        if now >= self._half_ends_at:
+            self._turn(now)
+        calls = self._calls + self._calls_before
+        return self._failed + self._failed_before > share * max(CALLS_MIN, calls)
 
     def _turn(self, now: Milliseconds) -> None:
         half = 2 * now // WINDOW_MS
-        if half == self._half:
-            return
         is_next = half == self._half + 1
-        self._half = half
-        self._calls = [0, self._calls[0] if is_next else 0]
-        self._failed = [0, self._failed[0] if is_next else 0]
+        self._half, self._half_ends_at = half, (half + 1) * WINDOW_MS // 2
+        self._calls, self._calls_before = 0, self._calls if is_next else 0
+        self._failed, self._failed_before = 0, self._failed if is_next else 0
 
 
 def _probe_every_ms(nodes: int) -> Milliseconds:

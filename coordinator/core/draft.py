@@ -5,7 +5,7 @@ pure seen from outside.
 """
 
 from coordinator.core.events import Began, Event
-from coordinator.core.evolution import evolve
+from coordinator.core.evolution import CHANGES, evolve
 from coordinator.core.model import GlobalTransaction
 
 
@@ -32,5 +32,5 @@ class Draft:
 
     def add(self, event: Event) -> None:
         """One more fact. Raises ``IllegalTransition``, and keeps nothing of it."""
-        self.tx = evolve(self.tx, event)
+        self.tx = CHANGES[type(event)](self.tx, event)
         self.events.append(event)

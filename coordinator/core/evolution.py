@@ -120,7 +120,7 @@ def evolve(tx: GlobalTransaction | None, event: Event) -> GlobalTransaction:
     """The state after one more fact. Raises ``IllegalTransition``."""
     if tx is None:
         return _begun(event)
-    return _CHANGES[type(event)](tx, event)
+    return CHANGES[type(event)](tx, event)
 
 
 def _begun(event: Event) -> GlobalTransaction:
@@ -248,13 +248,13 @@ def _check_may_join(tx: GlobalTransaction, spec: BranchSpec) -> None:
 def _with_branch(tx: GlobalTransaction, branch: Branch, at: int) -> GlobalTransaction:
     branch_id = branch.spec.branch_id
     branches = {**tx.branches, branch_id: branch}
-    if is_open(branch) == (branch_id in tx.open):
-        return changed(tx, branches=branches, updated_at=at)
-    still_open = dict(tx.open)
-    if branch_id in still_open:
+    still_open = tx.open
+    if is_open(branch):
+        if branch_id not in still_open:
+            still_open = {**still_open, branch_id: None}
+    elif branch_id in still_open:
+        still_open = dict(still_open)
         del still_open[branch_id]
-    else:
-        still_open[branch_id] = None
     return changed(tx, branches=branches, updated_at=at, open=still_open)
 
 
@@ -488,7 +488,7 @@ def _due_at_once(tx: GlobalTransaction, event: RetryRequested) -> GlobalTransact
 
 _Change: TypeAlias = Callable[[GlobalTransaction, Any], GlobalTransaction]
 
-_CHANGES: Mapping[type[Event], _Change] = {
+CHANGES: Mapping[type[Event], _Change] = {
     Began: _begun_twice,
     BranchRegistered: _registered,
     StepStarted: _step_started,

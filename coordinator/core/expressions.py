@@ -100,51 +100,52 @@ def render(template: Template, scope: Scope, bytes_max: int) -> Payload:
     Raises ``ExpressionFailed`` as soon as it is larger than ``bytes_max``: a text of
     5,000 expressions that each read a large input would come to a gigabyte.
     """
-    pieces = _Pieces(bytes_max)
-    _WRITE[type(template)](template, scope, pieces)
-    return Payload(pieces.joined(), JSON_CONTENT_TYPE)
+    try:
+        text = _WRITTEN[type(template)](template, scope, bytes_max)
+    except _TooLarge:
+        raise ExpressionFailed(f"more than {bytes_max} bytes") from None
+    return _fitting(text, bytes_max)
 
 
 def rendered(template: Constant, bytes_max: int) -> Payload:
     """The same of a template that reads nothing."""
-    if len(template.as_json) > bytes_max:
+    return _fitting(template.as_json, bytes_max)
+
+
+def _fitting(text: bytes, bytes_max: int) -> Payload:
+    if len(text) > bytes_max:
         raise ExpressionFailed(f"more than {bytes_max} bytes")
-    return Payload(template.as_json, JSON_CONTENT_TYPE)
+    return Payload(text, JSON_CONTENT_TYPE)
 
 
-class _Pieces:
-    """Parts of a JSON text, as many as fit."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self._parts: list[bytes] = []
-        self._left = self._bytes_max = bytes_max
-
-    def add(self, part: bytes) -> None:
-        self._left -= len(part)
-        if self._left < 0:
-            raise ExpressionFailed(f"more than {self._bytes_max} bytes")
-        self._parts.append(part)
-
-    def joined(self) -> bytes:
-        return b"".join(self._parts)
+class _TooLarge(Exception):
+    """Nothing more is read: what is written already does not fit."""
 
 
-def _write_list(template: TemplateList, scope: Scope, pieces: _Pieces) -> None:
-    before = b"["
+def _list(template: TemplateList, scope: Scope, left: int) -> bytes:
+    parts: list[bytes] = []
+    left -= 1  # each part, and the first bracket, a comma or the last bracket
     for item in template.items:
-        pieces.add(before)
-        _WRITE[type(item)](item, scope, pieces)
-        before = b","
-    pieces.add(b"]" if template.items else b"[]")
+        if left < 0:
+            raise _TooLarge
+        part = _WRITTEN[type(item)](item, scope, left)
+        left -= len(part) + 1
+        parts.append(part)
+    return b"[" + b",".join(parts) + b"]"
 
 
-def _write_map(template: TemplateMap, scope: Scope, pieces: _Pieces) -> None:
-    before = b"{"
+def _map(template: TemplateMap, scope: Scope, left: int) -> bytes:
+    parts: list[bytes] = []
+    left -= 1
     for name, item in template.entries:
-        pieces.add(before + _named(name))
-        _WRITE[type(item)](item, scope, pieces)
-        before = b","
-    pieces.add(b"}" if template.entries else b"{}")
+        named = _named(name)
+        left -= len(named)
+        if left < 0:
+            raise _TooLarge
+        part = _WRITTEN[type(item)](item, scope, left)
+        left -= len(part) + 1
+        parts.append(named + part)
+    return b"{" + b",".join(parts) + b"}"
 
 
 @lru_cache(maxsize=1024)
@@ -153,30 +154,37 @@ def _named(name: str) -> bytes:
     return to_json(name) + b":"
 
 
-def _write_text(template: Interpolation, scope: Scope, pieces: _Pieces) -> None:
-    pieces.add(b'"')
-    for part in template.parts:
-        text = part if isinstance(part, str) else _as_text(part, scope)
-        pieces.add(to_json(text)[1:-1])
-    pieces.add(b'"')
+def _text(template: Interpolation, scope: Scope, left: int) -> bytes:
+    parts: list[bytes] = []
+    left -= 1
+    for piece in template.parts:
+        if left < 0:
+            raise _TooLarge
+        text = piece if isinstance(piece, str) else _as_text(piece, scope)
+        part = to_json(text)[1:-1]
+        left -= len(part)
+        parts.append(part)
+    return b'"' + b"".join(parts) + b'"'
 
 
-def _write_constant(template: Constant, _scope: Scope, pieces: _Pieces) -> None:
-    pieces.add(template.as_json)
+def _constant(template: Constant, _scope: Scope, _left: int) -> bytes:
+    return template.as_json
 
 
-def _write_value(template: Reference | Computed, scope: Scope, pieces: _Pieces) -> None:
-    pieces.add(to_json(_value(template, scope)))
+def _read(template: Reference | Computed, scope: Scope, _left: int) -> bytes:
+    return to_json(_value(template, scope))
 
 
-_WRITE: Mapping[type[Template], Callable[[Any, Scope, _Pieces], None]] = {
-    Constant: _write_constant,
-    Reference: _write_value,
-    Computed: _write_value,
-    Interpolation: _write_text,
-    TemplateList: _write_list,
-    TemplateMap: _write_map,
+_WRITTEN: Mapping[type[Template], Callable[[Any, Scope, int], bytes]] = {
+    Constant: _constant,
+    Reference: _read,
+    Computed: _read,
+    Interpolation: _text,
+    TemplateList: _list,
+    TemplateMap: _map,
 }
+"""How each kind of template is written, with so many bytes left for it: what has parts
+reads no further one when they are used up."""
 
 
 def from_payload(payload: Payload, what: str) -> JsonValue:

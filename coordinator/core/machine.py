@@ -165,10 +165,12 @@ def due(
     ):
         return ()
     calls = []
-    for branch_id in tx.open:
-        branch = tx.branches[branch_id]
+    for branch in map(tx.branches.__getitem__, tx.open):
         phase = UNDER_WAY.get(branch.status)
-        ask_at = recovery.ask_at(tx, branch, known) if known.returned else branch.due_at
+        # Who was never asked in this phase waits for nobody's return.
+        ask_at = (
+            recovery.ask_at(tx, branch, known) if branch.attempts else branch.due_at
+        )
         if phase is not None and ask_at is not None and ask_at <= now:
             calls.append(_call(tx, branch, phase))
     return tuple(calls)
@@ -250,12 +252,14 @@ def due_at(
     times: list[Instant] = []
     if tx.paused_at is None:
         for branch_id in tx.open:
-            branch = tx.branches[branch_id]
-            if branch_id in in_flight or branch.status not in UNDER_WAY:
+            if (
+                branch_id in in_flight
+                or (branch := tx.branches[branch_id]).status not in UNDER_WAY
+            ):
                 continue
-            ask_at = (
-                recovery.ask_at(tx, branch, known) if known.returned else branch.due_at
-            )
+            ask_at = branch.due_at
+            if branch.attempts:
+                ask_at = recovery.ask_at(tx, branch, known)
             if ask_at is not None:
                 times.append(ask_at)
     if tx.request.mode is Mode.SAGA:
@@ -323,9 +327,13 @@ def check(before: GlobalTransaction | None, after: GlobalTransaction) -> None:
             raise InvariantViolated("T1: a decision was changed")
         if before.status.is_final:
             raise InvariantViolated("T8: an ended transaction was changed")
-    may_end = _MAY_END.get(after.status)
-    if may_end is not None and not may_end(after):
+    if after.status.is_final and not _MAY_END[after.status](after):
         raise InvariantViolated(f"T8: {after.status} with branches that are not")
+
+
+def _is_settled_by_hand(_tx: GlobalTransaction) -> bool:
+    """An operator answers for it."""
+    return True
 
 
 def _is_confirmed_all_over(tx: GlobalTransaction) -> bool:
@@ -354,5 +362,6 @@ _MAY_END: Mapping[Status, Callable[[GlobalTransaction], bool]] = {
     Status.COMPENSATED: undo.is_undone,
     Status.CONFIRMED: _is_confirmed_all_over,
     Status.CANCELLED: _is_cancelled_all_over,
+    Status.RESOLVED: _is_settled_by_hand,
 }
 """Whether the branches bear out the status, where it is an end."""

@@ -366,10 +366,11 @@ def _replied(draft: Draft, what: BranchReplied, now: Instant) -> None:
 
 
 def _succeeded(
-    draft: Draft, branch: Branch, what: BranchReplied, it: Succeeded, now: Instant
+    draft: Draft, _branch: Branch, what: BranchReplied, it: Succeeded, now: Instant
 ) -> None:
-    draft.add(BranchSucceeded(branch.spec.branch_id, what.phase, it.output, now))
-    _AFTER_SUCCESS[what.phase](draft, now)
+    phase = what.phase
+    draft.add(BranchSucceeded(what.branch_id, phase, it.output, now))
+    _AFTER_SUCCESS[phase](draft, now)
 
 
 def _refused(

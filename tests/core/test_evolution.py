@@ -445,7 +445,7 @@ def test_tables_have_every_status_and_no_way_back() -> None:
 
 def test_every_fact_changes_something() -> None:
     """None is forgotten in the table that they are looked up in."""
-    assert evolution._CHANGES.keys() == set(get_args(Event))
+    assert evolution.CHANGES.keys() == set(get_args(Event))
 
 
 def test_success_is_a_legal_move_of_its_phase() -> None:

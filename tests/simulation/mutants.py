@@ -286,8 +286,8 @@ MUTANTS = (
         "breaker_never_opens",
         "a participant that fails at everything is called as ever",
         BREAKER,
-        "if self.state is State.CLOSED and self._tally.is_above(now, FAILING_SHARE):",
-        "if False:",
+        "            and self._tally.is_above(now, FAILING_SHARE)",
+        "            and False",
     ),
     bug(
         "probes_without_pause",
