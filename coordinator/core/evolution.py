@@ -287,12 +287,12 @@ def _moved(branch: Branch, to: BranchStatus, at: int) -> Branch:
 
 
 def _succeeded(tx: GlobalTransaction, event: BranchSucceeded) -> GlobalTransaction:
-    branch, at = _branch_of(tx, event.branch_id), event.at
-    done = _DONE.get((branch.status, event.phase))
+    branch, phase, at = _branch_of(tx, event.branch_id), event.phase, event.at
+    done = _DONE.get((branch.status, phase))
     if done is None:
-        raise IllegalTransition(f"{event.phase} while {branch.status}")
+        raise IllegalTransition(f"{phase} while {branch.status}")
     due_at = None
-    if done is BranchStatus.TRIED and branch.spec.expires_ms:
+    if branch.spec.expires_ms and done is BranchStatus.TRIED:
         due_at = branch.started_at + branch.spec.expires_ms
     after = changed(
         branch,
@@ -300,7 +300,7 @@ def _succeeded(tx: GlobalTransaction, event: BranchSucceeded) -> GlobalTransacti
         due_at=due_at,
         pending_since=None,
         finished_at=at,
-        output=event.output if event.phase in _ANSWERING else branch.output,
+        output=event.output if phase in _ANSWERING else branch.output,
     )
     return _with_branch(tx, after, at)
 

@@ -104,15 +104,11 @@ def render(template: Template, scope: Scope, bytes_max: int) -> Payload:
         text = _WRITTEN[type(template)](template, scope, bytes_max)
     except _TooLarge:
         raise ExpressionFailed(f"more than {bytes_max} bytes") from None
-    return _fitting(text, bytes_max)
+    return fitting(text, bytes_max)
 
 
-def rendered(template: Constant, bytes_max: int) -> Payload:
-    """The same of a template that reads nothing."""
-    return _fitting(template.as_json, bytes_max)
-
-
-def _fitting(text: bytes, bytes_max: int) -> Payload:
+def fitting(text: bytes, bytes_max: int) -> Payload:
+    """A JSON text as it is stored. Raises ``ExpressionFailed`` when it is too large."""
     if len(text) > bytes_max:
         raise ExpressionFailed(f"more than {bytes_max} bytes")
     return Payload(text, JSON_CONTENT_TYPE)

@@ -15,7 +15,6 @@ is not optional: it is *bound*, and asked until it succeeds (S5).
 
 from collections import deque
 from collections.abc import Iterable
-from operator import attrgetter
 
 from coordinator.core import expressions, scope, undo
 from coordinator.core.definition import (
@@ -48,6 +47,7 @@ from coordinator.core.model import (
     GlobalTransaction,
     Instant,
     Payload,
+    status_of,
 )
 from coordinator.core.place import (
     SATISFIED,
@@ -87,7 +87,10 @@ def is_satisfied(tx: GlobalTransaction, step: Step, unit_id: str) -> bool:
     """Whether the steps that need this one, or this item of it, need not wait for it
     any more.
     """
-    branch = last_choice(tx, step, unit_id)
+    if len(step.calls) > 1:
+        branch = last_choice(tx, step, unit_id)
+    else:
+        branch = tx.branches.get(unit_id)
     if branch is None:
         return False
     if branch.status in SATISFIED:
@@ -126,7 +129,8 @@ def complete_if_done(draft: Draft, now: Instant) -> None:
     """End the saga, or say what is left, when every step is satisfied."""
     tx = draft.tx
     if tx.status is Status.RUNNING:
-        if not _are_satisfied(tx, "", definition_of(tx).ends):
+        definition = tx.definition or definition_of(tx)
+        if not _are_satisfied(tx, "", definition.ends):
             return
         is_end_said = not tx.open and _NOT_SIMPLY_DONE.isdisjoint(_statuses(tx))
         if tx.decision is Decision.NONE and not is_end_said:
@@ -185,11 +189,8 @@ def is_complete(tx: GlobalTransaction) -> bool:
     )
 
 
-_status_of = attrgetter("status")
-
-
 def _statuses(tx: GlobalTransaction) -> Iterable[BranchStatus]:
-    return map(_status_of, tx.branches.values())
+    return map(status_of, tx.branches.values())
 
 
 def _saga_output(draft: Draft, now: Instant) -> Payload:
@@ -209,10 +210,12 @@ def _saga_output(draft: Draft, now: Instant) -> Payload:
 class Forward:
     """One move forward of one saga; used within one decision, then thrown away."""
 
-    def __init__(self, draft: Draft, now: Instant) -> None:
+    def __init__(
+        self, draft: Draft, now: Instant, satisfied: Iterable[Place] = ()
+    ) -> None:
         self._draft = draft
         self._now = now
-        self._satisfied: deque[Place] = deque()
+        self._satisfied = deque(satisfied)
 
     def begin(self) -> None:
         """Start what needs nothing."""
@@ -220,12 +223,7 @@ class Forward:
         for step in definition.steps:
             if not step.needs:
                 self._open(Place("", definition, step))
-        self._run()
-
-    def satisfied(self, places: Iterable[Place]) -> None:
-        """Go on after these were satisfied."""
-        self._satisfied.extend(places)
-        self._run()
+        self.go_on()
 
     def failed(self, place: Place, code: str, text: str, *, known: bool) -> None:
         """Go on after this came to nothing.
@@ -235,9 +233,10 @@ class Forward:
                 has to be undone.
         """
         self._fail(place, code, text, known=known)
-        self._run()
+        self.go_on()
 
-    def _run(self) -> None:
+    def go_on(self) -> None:
+        """Start what has become possible by what is satisfied, and end what is done."""
         while self._satisfied:
             place = self._satisfied.popleft()
             if self._draft.tx.status is not Status.RUNNING:
@@ -316,13 +315,16 @@ class Forward:
         elif len(items) > ITEMS_MAX:
             text = f"{place.branch_id}: {len(items)} items, more than {ITEMS_MAX}"
             self._refuse(place, "TOO_MANY_ITEMS", text)
-        elif self._has_room(place):
+        elif len(self._draft.tx.branches) >= SAGA_BRANCH_MAX:
+            self._refuse_for_room(place)
+        else:
             spec = _spec(place, payload, kind=BranchKind.FOR_EACH)
             self._draft.add(StepStarted(spec, self._now))
             self._go_on_with_list(place)
 
     def _open_unit(self, place: Place) -> None:
-        if not self._has_room(place):
+        if len(self._draft.tx.branches) >= SAGA_BRANCH_MAX:
+            self._refuse_for_room(place)
             return
         match place.step.kind:
             case BranchKind.CALL | BranchKind.TCC:
@@ -334,10 +336,8 @@ class Forward:
             case _:
                 self._open_await(place)
 
-    def _has_room(self, place: Place) -> bool:
+    def _refuse_for_room(self, place: Place) -> None:
         tx = self._draft.tx
-        if len(tx.branches) < SAGA_BRANCH_MAX:
-            return True
         code = "TOO_MANY_BRANCHES"
         text = f"{place.branch_id}: a saga has at most {SAGA_BRANCH_MAX} branches"
         if tx.decision is Decision.NONE and not is_pivot_out(tx):
@@ -347,7 +347,6 @@ class Forward:
             self._refuse(place, code, text)
         elif not tx.attention_reason.startswith(code):
             self._draft.add(AttentionRaised(f"{code}: {text}", self._now))
-        return False
 
     def _open_call(self, place: Place) -> None:
         call = place.step.calls[place.choice]

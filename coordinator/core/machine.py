@@ -19,6 +19,7 @@ from typing import Any
 
 from coordinator.core import forward, operator, recovery, saga, tcc, undo
 from coordinator.core.actions import CallBranch
+from coordinator.core.changed import changed
 from coordinator.core.draft import Draft
 from coordinator.core.errors import AlreadyExists, InvariantViolated, NotFound
 from coordinator.core.events import LAZY, Event, TrialSurvived
@@ -42,6 +43,7 @@ from coordinator.core.model import (
     NO_PAYLOAD,
     UNDER_WAY,
     Branch,
+    BranchSpec,
     GlobalTransaction,
     Instant,
 )
@@ -84,7 +86,13 @@ def step(
         draft = _begun(what, now)
     else:
         draft = Draft(tx)
-        _decide(draft, what, now)
+        # What is on trial always calls for a person, and hardly anything else does.
+        if tx.attention_since is not None and proves_survival(what, tx):
+            draft.add(TrialSurvived(now))
+        first = _WHATEVER_THE_MODE.get(type(what))
+        if first is not None:
+            first(draft, what, now)
+        _RULES[tx.request.mode](draft, what, now)
     after = draft.tx
     check(tx, after)
     return after, tuple(draft.events)
@@ -109,18 +117,10 @@ def decide(
     return step(tx, what, now)[1]
 
 
-def _decide(draft: Draft, what: Input, now: Instant) -> None:
-    tx = draft.tx
-    # What is on trial always calls for a person, and hardly anything else does.
-    if tx.attention_since is not None and proves_survival(what, tx):
-        draft.add(TrialSurvived(now))
-    first = _WHATEVER_THE_MODE.get(type(what))
-    if first is not None:
-        first(draft, what, now)
-    if tx.request.mode is Mode.TCC:
-        tcc.decide(draft, what, now)
-    else:
-        saga.decide(draft, what, now)
+_RULES: Mapping[Mode, Callable[[Draft, Input, Instant], None]] = {
+    Mode.TCC: tcc.decide,
+    Mode.SAGA: saga.decide,
+}
 
 
 def _check_repeated(draft: Draft, what: Begin | Submit, _now: Instant) -> None:
@@ -198,29 +198,17 @@ def due_again(
 
 def _call(tx: GlobalTransaction, branch: Branch, phase: Phase) -> CallBranch:
     spec, request = branch.spec, tx.request
-    operation, payload, timeout_ms = spec.operation, spec.input, spec.timeout_ms
-    if phase is Phase.COMPENSATION:
-        compensation = saga.compensation_of(tx, spec.branch_id)
-        if compensation is None:
-            raise InvariantViolated(f"step {spec.branch_id} has no compensation")
-        operation, timeout_ms = compensation.operation, compensation.timeout_ms
-        payload = branch.compensation_input
-    is_saga = request.mode is Mode.SAGA
-    depth = request.depth
-    if spec.parent_branch_id and not is_saga:
-        # A saga's branches are called by the coordinator, however deep they stand.
-        depth += tcc.depth_of(tx, spec)
-    return CallBranch(
+    call = CallBranch(
         key=request.key,
         branch_id=spec.branch_id,
-        operation=operation,
+        operation=spec.operation,
         phase=phase,
         attempt=branch.attempts + 1,
-        input=payload,
+        input=spec.input,
         output=branch.output if phase is not Phase.TRY else NO_PAYLOAD,
-        timeout_ms=timeout_ms,
+        timeout_ms=spec.timeout_ms,
         began_at=request.created_at,
-        depth=depth,
+        depth=_depth_of(tx, spec) if spec.parent_branch_id else request.depth,
         # After a commit a step that was refused is asked again (S5); not one that may
         # fail: its refusal counts, even when it is heard late.
         reconsider=branch.attempts > 0
@@ -228,8 +216,28 @@ def _call(tx: GlobalTransaction, branch: Branch, phase: Phase) -> CallBranch:
         and tx.decision is Decision.COMMIT
         and forward.optional_around(tx, place_of(tx, spec.branch_id)) is None,
         endless=phase in _ENDLESS
-        or (is_saga and saga.is_asked_for_ever(tx, spec.branch_id)),
+        or (request.mode is Mode.SAGA and saga.is_asked_for_ever(tx, spec)),
     )
+    return call if phase is not Phase.COMPENSATION else _undoing(tx, branch, call)
+
+
+def _undoing(tx: GlobalTransaction, branch: Branch, call: CallBranch) -> CallBranch:
+    """A compensation is an operation of its own, with its own input."""
+    compensation = saga.compensation_of(tx, branch.spec.branch_id)
+    if compensation is None:
+        raise InvariantViolated(f"step {branch.spec.branch_id} has no compensation")
+    return changed(
+        call,
+        operation=compensation.operation,
+        input=branch.compensation_input,
+        timeout_ms=compensation.timeout_ms,
+    )
+
+
+def _depth_of(tx: GlobalTransaction, spec: BranchSpec) -> int:
+    """A saga's branches are called by the coordinator, however deep they stand."""
+    is_nested = tx.request.mode is Mode.TCC
+    return tx.request.depth + (tcc.depth_of(tx, spec) if is_nested else 0)
 
 
 _ENDLESS = frozenset({Phase.CONFIRM, Phase.CANCEL, Phase.COMPENSATION})

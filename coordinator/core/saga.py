@@ -93,8 +93,10 @@ from coordinator.core.model import (
     NO_PAYLOAD,
     UNDER_WAY,
     Branch,
+    BranchSpec,
     GlobalTransaction,
     Instant,
+    status_of,
 )
 from coordinator.core.place import (
     Place,
@@ -157,11 +159,14 @@ def compensation_of(tx: GlobalTransaction, branch_id: str) -> Compensation | Non
     return place.step.calls[place.choice].compensation if place.step.calls else None
 
 
-def is_asked_for_ever(tx: GlobalTransaction, branch_id: str) -> bool:
+def is_asked_for_ever(tx: GlobalTransaction, spec: BranchSpec) -> bool:
     """Whether a forward call of this saga never uses up its attempts."""
-    place = place_of(tx, branch_id)
-    retry = place.step.calls[place.choice].retry
-    return not retry.attempt_max or _is_endless(tx, place)
+    if not spec.attempt_max:
+        return True
+    definition = tx.definition or definition_of(tx)
+    if tx.decision is not Decision.COMMIT and not definition.has_pivot:
+        return False  # nothing is endless yet, see below
+    return _is_endless(tx, place_of(tx, spec.branch_id))
 
 
 def may_be_settled(tx: GlobalTransaction, branch: Branch) -> bool:
@@ -197,15 +202,19 @@ def instants(tx: GlobalTransaction) -> list[Instant]:
     """When time alone may decide something about this saga, but for its calls."""
     if tx.status is not Status.RUNNING:
         return []
-    waiting: list[tuple[Instant, Branch]] = []
-    for branch_id in tx.open:
-        branch = tx.branches[branch_id]
-        if branch.status in _MAY_END_BY_TIME and branch.due_at is not None:
-            waiting.append((branch.due_at, branch))
-    if not waiting and tx.attention_since is None:
+    expected = map(tx.branches.__getitem__, tx.open)
+    if tx.attention_since is None and _MAY_END_BY_TIME.isdisjoint(
+        map(status_of, expected)
+    ):
         return [tx.request.deadline_at]
     is_held = _is_held(tx)
-    times = [at for at, b in waiting if _ends_by_time(tx, b, is_held=is_held)]
+    times = [
+        branch.due_at
+        for branch in map(tx.branches.__getitem__, tx.open)
+        if branch.status in _MAY_END_BY_TIME
+        and branch.due_at is not None
+        and _ends_by_time(tx, branch, is_held=is_held)
+    ]
     if not is_held or tx.attention_since is None:
         times.append(tx.request.deadline_at)
     return times
@@ -264,10 +273,10 @@ def _look_at_the_clock(draft: Draft, now: Instant) -> None:
     tx = draft.tx
     if now >= tx.request.deadline_at and _is_past_its_deadline(draft, now):
         return
-    for branch_id in tuple(tx.open):
-        branch = tx.branches[branch_id]
+    for branch in map(tx.branches.__getitem__, tx.open):
         if branch.pending_since is None and branch.status not in _MAY_END_BY_TIME:
             continue  # it has no time of its own
+        branch_id = branch.spec.branch_id
         if (
             draft.tx.status is not Status.RUNNING
             or branch is not draft.tx.branches[branch_id]
@@ -297,7 +306,7 @@ def _time_is_up(draft: Draft, place: Place, branch: Branch, now: Instant) -> Non
     match branch.spec.kind:
         case BranchKind.WAIT:
             draft.add(BranchSucceeded(branch_id, Phase.ACTION, NO_PAYLOAD, now))
-            Forward(draft, now).satisfied([place])
+            Forward(draft, now, [place]).go_on()
         case BranchKind.AWAIT:
             _no_signal(draft, place, branch, now)
         case BranchKind.TCC:
@@ -366,7 +375,7 @@ def _signalled(draft: Draft, what: Signal, now: Instant) -> None:
         ):
             draft.add(BranchSucceeded(branch_id, Phase.ACTION, what.payload, now))
             waiting.append(place)
-    Forward(draft, now).satisfied(waiting)
+    Forward(draft, now, waiting).go_on()
 
 
 # ---- Answers ----------------------------------------------------------------------
@@ -390,7 +399,7 @@ def _settled(draft: Draft, place: Place, now: Instant) -> None:
     """Nothing is expected of this branch any more: go on wherever that leads."""
     undo.go_on(draft, place, now)
     if draft.tx.status is Status.RUNNING:
-        Forward(draft, now).satisfied([place])
+        Forward(draft, now, [place]).go_on()
     else:
         complete_if_done(draft, now)
 
@@ -435,7 +444,7 @@ def _succeeded(
         if _is_time_up(draft.tx, draft.tx.branches[what.branch_id], now):
             _reservation_expired(draft, place, now)  # before it was even heard of
             return
-    Forward(draft, now).satisfied([place])
+    Forward(draft, now, [place]).go_on()
 
 
 def _failed(draft: Draft, place: Place, code: str, text: str, now: Instant) -> None:

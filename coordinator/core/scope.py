@@ -83,7 +83,7 @@ def evaluated(template: Template, scope: Scope) -> Payload:
 def evaluated_at(tx: GlobalTransaction, place: Place, template: Template) -> Payload:
     """The same, at a place. Nothing is looked up for a template that reads nothing."""
     if isinstance(template, Constant):
-        return expressions.rendered(template, OUTPUT_BYTES_MAX)
+        return expressions.fitting(template.as_json, OUTPUT_BYTES_MAX)
     return evaluated(template, scope_of(tx, place))
 
 

@@ -42,7 +42,6 @@ The races, and who wins:
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from operator import attrgetter
 from typing import Any, TypeAlias
 
 from coordinator.core import backoff
@@ -85,6 +84,7 @@ from coordinator.core.model import (
     BranchSpec,
     GlobalTransaction,
     Instant,
+    status_of,
 )
 from coordinator.core.words import (
     BranchStatus,
@@ -291,8 +291,6 @@ def depth_of(tx: GlobalTransaction, spec: BranchSpec) -> int:
 
 # ---- Decisions --------------------------------------------------------------------
 
-_status_of = attrgetter("status")
-
 _UNDER_WAY = frozenset(UNDER_WAY)
 _TRIED = frozenset({BranchStatus.TRIED})
 
@@ -329,7 +327,7 @@ def _confirm_declared(draft: Draft, now: Instant) -> None:
     if (
         tx.request.declared
         and tx.status is Status.TRYING
-        and _TRIED.issuperset(map(_status_of, tx.branches.values()))
+        and _TRIED.issuperset(map(status_of, tx.branches.values()))
     ):
         _commit(draft, now)
 
@@ -345,7 +343,7 @@ def _abort(draft: Draft, code: str, text: str, now: Instant) -> None:
 
 
 def _finish_if_done(draft: Draft, now: Instant) -> None:
-    found = set(map(_status_of, draft.tx.branches.values()))
+    found = set(map(status_of, draft.tx.branches.values()))
     if not _UNDER_WAY.isdisjoint(found):
         return
     commits = draft.tx.decision is Decision.COMMIT

@@ -22,9 +22,9 @@ from coordinator.core.expressions import (
     Item,
     Scope,
     evaluate,
+    fitting,
     from_payload,
     render,
-    rendered,
     to_payload,
 )
 from coordinator.core.model import (
@@ -280,9 +280,9 @@ def test_constant_is_rendered_without_anything_to_read() -> None:
     constant = Constant({"a": [1, "ü"]})
     whole = render(constant, scope(), 10_000)
 
-    assert rendered(constant, len(whole.data)) == whole
+    assert fitting(constant.as_json, len(whole.data)) == whole
     with pytest.raises(ExpressionFailed, match="more than 13 bytes"):
-        rendered(constant, len(whole.data) - 1)
+        fitting(constant.as_json, len(whole.data) - 1)
 
 
 def test_rendering_stops_when_it_is_too_large() -> None:

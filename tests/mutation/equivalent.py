@@ -48,8 +48,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "coordinator/core/forward.py": {
         "_saga_output: 0  ->  -1": _ANY_STEP,
-        "_run: return  ->  pass": _ASKED_AGAIN,
-        "_run: continue  ->  pass": _OPENED_ONCE,
+        "go_on: return  ->  pass": _ASKED_AGAIN,
+        "go_on: continue  ->  pass": _OPENED_ONCE,
     },
     "coordinator/core/place.py": {
         "last_choice: len(step.calls) - 1  ->  len(step.calls) + 1": (_NO_SUCH_CHOICE),

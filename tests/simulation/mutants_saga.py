@@ -22,8 +22,8 @@ SAGA_MUTANTS = (
         "completed_too_early",
         "a saga completes when one of its last steps is satisfied",
         FORWARD,
-        'if not _are_satisfied(tx, "", definition_of(tx).ends):',
-        'if not any(_are_satisfied(tx, "", (s,)) for s in definition_of(tx).ends):',
+        'if not _are_satisfied(tx, "", definition.ends):',
+        'if not any(_are_satisfied(tx, "", (s,)) for s in definition.ends):',
         FORWARD,
         "    return (\n        root is not None\n",
         "    return True or (\n        root is not None\n",
@@ -168,8 +168,8 @@ SAGA_MUTANTS = (
         "compensation_gets_the_action's_input",
         "a compensation is called with the input of its action",
         MACHINE,
-        "payload = branch.compensation_input",
-        "payload = spec.input",
+        "input=branch.compensation_input,",
+        "input=branch.spec.input,",
     ),
     # ---- Time, the pivot, reservations -----------------------------------------------
     bug(
