@@ -226,6 +226,7 @@ class SagaDefinition:
         input_schema: JSON Schema of the input as text, empty when there is none.
         successors: step id to the steps that need it; derived.
         by_id: step id to step; derived.
+        starts: the steps that need no other one; derived.
         last_first: all step ids, each after every step that needs it; derived.
         ends: the steps that no other one needs; when they are done, all are; derived.
         has_pivot: it, or a child saga of it, has one; derived.
@@ -241,6 +242,7 @@ class SagaDefinition:
     input_schema: str = ""
     successors: Mapping[str, tuple[str, ...]] = field(init=False, compare=False)
     by_id: Mapping[str, Step] = field(init=False, compare=False)
+    starts: tuple[Step, ...] = field(init=False, compare=False)
     last_first: tuple[str, ...] = field(init=False, compare=False)
     ends: tuple[Step, ...] = field(init=False, compare=False)
     has_pivot: bool = field(init=False, compare=False)
@@ -258,6 +260,8 @@ class SagaDefinition:
         if cycle := find_cycle({s.step_id: s.needs for s in self.steps}):
             raise ValueError(f"steps need each other in a circle: {' -> '.join(cycle)}")
         object.__setattr__(self, "last_first", _last_first(self))
+        starts = tuple(step for step in self.steps if not step.needs)
+        object.__setattr__(self, "starts", starts)
         ends = tuple(step for step in self.steps if not successors[step.step_id])
         object.__setattr__(self, "ends", ends)
         has_pivot = any(

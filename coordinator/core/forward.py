@@ -220,9 +220,8 @@ class Forward:
     def begin(self) -> None:
         """Start what needs nothing."""
         definition = definition_of(self._draft.tx)
-        for step in definition.steps:
-            if not step.needs:
-                self._open(Place("", definition, step))
+        for step in definition.starts:
+            self._open(Place("", definition, step))
         self.go_on()
 
     def failed(self, place: Place, code: str, text: str, *, known: bool) -> None:
@@ -364,9 +363,8 @@ class Forward:
             return
         wake_at = self._now + place.step.timeout_ms if place.step.timeout_ms else None
         self._draft.add(StepStarted(_spec(place, payload), self._now, wake_at))
-        for step in child.steps:
-            if not step.needs:
-                self._open(Place(f"{place.branch_id}:", child, step))
+        for step in child.starts:
+            self._open(Place(f"{place.branch_id}:", child, step))
 
     def _open_wait(self, place: Place) -> None:
         if place.step.wait is None:

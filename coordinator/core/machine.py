@@ -259,11 +259,9 @@ def due_at(
         return trial_at(tx)
     times: list[Instant] = []
     if tx.paused_at is None:
-        for branch_id in tx.open:
-            if (
-                branch_id in in_flight
-                or (branch := tx.branches[branch_id]).status not in UNDER_WAY
-            ):
+        waiting = tx.open.keys() - in_flight if in_flight else tx.open
+        for branch in map(tx.branches.__getitem__, waiting):
+            if branch.status not in UNDER_WAY:
                 continue
             ask_at = branch.due_at
             if branch.attempts:

@@ -220,7 +220,8 @@ def _register(
     draft: Draft, specs: Iterable[BranchSpec], *, direct: bool, now: Instant
 ) -> None:
     for spec in specs:
-        known = draft.tx.branches.get(spec.branch_id)
+        tx = draft.tx
+        known = tx.branches.get(spec.branch_id)
         if known is not None:
             if known.spec != spec:
                 raise AlreadyExists(
@@ -231,22 +232,22 @@ def _register(
                     reason="BRANCH_EXISTS",
                 )
             continue
-        if draft.tx.status is not Status.TRYING or CHECK_BACK_ID in draft.tx.branches:
-            why = draft.tx.reason_code or draft.tx.decision
-            if draft.tx.decision is Decision.NONE:
+        if tx.status is not Status.TRYING or CHECK_BACK_ID in tx.branches:
+            why = tx.reason_code or tx.decision
+            if tx.decision is Decision.NONE:
                 why = "past its deadline, its initiator is being asked"
             raise PreconditionFailed(
-                f"the transaction is {draft.tx.status} ({why}); no branch can join",
+                f"the transaction is {tx.status} ({why}); no branch can join",
                 field="gid",
                 reason="TRANSACTION_DECIDED",
             )
-        if len(draft.tx.branches) >= BRANCH_MAX:
+        if len(tx.branches) >= BRANCH_MAX:
             raise InvalidRequest(
                 f"a transaction has at most {BRANCH_MAX} branches; split it",
                 field="branches",
                 reason="TOO_MANY_BRANCHES",
             )
-        _check_nesting(draft.tx, spec)
+        _check_nesting(tx, spec)
         draft.add(BranchRegistered(spec, direct, now))
 
 

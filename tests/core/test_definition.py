@@ -43,6 +43,13 @@ def test_saga_ends_with_what_nobody_needs() -> None:
     assert saga.ends == (saga.by_id["b"], saga.by_id["c"], saga.by_id["d"])
 
 
+def test_saga_starts_with_what_needs_nobody() -> None:
+    """In the order of the text."""
+    saga = definition(step("a"), step("b", "a"), step("c"), step("d", "a"))
+
+    assert saga.starts == (saga.by_id["a"], saga.by_id["c"])
+
+
 def test_pivot_of_a_child_is_one_of_the_saga() -> None:
     """However deep it is, and nowhere else."""
     inner = definition(step("in"), pivot("point"))
@@ -80,7 +87,7 @@ def test_derived_fields_make_no_difference() -> None:
     """Two definitions are equal when what was published is."""
     saga, other = definition(step("a"), step("b", "a")), definition(pivot("x"))
     same = replace(saga)
-    for name in ("successors", "by_id", "last_first", "ends", "has_pivot"):
+    for name in ("successors", "by_id", "starts", "last_first", "ends", "has_pivot"):
         object.__setattr__(same, name, getattr(other, name))
 
     assert same == saga

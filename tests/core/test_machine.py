@@ -57,6 +57,7 @@ from tests.core.world import (
     DEADLINE,
     JSON,
     Play,
+    await_step,
     call_step,
     child_step,
     definition,
@@ -228,6 +229,15 @@ def test_time_of_a_group_that_goes_back_is_its_members() -> None:
     assert machine.due_at(play.tx) == 7
     assert machine.due_at(play.tx, {"c:x"}) is None
     assert set(play.due()) == {"c:x"}
+
+
+def test_time_of_what_waits_for_no_participant_is_the_deadline() -> None:
+    """A signal without a time of its own is waited for until the deadline."""
+    play = submit(await_step("w", signal="paid"))
+
+    assert set(play.tx.open) == {"w"}
+    assert machine.due_at(play.tx) == DEADLINE
+    assert play.due() == {}
 
 
 def test_participant_that_is_back_is_called_sooner(play: Play) -> None:
