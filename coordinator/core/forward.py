@@ -236,6 +236,7 @@ class Forward:
 
     def go_on(self) -> None:
         """Start what has become possible by what is satisfied, and end what is done."""
+        is_last = not self._satisfied
         while self._satisfied:
             place = self._satisfied.popleft()
             if self._draft.tx.status is not Status.RUNNING:
@@ -248,9 +249,14 @@ class Forward:
             for step_id in following:
                 step = definition.by_id[step_id]
                 self._open_if_ready(Place(prefix, definition, step))
-            if not following and prefix:
+            if following:
+                continue
+            if prefix:
                 self._close_child(place)
-        complete_if_done(self._draft, self._now)
+            else:
+                is_last = True
+        if is_last:  # after any other step there are more to come
+            complete_if_done(self._draft, self._now)
 
     # ---- Starting -----------------------------------------------------------------
 
