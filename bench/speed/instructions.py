@@ -31,7 +31,7 @@ from typing import Any
 from bench.speed.participant import answer, hello
 from bench.speed.workload import SAGA2, Saga, Tcc
 from coordinator.api.catalogue import Catalogue
-from coordinator.api.convert.requests import RequestReader
+from coordinator.api.convert.requests import LATEST, RequestReader
 from coordinator.api.definitions import PublishedSagas
 from coordinator.api.gid import GidSource
 from coordinator.api.handlers import Handlers
@@ -172,6 +172,8 @@ class Node:
         )
         await self._turns(lambda: len(self._catalogue.operations) > 0)
         await self._sagas.publish("default", SAGA2.definition, "saga2.yaml")
+        # By a thread, for which no turn of the loop waits.
+        await self._sagas.resolve("default", SAGA2.name, LATEST)
         return serving
 
     async def round(self, shape: Saga | Tcc) -> None:

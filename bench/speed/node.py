@@ -21,6 +21,7 @@ from coordinator.storage.sql.rows import Row
 from coordinator.storage.sql.server import ServerDatabase
 
 TABLES = ("global_transactions", "branches", "journal")
+_HEADERS = f" {TABLES[0]} "
 _ROWS = "bench_rows"
 _MOVES = "bench_moves"
 
@@ -67,8 +68,9 @@ def count_at_once(counters: Counters) -> None:
     ) -> bool:
         is_written = await run(self, database, lane, *rows)
         if is_written:
-            headers = rows[:2]
-            counters.committed(sum(map(len, rows)), sum(map(len, headers)))
+            of_tables = zip(rows, self.batches, strict=True)
+            moves = sum(len(some) for some, b in of_tables if _HEADERS in b.text)
+            counters.committed(sum(map(len, rows)), moves)
         return is_written
 
     AtOnce.run = counted  # type: ignore[method-assign] # as in all of this process

@@ -27,7 +27,6 @@ from coordinator.core.model import (
     Branch,
     BranchSpec,
     GlobalTransaction,
-    Key,
 )
 from coordinator.core.words import OperationKind
 from coordinator.ports import Queries
@@ -229,26 +228,7 @@ class Handlers:
         self, wish: Wish[Any], reply: Reply, select: "_Select" = _no_branches
     ) -> Ticket:
         show = partial(self._show, reply, select)
-        if not wish.then_wait:
-            return self._engine.submit(wish.key, wish.what, show)
-        current = _Current()
-        accepted = partial(self._wait, wish.key, show, current)
-        ticket = self._engine.submit(wish.key, wish.what, accepted)
-        if current.ticket is ANSWERED:
-            current.ticket = ticket
-        return current
-
-    def _wait(
-        self,
-        key: Key,
-        show: Callable[[Result], None],
-        current: "_Current",
-        accepted: Result,
-    ) -> None:
-        if isinstance(accepted, GlobalTransaction) and not accepted.status.is_final:
-            current.ticket = self._engine.submit(key, Observe(wait=True), show)
-        else:
-            show(accepted)
+        return self._engine.submit(wish.key, wish.what, show)
 
     def _show(self, reply: Reply, select: "_Select", result: Result) -> None:
         if isinstance(result, GlobalTransaction):

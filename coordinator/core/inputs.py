@@ -21,17 +21,27 @@ from coordinator.core.words import Phase
 
 
 class Begin(Struct, frozen=True):
-    """A TCC transaction is asked for; with ``tries`` it may be a declared one."""
+    """A TCC transaction is asked for; with ``tries`` it may be a declared one.
+
+    Attributes:
+        wait: answer at the end, and not as soon as it has begun.
+    """
 
     request: TransactionRequest
     tries: tuple[BranchSpec, ...] = ()
+    wait: bool = False
 
 
 class Submit(Struct, frozen=True):
-    """A saga is asked for."""
+    """A saga is asked for.
+
+    Attributes:
+        wait: answer at the end, and not as soon as it has begun.
+    """
 
     request: TransactionRequest
     definition: SagaDefinition
+    wait: bool = False
 
 
 class Try(Struct, frozen=True):

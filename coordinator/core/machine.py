@@ -295,11 +295,13 @@ def _is_confirmed(what: Confirm, tx: GlobalTransaction) -> bool:
     return tx.decision is not Decision.NONE
 
 
-def _is_seen(what: Cancel | Observe, tx: GlobalTransaction) -> bool:
+def _is_seen(what: Begin | Submit | Cancel | Observe, tx: GlobalTransaction) -> bool:
     return not what.wait or tx.status.is_final
 
 
 _ANSWERED_LATER: Mapping[type[Input], Callable[[Any, GlobalTransaction], bool]] = {
+    Begin: _is_seen,
+    Submit: _is_seen,
     Try: _are_tried,
     Confirm: _is_confirmed,
     Cancel: _is_seen,

@@ -68,7 +68,7 @@ def test_begin_fills_in_the_documented_defaults(reader, world):
     assert (request.check_back, request.input, request.depth) == ("", Payload(), 0)
     assert spec.input == Payload()
     assert not request.declared
-    assert not wish.then_wait
+    assert not wish.what.wait
 
 
 def test_begin_keeps_what_was_asked_for(reader):
@@ -98,7 +98,7 @@ def test_begin_keeps_what_was_asked_for(reader):
     )
 
     assert wish.key == ("default", "g1")
-    assert wish.then_wait
+    assert wish.what.wait
     assert wish.what.request.declared
     assert wish.what.request.labels == (("a", "2"), ("z", "1"))
     assert wish.what.request.check_back == "ledger.post"
@@ -476,4 +476,3 @@ def test_a_signal_is_read(reader, sent, read):
     )
 
     assert wish.what == Signal("approved", read)
-    assert not wish.then_wait

@@ -8,7 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from coordinator.api import status_codes
 from coordinator.core import errors
-from coordinator.core.inputs import Begin, Observe, RetryNow, Signal
+from coordinator.core.inputs import Begin, RetryNow, Signal
 from coordinator.core.model import (
     JSON_CONTENT_TYPE,
     Key,
@@ -165,13 +165,8 @@ async def test_a_signal_reaches_its_saga(world, serve):
 
 
 async def test_a_declared_begin_with_wait_is_answered_at_the_end(world, serve):
-    """After acceptance the end is waited for, and only the end is answered."""
-
-    def script(entry):
-        ended = isinstance(entry.what, Observe)
-        return world.make_tx(status=Status.CONFIRMED if ended else Status.TRYING)
-
-    world.engine.script = script
+    """It is asked for with the wish to hear of its end."""
+    world.engine.script = lambda _: world.make_tx(status=Status.CONFIRMED)
     stub = coordinator_pb2_grpc.CoordinatorStub(await serve())
 
     reply = await stub.Begin(
@@ -181,7 +176,8 @@ async def test_a_declared_begin_with_wait_is_answered_at_the_end(world, serve):
     )
 
     assert reply.transaction.status == types_pb2.CONFIRMED
-    assert world.engine.submitted[1].what == Observe(wait=True)
+    (entry,) = world.engine.submitted
+    assert entry.what.wait
 
 
 async def test_a_caller_that_goes_away_drops_its_ticket(world, serve):

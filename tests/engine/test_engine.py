@@ -206,6 +206,19 @@ async def test_repeated_begin_gets_the_same_answer(world: World) -> None:
     assert again.tx.branches.keys() == {"a", "b"}
 
 
+async def test_begin_that_waits_is_answered_at_the_end(world: World) -> None:
+    """By whichever node it was asked, and as often; the end is the same."""
+    begin = Begin(tcc_request(declared=True), (spec("a"),), wait=True)
+    first = await world.asked(begin)
+    again = await world.asked(begin)
+    elsewhere = await world.twin().asked(begin)
+    assert [first.answers, again.answers, elsewhere.answers] == [[], [], []]
+    await world.answer_all()
+    assert first.tx.status is again.tx.status is Status.CONFIRMED
+    await world.clock.move_to(FOREIGN_POLL_MS)
+    assert elsewhere.tx.status is Status.CONFIRMED
+
+
 async def test_confirm_after_a_crash_waits_for_the_tries(world: World) -> None:
     """The initiator heard the tries succeed, the node died with that in memory: the
     confirm at the next node waits until the participants have said so again.

@@ -67,15 +67,10 @@ WhatT_co = TypeVar("WhatT_co", bound=Input, covariant=True)
 
 
 class Wish(Struct, Generic[WhatT_co], frozen=True):
-    """A request, read and found well-formed.
-
-    Attributes:
-        then_wait: when it is accepted, wait for the end before answering.
-    """
+    """A request, read and found well-formed."""
 
     key: Key
     what: WhatT_co
-    then_wait: bool = False
 
 
 class RequestReader:
@@ -155,7 +150,7 @@ class RequestReader:
             depth=depth,
             labels=labels,
         )
-        return Wish(key, Begin(wanted, specs), request.wait)
+        return Wish(key, Begin(wanted, specs, request.wait))
 
     def try_(self, request: coordinator_pb2.TryRequest) -> Wish[Try]:
         """Mediated branches."""
@@ -215,7 +210,7 @@ class RequestReader:
             definition_version=definition.version,
             labels=_merged(definition.labels, labels),
         )
-        return Wish(key, Submit(wanted, definition), request.wait)
+        return Wish(key, Submit(wanted, definition, request.wait))
 
     def signal_saga(self, request: coordinator_pb2.SignalSagaRequest) -> Wish[Signal]:
         """A signal, with its payload: one JSON value, or nothing."""

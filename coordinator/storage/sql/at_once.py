@@ -38,14 +38,17 @@ class AtOnce:
             is one.
         others: locks are taken in this order. None may touch a row that another one
             touches.
+
+    Attributes:
+        batches: all of them, in order.
     """
 
     def __init__(self, guarded: UnnestUpdate | None, *others: Unnest) -> None:
-        self._batches: tuple[Unnest, ...] = (guarded, *others) if guarded else others
+        self.batches: tuple[Unnest, ...] = (guarded, *others) if guarded else others
         self._is_guarded = guarded is not None
         clauses = []
         count = 0
-        for number, batch in enumerate(self._batches):
+        for number, batch in enumerate(self.batches):
             clauses.append(f"w{number} AS ({_renumbered(batch.text, count)}")
             count += len(batch.parameters(()))
         # The server runs first what the SELECT asks for, and then the others, of
@@ -68,7 +71,7 @@ class AtOnce:
         """
         parameters = [
             parameter
-            for batch, some in zip(self._batches, rows, strict=True)
+            for batch, some in zip(self.batches, rows, strict=True)
             for parameter in batch.parameters(some)
         ]
         if self._is_guarded:

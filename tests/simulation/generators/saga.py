@@ -77,7 +77,7 @@ async def _live(
             definition_digest=definition.digest,
             definition_version=definition.version,
         )
-        return Submit(request, definition)
+        return Submit(request, definition, business.waits(client.key))
 
     await client.ask(submit)
     if client.may_die():

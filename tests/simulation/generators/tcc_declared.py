@@ -21,7 +21,9 @@ async def _live(client: Client, lasts_ms: int) -> None:
     specs = tuple(business.branches(world, key.gid))
     await client.ask(
         lambda node: Begin(
-            business.tcc_request(key, node, lasts_ms, declared=True), specs
+            business.tcc_request(key, node, lasts_ms, declared=True),
+            specs,
+            business.waits(key),
         )
     )
     if client.may_die():
