@@ -202,9 +202,8 @@ def instants(tx: GlobalTransaction) -> list[Instant]:
     """When time alone may decide something about this saga, but for its calls."""
     if tx.status is not Status.RUNNING:
         return []
-    expected = map(tx.branches.__getitem__, tx.open)
     if tx.attention_since is None and _MAY_END_BY_TIME.isdisjoint(
-        map(status_of, expected)
+        map(status_of, map(tx.branches.__getitem__, tx.open))
     ):
         return [tx.request.deadline_at]
     is_held = _is_held(tx)
@@ -391,8 +390,7 @@ def _replied(draft: Draft, what: BranchReplied, now: Instant) -> None:
         return  # late, repeated or foreign
     place = place_of(draft.tx, what.branch_id)
     answered = _FORWARD_ANSWERED if what.phase in _FORWARD else _PHASE_TWO_ANSWERED
-    outcome = what.outcome
-    answered[type(outcome)](draft, place, branch, what, outcome, now)
+    answered[type(what.outcome)](draft, place, branch, what, what.outcome, now)
 
 
 def _settled(draft: Draft, place: Place, now: Instant) -> None:
@@ -523,25 +521,17 @@ def _forward_failed(
         tcc.raise_attention(draft, branch, what.phase, attempts, why, now)
 
 
-def _phase_two_refused(
-    draft: Draft,
-    place: Place,
-    branch: Branch,
-    what: BranchReplied,
-    no: Refused,
-    now: Instant,
-) -> None:
-    _phase_two_failed(draft, place, branch, what, Unknown(no.code, no.text), now)
-
-
 def _phase_two_failed(
     draft: Draft,
     place: Place,
     branch: Branch,
     what: BranchReplied,
-    why: Unknown,
+    outcome: Refused | Unknown,
     now: Instant,
 ) -> None:
+    why = outcome
+    if isinstance(why, Refused):
+        why = Unknown(why.code, why.text)
     attempts = branch.attempts + 1
     if what.attempt not in (0, attempts):
         return  # the answer to an older call, counted already
@@ -588,7 +578,7 @@ _FORWARD_ANSWERED: Mapping[type[Outcome], _Answered] = {
 }
 _PHASE_TWO_ANSWERED: Mapping[type[Outcome], _Answered] = {
     Succeeded: _phase_two_succeeded,
-    Refused: _phase_two_refused,
+    Refused: _phase_two_failed,
     Pending: _pending,
     Unknown: _phase_two_failed,
 }

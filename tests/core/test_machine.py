@@ -44,7 +44,6 @@ from coordinator.core.model import (
     open_of,
 )
 from coordinator.core.quarantine import QUARANTINE_MS, hold, is_on_trial
-from coordinator.core.recovery import Recovery, Return
 from coordinator.core.tcc import CHECK_BACK_ID
 from coordinator.core.words import (
     BranchStatus,
@@ -57,15 +56,12 @@ from tests.core.world import (
     DEADLINE,
     JSON,
     Play,
-    await_step,
     call_step,
-    child_step,
     definition,
     pivot,
     saga_request,
     spec,
     step,
-    submit,
     tcc_request,
 )
 
@@ -215,44 +211,6 @@ def test_time_of_the_next_deed(play: Play) -> None:
     play.answer("b")
     assert play.tx.status is Status.CONFIRMED
     assert machine.due_at(play.tx) is None
-
-
-def test_time_of_a_group_that_goes_back_is_its_members() -> None:
-    """The group itself is never asked; its status says that it is under way."""
-    inner = definition(step("x"))
-    play = submit(child_step("c", child=inner), step("b"))
-    play.answer("c:x")
-    play.now = 7
-    play.answer("b", Refused("NO"))
-
-    assert play.branch("c").due_at is None
-    assert machine.due_at(play.tx) == 7
-    assert machine.due_at(play.tx, {"c:x"}) is None
-    assert set(play.due()) == {"c:x"}
-
-
-def test_time_of_what_waits_for_no_participant_is_the_deadline() -> None:
-    """A signal without a time of its own is waited for until the deadline."""
-    play = submit(await_step("w", signal="paid"))
-
-    assert set(play.tx.open) == {"w"}
-    assert machine.due_at(play.tx) == DEADLINE
-    assert play.due() == {}
-
-
-def test_participant_that_is_back_is_called_sooner(play: Play) -> None:
-    """By whoever knows of its return; the others wait as they would have."""
-    for attempt in range(2):
-        play.now = attempt
-        play.answer("a", Unknown("TIMEOUT", retry_after_ms=10_000))
-    back = Recovery({"bank": Return(at=play.now, number=1, within_ms=0)})
-
-    assert machine.due_at(play.tx, {"b"}) == 10_001
-    assert machine.due_at(play.tx, {"b"}, back) == play.now
-    assert {call.branch_id for call in machine.due(play.tx, play.now, back)} == {
-        "a",
-        "b",
-    }
 
 
 def test_paused_transaction_makes_no_call_and_keeps_its_deadline(play: Play) -> None:

@@ -23,8 +23,6 @@ _ANY_STEP = (
     "the saga's own output stands at no step; only the scope of its place is read"
 )
 
-_REFUSED_BEFORE = "whoever settles something of an ended transaction was refused before"
-
 _ANY_MIX = "any other mixing of the same words gives each node an order as good"
 _BEHIND_ALL = "behind the last namespace there is no line, whatever its count"
 _SET_LATER = "the page's size is put in its place before anybody is asked"
@@ -80,7 +78,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "interleaved: 2  ->  3": _NO_TIES,
     },
     "coordinator/core/saga.py": {
-        "decide: not draft.tx.status.is_final  ->  nothing": _REFUSED_BEFORE,
         "_succeeded: return  ->  pass": _ASKED_AGAIN,
     },
     "coordinator/core/tcc.py": {
