@@ -154,11 +154,18 @@ _WHATEVER_THE_MODE: Mapping[type[Input], Callable[[Draft, Any, Instant], None]] 
 
 
 def due(
-    tx: GlobalTransaction, now: Instant, known: Recovery = NOBODY
+    tx: GlobalTransaction,
+    now: Instant,
+    known: Recovery = NOBODY,
+    in_flight: Mapping[str, Phase] = {},
 ) -> tuple[CallBranch, ...]:
-    """The calls that should be outstanding now; those in flight are among them.
+    """The calls that should be outstanding now, but for those that are out.
 
     A paused or quarantined transaction makes none.
+
+    Args:
+        known: of participants that came back to the node that asks.
+        in_flight: by branch, the phase of its call that is out.
     """
     if tx.paused_at is not None or (
         tx.attention_since is not None and is_quarantined(tx)
@@ -167,6 +174,8 @@ def due(
     calls = []
     for branch in map(tx.branches.__getitem__, tx.open):
         phase = UNDER_WAY.get(branch.status)
+        if in_flight.get(branch.spec.branch_id) is phase:
+            continue  # also where nothing is asked
         # Who was never asked in this phase waits for nobody's return.
         ask_at = (
             recovery.ask_at(tx, branch, known) if branch.attempts else branch.due_at

@@ -461,7 +461,9 @@ class Engine:
 
     # ---- Acting -------------------------------------------------------------------
 
-    def _release(self, resident: Resident, tx: GlobalTransaction) -> list[CallBranch]:
+    def _release(
+        self, resident: Resident, tx: GlobalTransaction
+    ) -> Sequence[CallBranch]:
         """Answer whoever can be answered, and name the calls to be made now.
 
         The state is durable but for lazy facts. A transaction that another node owns
@@ -486,12 +488,11 @@ class Engine:
             self._evict(resident)
             return []
         in_flight = resident.in_flight
-        calls = []
-        for call in machine.due(tx, now, self._returns.known_to(resident)):
-            if in_flight.get(call.branch_id) is not call.phase:
-                in_flight[call.branch_id] = call.phase
-                self._returns.asked(resident, call.branch_id)
-                calls.append(call)
+        known = self._returns.known_to(resident)
+        calls = machine.due(tx, now, known, in_flight)
+        for call in calls:
+            in_flight[call.branch_id] = call.phase
+            self._returns.asked(resident, call.branch_id)
         self._set_timer(resident, tx)
         return calls
 

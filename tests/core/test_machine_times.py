@@ -1,8 +1,9 @@
 """Promises of when something is due, and of whom it is asked."""
 
 from coordinator.core import machine
-from coordinator.core.inputs import Begin, Refused, Unknown
-from coordinator.core.recovery import Recovery, Return
+from coordinator.core.inputs import Begin, Cancel, Refused, Unknown
+from coordinator.core.recovery import NOBODY, Recovery, Return
+from coordinator.core.words import Phase
 from tests.core.world import (
     DEADLINE,
     Play,
@@ -37,6 +38,17 @@ def test_time_of_what_waits_for_no_participant_is_the_deadline() -> None:
     assert set(play.tx.open) == {"w"}
     assert machine.due_at(play.tx) == DEADLINE
     assert play.due() == {}
+
+
+def test_call_that_is_out_is_not_named_again() -> None:
+    """Unless the branch is asked for something else meanwhile."""
+    play = Play.begin(Begin(tcc_request(), (spec("a"), spec("b"))))
+    out = {"a": Phase.TRY}
+
+    assert [c.branch_id for c in machine.due(play.tx, 0, NOBODY, out)] == ["b"]
+    play.happen(Cancel())
+    calls = machine.due(play.tx, 0, NOBODY, out)
+    assert [call.branch_id for call in calls] == ["a", "b"]
 
 
 def test_participant_that_is_back_is_called_sooner() -> None:
