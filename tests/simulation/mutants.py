@@ -286,7 +286,7 @@ MUTANTS = (
         "breaker_never_opens",
         "a participant that fails at everything is called as ever",
         BREAKER,
-        "            and tally.is_above(now, FAILING_SHARE)",
+        "            and self._tally.is_above(now, FAILING_SHARE)",
         "            and False",
     ),
     bug(

@@ -39,11 +39,13 @@ class _Record:
 
     Attributes:
         outcomes: when, and whether the call failed; since its last return.
+        back_at: when that was.
         dead_since: from when on only probes may go out, beyond doubt.
         ill_since: from when on retries have but their budget, beyond doubt.
     """
 
     outcomes: list[tuple[int, bool]] = field(default_factory=list)
+    back_at: int = -1
     out: set[Place] = field(default_factory=set)
     state: State = State.OPEN
     dead_since: int | None = None
@@ -52,21 +54,42 @@ class _Record:
     firsts: int = 0
     retries: int = 0
 
-    def judge(self, now: int) -> None:
-        """The breaker looks back half a window at least and one at most; what holds for
-        both holds for whatever it looks at.
+    def heard(self, now: int, *, failed: bool) -> None:
+        """Only from an outcome, when it hears it, the breaker concludes that all fails;
+        not from what grows old meanwhile.
         """
-        recent = [o for o in self.outcomes if o[0] > now - breaker.WINDOW_MS]
-        half = [failed for at, failed in recent if at > now - breaker.WINDOW_MS // 2]
-        enough = len(half) >= breaker.CALLS_MIN
-        if not (enough and all(failed for _, failed in recent)):
+        self.outcomes.append((now, failed))
+        recent, _ = self._looked_at(now)
+        if not (self._are_enough(now) and all(recent)):
             self.dead_since, self.probes = None, 0
         elif self.dead_since is None:
             self.dead_since = now
+
+    def leaves(self, now: int) -> None:
+        """A call is about to go out."""
+        recent, half = self._looked_at(now)
+        enough = self._are_enough(now)
+        if not (enough and all(recent)):
+            self.dead_since, self.probes = None, 0
         if not (enough and sum(half) > breaker.ILL_SHARE * len(recent)):
             self.ill_since, self.firsts, self.retries = None, 0, 0
         elif self.ill_since is None:
             self.ill_since = now
+
+    def _looked_at(self, now: int) -> tuple[list[bool], list[bool]]:
+        """Which calls failed of a whole window and of half of one: the breaker looks at
+        something between, and what holds for both holds for it.
+        """
+        recent = [o for o in self.outcomes if o[0] > now - breaker.WINDOW_MS]
+        half = [failed for at, failed in recent if at > now - breaker.WINDOW_MS // 2]
+        return [failed for _, failed in recent], half
+
+    def _are_enough(self, now: int) -> bool:
+        """Whether there is something to conclude from, also without the answer by which
+        the participant came back: the breaker does not count it.
+        """
+        since = max(self.back_at, now - breaker.WINDOW_MS // 2)
+        return sum(at > since for at, _ in self.outcomes) >= breaker.CALLS_MIN
 
 
 class Overload:
@@ -91,7 +114,7 @@ class Overload:
             text = f"{call.branch_id} was put off, and went out unasked"
             raise Violation("L4", call.key.gid, text)
         record.out.add(place)
-        record.judge(now)
+        record.leaves(now)
         if record.dead_since is not None:
             record.probes += 1
             allowed = (now - record.dead_since) * breaker.PROBES_PER_SECOND / 1_000
@@ -119,14 +142,16 @@ class Overload:
                 code = reply.outcome.code if isinstance(reply.outcome, Unknown) else ""
                 if code not in _NO_ANSWERS or code == "OUTPUT_NEEDED":
                     failed = bool(code) and code != "OUTPUT_NEEDED"
-                    record.outcomes.append((now, failed))
+                    record.heard(now, failed=failed)
                     if failed and record.state is State.PROBING:
                         self._world.rare.hit("probe_failed")
 
     def returned(self, node: "Node", participant: str) -> None:
         """It is judged anew."""
-        out = self._record(node, participant).out
-        self._records[node.name, participant] = _Record(out=out, state=State.CLOSED)
+        out, now = self._record(node, participant).out, node.clock.monotonic_ms()
+        self._records[node.name, participant] = _Record(
+            back_at=now, out=out, state=State.CLOSED
+        )
 
     def _record(self, node: "Node", participant: str) -> _Record:
         record = self._records.get((node.name, participant))
