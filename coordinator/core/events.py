@@ -271,6 +271,10 @@ LAZY: tuple[type[Event], ...] = (BranchSucceeded,)
 """May wait in memory for the transaction's next commit; see the module's head."""
 
 
+THINNED: frozenset[type[Event]] = frozenset({AttemptFailed})
+"""Of these kinds the journal keeps some; of all others, every one."""
+
+
 def is_journaled(event: Event) -> bool:
     """Whether the journal keeps this fact.
 

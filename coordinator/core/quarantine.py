@@ -70,15 +70,11 @@ def hold(tx: GlobalTransaction, now: Instant) -> AttentionRaised:
 
 def is_quarantined(tx: GlobalTransaction) -> bool:
     """Whether it is held: until its trial, or until an operator asks for a retry."""
-    if tx.attention_since is None:
-        return False
     return tx.owner == NOBODY and _told(tx) is not None
 
 
 def is_on_trial(tx: GlobalTransaction) -> bool:
     """Whether a node drives it that may die of it."""
-    if tx.attention_since is None:
-        return False
     return tx.owner != NOBODY and _told(tx) is not None
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, get_args
 import msgspec
 
 from coordinator.core.errors import InvariantViolated
-from coordinator.core.events import AttemptFailed, Began, Event, is_journaled
+from coordinator.core.events import THINNED, Began, Event, is_journaled
 from coordinator.core.model import TransactionRequest
 from coordinator.ports import Change
 
@@ -27,7 +27,7 @@ class _Began(msgspec.Struct, tag="Began"):
 _KINDS = (_Began, *(set(get_args(Event)) - {Began}))
 _ENTRY: Any = GenericAlias(tuple, (reduce(or_, _KINDS), ...))
 
-_UNLIKE_THEIR_ENTRY = frozenset({Began, AttemptFailed})
+_UNLIKE_THEIR_ENTRY = THINNED | {Began}
 """Facts of all other kinds are always kept, and as they are."""
 
 _encode = msgspec.json.Encoder().encode
