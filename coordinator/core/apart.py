@@ -16,8 +16,8 @@ TOGETHER_MAX: Final = 8
 """Branches in their transaction's row."""
 
 TOGETHER_BYTES_MAX: Final = 1024
-"""Of all their payloads. PostgreSQL compresses a row of more than 2 KiB, each time that
-it is written."""
+"""Of all payloads, the transaction's own input among them. PostgreSQL compresses a row
+of more than 2 KiB, each time that it is written."""
 
 
 def are_apart(tx: GlobalTransaction, payload_bytes: int) -> bool:

@@ -57,6 +57,7 @@ class AtOnce:
         if self._is_guarded:
             first, *rest = clauses
             clauses = [*rest, f"{first} RETURNING 1"]
+            # The text is our own; the figures in it are parameters' numbers.
             met = f"(SELECT count(*) FROM w0) = ${count + 1}::bigint"  # noqa: S608
             asked = f"1 / (CASE WHEN {met} THEN 1 ELSE 0 END)"
         self.text = f"WITH {'), '.join(reversed(clauses))}) SELECT {asked}"

@@ -60,9 +60,10 @@ def load(connection: Connection, keys: Sequence[Key]) -> list[GlobalTransaction]
                 key, branch = rows.read_branch(row)
                 apart.setdefault(key, {})[branch.spec.branch_id] = branch
         for row, branches in zip(headers, together, strict=True):
-            if branches is None:
-                branches = apart.get(Key(row[0], row[1]), {})  # noqa: PLW2901
-            found.append(rows.read_header(row, branches))
+            its_own = apart.get(Key(row[0], row[1]), {})
+            found.append(
+                rows.read_header(row, its_own if branches is None else branches)
+            )
     return found
 
 
