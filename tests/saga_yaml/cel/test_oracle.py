@@ -154,13 +154,15 @@ _bools = st.deferred(
         | _any
     )
 )
+# Google's goes through a map in another order in each process; ours is tested alone.
+_MAP_OF_ONE = st.just("input.map.a")
 _lists = st.deferred(
     lambda: (
         st.sampled_from(["input.ints", "input.mixed", "input.empty"])
         | _form("[{}, {}]", _any, _any)
         | _form("({} + {})", _lists, _lists)
         | _form("({}).filter(v, {})", _lists, _bools)
-        | _form("({}).map(v, {})", _lists | st.just("input.map"), _any)
+        | _form("({}).map(v, {})", _lists | _MAP_OF_ONE, _any)
         | _form("({}).map(v, {}, {})", _lists, _bools, _any)
     )
 )
