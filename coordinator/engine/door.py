@@ -4,6 +4,7 @@ from coordinator.core import admission
 from coordinator.core.errors import Overloaded
 from coordinator.engine.limits import EngineLimits
 from coordinator.engine.residents import Residents
+from coordinator.ports import Clock
 
 
 class Door:
@@ -14,9 +15,13 @@ class Door:
         changes: that were given to the committer and have not come back.
     """
 
-    def __init__(self, limits: EngineLimits, residents: Residents) -> None:
+    def __init__(
+        self, limits: EngineLimits, residents: Residents, clock: Clock
+    ) -> None:
         self._limits = limits
         self._residents = residents
+        self._clock = clock
+        self._backlog = admission.Backlog(limits)
         self.newcomers = self.changes = 0
 
     def refusal(self, *, is_new: bool, inputs: int) -> Overloaded | None:
@@ -30,7 +35,11 @@ class Door:
             self._limits,
             is_new=is_new,
             is_full=is_new and self._residents.are_full(self._limits),
+            is_behind=is_new and self._is_behind(),
             inputs=inputs,
-            changes=self.changes + self.newcomers,
         )
         return Overloaded(why) if why else None
+
+    def _is_behind(self) -> bool:
+        changes = self.changes + self.newcomers
+        return self._backlog.is_full(changes, self._clock.monotonic_ms())

@@ -130,7 +130,7 @@ class Engine:
         self._inbox: list[tuple[Key, Delivery]] = []
         self._tick_is_scheduled = False
         self._residents = Residents()
-        self._door = Door(self._limits, self._residents)
+        self._door = Door(self._limits, self._residents, clock)
         self._stopped: dict[Key, CoordinatorError] = {}
         self.let_go = LetGo(self._limits, self._residents, self._stopped)
         self._watches = Watches()

@@ -17,8 +17,11 @@ class EngineLimits:
             it. Several copies of a payload exist while it travels.
         inbox_max: inputs that wait for a tick; requests are refused beyond it.
         changes_max: transactions that wait for what is to be stored of them; new ones
-            are refused beyond it. Twice what one commit takes: one is under way while
-            the next one gathers.
+            are refused where there are more for longer than a stall. Twice what one
+            commit takes: one is under way while the next one gathers.
+        changes_stalled_max: beyond so many they are refused at once. At about 10 KiB
+            each they take 80 MB; a node that stores 15,000 a second has them stored
+            within half a second, one that is ten times slower within five.
         commits_in_flight_max: 1 suits a database with one writer.
         let_go_max: transactions whose keys are kept for the next sweep.
         parked_after_ms: a transaction leaves memory when nothing has been heard of it
@@ -33,6 +36,7 @@ class EngineLimits:
     payload_bytes_max: int = 1024 * 1024 * 1024
     inbox_max: int = 200_000
     changes_max: int = 2 * BATCH_MAX
+    changes_stalled_max: int = 8 * BATCH_MAX
     commits_in_flight_max: int = 1
     let_go_max: int = 10_000
     parked_after_ms: Milliseconds = 5_000

@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from coordinator.core.admission import STALL_MS
 from coordinator.core.backoff import PHASE_TWO
 from coordinator.core.errors import (
     InvariantViolated,
@@ -499,7 +500,7 @@ async def test_new_transactions_are_refused_while_too_much_is_to_be_stored() -> 
     What was begun goes on meanwhile. There is room again as soon as the database has
     caught up, or nobody can say what became of the commit.
     """
-    world = World(limits=EngineLimits(changes_max=2))
+    world = World(limits=EngineLimits(changes_max=2, changes_stalled_max=2))
     world.store.holding = True
 
     def begin(number: int) -> Asked:
@@ -526,6 +527,29 @@ async def test_new_transactions_are_refused_while_too_much_is_to_be_stored() -> 
     fifth = begin(5)
     await quiet()
     assert fifth.tx.status is Status.TRYING
+
+
+async def test_a_database_that_stands_still_for_a_moment_refuses_nobody() -> None:
+    """Only where it stays behind more is refused than for a moment (V5)."""
+    world = World(limits=EngineLimits(changes_max=1, changes_stalled_max=9))
+    world.store.holding = True
+
+    async def begun(number: int) -> Asked:
+        key = Key("default", f"g-{number}")
+        asked = world.ask(Begin(replace(tcc_request(), key=key)), key)
+        await quiet()
+        return asked
+
+    in_time = [await begun(1), await begun(2), await begun(3)]
+    await world.clock.move_to(world.clock.now() + STALL_MS)
+    late = await begun(4)
+
+    assert isinstance(late.answer, Overloaded)
+    world.store.holding = False
+    world.store.release()
+    await quiet()
+    assert [it.tx.status for it in in_time] == [Status.TRYING] * 3
+    assert (await begun(5)).tx.status is Status.TRYING
 
 
 async def test_watch_tells_every_durable_change(world: World) -> None:
