@@ -39,10 +39,9 @@ class CommitsAtOnce:
 
     async def write(self, changes: Sequence[Change]) -> bool:
         """Whether all changes have become durable, and otherwise none has."""
-        plans = plan(changes).values()
-        if any(plan.audit for plan in plans):
+        if any(change.audit for change in changes):
             return False  # its number follows from what is read first
-        batches = grouped(plans)
+        batches = grouped(plan(changes).values())
         statement = self._statement(tuple(map(bool, batches)))
         some = filter(None, batches)
         return await statement.run(self._database, Lane.FOREGROUND, *some)

@@ -43,6 +43,12 @@ _STATUSES = {member.value: member for member in Status}
 _DECISIONS = {member.value: member for member in Decision}
 _BRANCH_KINDS = {member.value: member for member in BranchKind}
 _BRANCH_STATUSES = {member.value: member for member in BranchStatus}
+# So does asking a member for its value.
+_WORDS = {
+    member: member.value
+    for words in (Mode, Status, Decision, BranchKind, BranchStatus)
+    for member in words
+}
 
 HEADER_FIXED = (
     "namespace",
@@ -112,16 +118,12 @@ BRANCH_ADDED = ("kind", "expires_ms")
 """Fixed as well; a column that a later version brings stands at the end."""
 
 
-def _encode_branches(branches: Sequence[Branch]) -> str:
-    return _encode(branches).decode()
-
-
 def header_fixed(request: TransactionRequest) -> Row:
     """What is written of a transaction once."""
     labels = request.labels
     return (
         *request.key,
-        request.mode.value,
+        _WORDS[request.mode],
         request.name,
         request.digest,
         request.declared,
@@ -139,8 +141,8 @@ def header_fixed(request: TransactionRequest) -> Row:
 def header_moving(tx: GlobalTransaction, due_at: Instant | None) -> Row:
     """What every write renews."""
     return (
-        tx.status.value,
-        tx.decision.value,
+        _WORDS[tx.status],
+        _WORDS[tx.decision],
         tx.revision,
         tx.journal_seq,
         tx.owner,
@@ -154,7 +156,7 @@ def header_moving(tx: GlobalTransaction, due_at: Instant | None) -> Row:
         tx.updated_at,
         tx.finished_at,
         takeovers_after(tx),
-        "" if tx.branches_apart else _encode_branches(list(tx.branches.values())),
+        "" if tx.branches_apart else _encode(list(tx.branches.values())).decode(),
     )
 
 
@@ -176,7 +178,7 @@ def branch_fixed(key: Key, spec: BranchSpec, position: int) -> Row:
 def branch_moving(branch: Branch) -> Row:
     """What every write of a branch renews."""
     return (
-        branch.status.value,
+        _WORDS[branch.status],
         branch.attempts,
         branch.due_at,
         branch.pending_since,
@@ -191,7 +193,7 @@ def branch_moving(branch: Branch) -> Row:
 
 def branch_added(spec: BranchSpec) -> Row:
     """What later versions write of a branch once."""
-    return (spec.kind.value, spec.expires_ms)
+    return (_WORDS[spec.kind], spec.expires_ms)
 
 
 def read_branch(row: Sequence[Any]) -> tuple[Key, Branch]:

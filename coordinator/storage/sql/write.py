@@ -13,14 +13,15 @@ or greenlet. A connection that is passed in has no transaction begun.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 
+from msgspec import Struct
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.exc import IntegrityError
 
 from coordinator.core.errors import InvariantViolated, StoreUnavailable
 from coordinator.core.model import GlobalTransaction, Key
-from coordinator.ports import Change, SweepRow
+from coordinator.ports import AuditEntry, Change, SweepRow
 from coordinator.storage.audit import AuditRecord, append_record
 from coordinator.storage.journal import journal_entry
 from coordinator.storage.sql import rows, tables
@@ -36,7 +37,7 @@ that fails means that somebody else's write went through."""
 HEADER_KEY = ("namespace", "gid")
 CLAIMED = ("revision", "owner", "takeovers")
 
-_KEY = itemgetter(0)
+_key_of = attrgetter("after.request.key")
 
 
 class Statements:
@@ -76,18 +77,18 @@ def write(
     """Make all changes whose guard holds durable; return the keys of the others."""
     planned = plan(changes)
     guards = {key: plan.revision for key, plan in planned.items()}
-    return settle(
-        connection,
-        guards,
-        lambda keys: _write_all(connection, statements, [planned[k] for k in keys]),
-    )
+    asked = [(c.key, c.audit) for c in changes if c.audit is not None]
+
+    def apply(keys: Sequence[Key]) -> bool:
+        audits = [(key, entry) for key, entry in asked if key in keys]
+        return _write_all(connection, statements, [planned[k] for k in keys], audits)
+
+    return settle(connection, guards, apply)
 
 
 def plan(changes: Sequence[Change]) -> dict[Key, "Planned"]:
     """The rows of a commit, in the order in which all others lock them."""
-    numbered = [(change.key, n, change) for n, change in enumerate(changes)]
-    numbered.sort(key=_KEY)
-    planned = {key: Planned(key, change, n) for key, n, change in numbered}
+    planned = {_key_of(c): _planned(c) for c in sorted(changes, key=_key_of)}
     if len(planned) < len(changes):
         raise InvariantViolated("two changes of one transaction in one commit")
     return planned
@@ -154,62 +155,63 @@ def settle(
     raise StoreUnavailable("other nodes keep writing what this one wants to write")
 
 
-class Planned:
-    """A change as rows, made before the database is locked."""
+class Planned(Struct, gc=False):
+    """A change as rows, made before the database is locked.
 
-    __slots__ = (
-        "audit",
-        "branches_changed",
-        "branches_new",
-        "header",
-        "journal",
-        "key",
-        "position",
-        "revision",
-    )
+    Attributes:
+        revision: that the stored row must have; 0 = there is no row.
+    """
 
-    def __init__(self, key: Key, change: Change, position: int) -> None:
-        self.position = position
-        before, after = change.before, change.after
-        self.key = key
-        self.audit = change.audit
-        self.revision = before.revision if before else 0
-        events = journal_entry(change)
-        self.journal = (
-            None
-            if events is None
-            else (*key, after.journal_seq, after.updated_at, events)
-        )
-        moving = rows.header_moving(after, change.due_at)
-        self.header: Row = (
-            (*moving, *key, self.revision)
-            if before
-            else (*rows.header_fixed(after.request), *moving)
-        )
-        self.branches_new: list[Row] = []
-        self.branches_changed: list[Row] = []
-        if after.branches_apart:
-            self._plan_branches(before, after)
+    revision: int
+    header: Row
+    journal: Row | None
+    branches_new: list[Row] | tuple[()] = ()
+    branches_changed: list[Row] | tuple[()] = ()
 
-    def _plan_branches(
-        self, before: GlobalTransaction | None, after: GlobalTransaction
-    ) -> None:
-        """Their rows; all of them are new when they leave their transaction's."""
-        known = before.branches if before and before.branches_apart else {}
-        key = self.key
-        for number, (branch_id, branch) in enumerate(after.branches.items()):
-            old = known.get(branch_id)
-            if old is None:
-                fixed = rows.branch_fixed(key, branch.spec, number)
-                added = rows.branch_added(branch.spec)
-                self.branches_new.append((*fixed, *rows.branch_moving(branch), *added))
-            elif old is not branch and old != branch:
-                moved = (*rows.branch_moving(branch), *key, branch_id)
-                self.branches_changed.append(moved)
+
+def _planned(change: Change) -> Planned:
+    before, after = change.before, change.after
+    request = after.request
+    key = request.key
+    moving = rows.header_moving(after, change.due_at)
+    if before is None:
+        revision, header = 0, rows.header_fixed(request) + moving
+    else:
+        revision = before.revision
+        header = (*moving, *key, revision)
+    events = journal_entry(change)
+    journal = None
+    if events is not None:
+        journal = (*key, after.journal_seq, after.updated_at, events)
+    planned = Planned(revision, header, journal)
+    if after.branches_apart:
+        _plan_branches(planned, before, after)
+    return planned
+
+
+def _plan_branches(
+    planned: Planned, before: GlobalTransaction | None, after: GlobalTransaction
+) -> None:
+    """Their rows; all of them are new when they leave their transaction's."""
+    known = before.branches if before and before.branches_apart else {}
+    key = after.key
+    new, changed = list[Row](), list[Row]()
+    for number, (branch_id, branch) in enumerate(after.branches.items()):
+        old = known.get(branch_id)
+        if old is None:
+            fixed = rows.branch_fixed(key, branch.spec, number)
+            added = rows.branch_added(branch.spec)
+            new.append((*fixed, *rows.branch_moving(branch), *added))
+        elif old is not branch and old != branch:
+            changed.append((*rows.branch_moving(branch), *key, branch_id))
+    planned.branches_new, planned.branches_changed = new, changed
 
 
 def _write_all(
-    connection: Connection, statements: Statements, plans: Sequence[Planned]
+    connection: Connection,
+    statements: Statements,
+    plans: Sequence[Planned],
+    audits: Sequence[tuple[Key, AuditEntry]],
 ) -> bool:
     """Write everything; whether all guards held. Raises ``IntegrityError``."""
     moved, begun, branches_new, branches_changed, entries = grouped(plans)
@@ -219,7 +221,7 @@ def _write_all(
     statements.insert_branch.run(connection, branches_new)
     statements.update_branch.run(connection, branches_changed)
     statements.insert_journal.run(connection, entries)
-    _append_audit(connection, statements, plans)
+    _append_audit(connection, statements, audits)
     return True
 
 
@@ -235,10 +237,10 @@ def grouped(plans: Collection[Planned]) -> tuple[list[Row], ...]:
 
 
 def _append_audit(
-    connection: Connection, statements: Statements, plans: Sequence[Planned]
+    connection: Connection,
+    statements: Statements,
+    entries: Sequence[tuple[Key, AuditEntry]],
 ) -> None:
-    as_asked = sorted(plans, key=attrgetter("position"))
-    entries = [(plan.key, plan.audit) for plan in as_asked if plan.audit is not None]
     if not entries:
         return
     last: AuditRecord | None = latest_audit_record(connection)
