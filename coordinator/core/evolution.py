@@ -6,7 +6,7 @@ other move is an :class:`IllegalTransition`.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from coordinator.core import quarantine
 from coordinator.core.changed import changed
@@ -58,6 +58,14 @@ from coordinator.core.words import (
 
 _S = Status
 _B = BranchStatus
+
+_RUNNING: Final = BranchStatus.RUNNING
+_TRYING: Final = BranchStatus.TRYING
+_TRIED: Final = BranchStatus.TRIED
+_WAITING: Final = BranchStatus.WAITING
+_UNDECIDED: Final = Decision.NONE
+_COMPLETED: Final = Status.COMPLETED
+_COMMITTED: Final = Decision.COMMIT
 
 STATUS_MOVES: Mapping[Status, frozenset[Status]] = {
     _S.TRYING: frozenset({_S.CONFIRMING, _S.CANCELLING}),
@@ -166,14 +174,14 @@ _STEP_AT_START: Mapping[BranchKind, BranchStatus] = {
 
 
 def _registered(tx: GlobalTransaction, event: BranchRegistered) -> GlobalTransaction:
-    status = BranchStatus.REGISTERED if event.direct else BranchStatus.TRYING
+    status = BranchStatus.REGISTERED if event.direct else _TRYING
     due_at = None if event.direct else event.at
     return _joined(tx, event.spec, status, due_at, event.at)
 
 
 def _step_started(tx: GlobalTransaction, event: StepStarted) -> GlobalTransaction:
-    status = _STEP_AT_START.get(event.spec.kind, BranchStatus.RUNNING)
-    due_at = event.wake_at if status is BranchStatus.WAITING else event.at
+    status = _STEP_AT_START.get(event.spec.kind, _RUNNING)
+    due_at = event.wake_at if status is _WAITING else event.at
     return _joined(tx, event.spec, status, due_at, event.at)
 
 
@@ -292,7 +300,7 @@ def _succeeded(tx: GlobalTransaction, event: BranchSucceeded) -> GlobalTransacti
     if done is None:
         raise IllegalTransition(f"{phase} while {branch.status}")
     due_at = None
-    if branch.spec.expires_ms and done is BranchStatus.TRIED:
+    if branch.spec.expires_ms and done is _TRIED:
         due_at = branch.started_at + branch.spec.expires_ms
     after = changed(
         branch,
@@ -388,9 +396,9 @@ def _asked(tx: GlobalTransaction, branch_id: str) -> Branch:
 
 def _decided(tx: GlobalTransaction, event: Decided) -> GlobalTransaction:
     """T1: once. For TCC all open branches turn in the same fact (T3)."""
-    if tx.decision is not Decision.NONE or tx.status.is_final:
+    if tx.decision is not _UNDECIDED or tx.status.is_final:
         raise IllegalTransition(f"{tx.key.gid} is decided already")
-    if event.decision is Decision.NONE:
+    if event.decision is _UNDECIDED:
         raise IllegalTransition("a decision that is none")
     branches = tx.branches
     if tx.request.mode is Mode.TCC:
@@ -426,7 +434,7 @@ def _turned(branch: Branch, event: Decided) -> Branch:
     """A TCC branch after the decision; what was refused or answered has no turn."""
     if branch.status in _HAVE_NO_TURN:
         return branch
-    if branch.status is BranchStatus.RUNNING:
+    if branch.status is _RUNNING:
         # The check-back: its answer no longer matters.
         return _moved(branch, BranchStatus.ABANDONED, event.at)
     return _moved(branch, _DIRECTION[event.decision], event.at)
@@ -435,13 +443,10 @@ def _turned(branch: Branch, event: Decided) -> Branch:
 def _finished(tx: GlobalTransaction, event: Finished) -> GlobalTransaction:
     if event.status not in STATUS_MOVES[tx.status]:
         raise IllegalTransition(f"from {tx.status} to {event.status}")
-    decision = tx.decision
-    if event.status is Status.COMPLETED:
-        decision = Decision.COMMIT
     return changed(
         tx,
         status=event.status,
-        decision=decision,
+        decision=_COMMITTED if event.status is _COMPLETED else tx.decision,
         output=event.output,
         attention_since=None,
         updated_at=event.at,

@@ -14,7 +14,8 @@ is not optional: it is *bound*, and asked until it succeeds (S5).
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar, Final
 
 from coordinator.core import expressions, scope, undo
 from coordinator.core.definition import (
@@ -65,6 +66,11 @@ from coordinator.core.words import (
     Phase,
     Status,
 )
+
+_RUNNING: Final = Status.RUNNING
+_COMPLETED: Final = Status.COMPLETED
+_UNDECIDED: Final = Decision.NONE
+_RESOLVED: Final = BranchStatus.RESOLVED
 
 ITEMS_MAX = 1_000
 """Items of one list: each is a branch, and a list is stored and shown as a whole."""
@@ -128,12 +134,12 @@ def optional_around(tx: GlobalTransaction, place: Place) -> Place | None:
 def complete_if_done(draft: Draft, now: Instant) -> None:
     """End the saga, or say what is left, when every step is satisfied."""
     tx = draft.tx
-    if tx.status is Status.RUNNING:
+    if tx.status is _RUNNING:
         definition = tx.definition or definition_of(tx)
         if not _are_satisfied(tx, "", definition.ends):
             return
         is_end_said = not tx.open and _NOT_SIMPLY_DONE.isdisjoint(_statuses(tx))
-        if tx.decision is Decision.NONE and not is_end_said:
+        if tx.decision is _UNDECIDED and not is_end_said:
             commit(draft, now)
         if draft.tx.open:
             draft.add(AllStepsDone(now))
@@ -141,8 +147,8 @@ def complete_if_done(draft: Draft, now: Instant) -> None:
     elif tx.status is not Status.CONFIRMING or tx.open:
         return
     output = _saga_output(draft, now)
-    is_by_hand = BranchStatus.RESOLVED in _statuses(draft.tx)
-    end = Status.RESOLVED if is_by_hand else Status.COMPLETED
+    is_by_hand = _RESOLVED in _statuses(draft.tx)
+    end = Status.RESOLVED if is_by_hand else _COMPLETED
     draft.add(Finished(end, output, now))
 
 
@@ -239,7 +245,7 @@ class Forward:
         is_last = not self._satisfied
         while self._satisfied:
             place = self._satisfied.popleft()
-            if self._draft.tx.status is not Status.RUNNING:
+            if self._draft.tx.status is not _RUNNING:
                 return
             if place.index is not None:
                 self._go_on_with_list(Place(place.prefix, place.definition, place.step))
@@ -291,7 +297,7 @@ class Forward:
     def _goes_on(self, group_id: str) -> bool:
         """Whether the saga, and this group of it, still go forward."""
         tx = self._draft.tx
-        if tx.status is not Status.RUNNING:
+        if tx.status is not _RUNNING:
             return False
         return not group_id or tx.branches[group_id].status is BranchStatus.WAITING
 
@@ -331,15 +337,7 @@ class Forward:
         if len(self._draft.tx.branches) >= SAGA_BRANCH_MAX:
             self._refuse_for_room(place)
             return
-        match place.step.kind:
-            case BranchKind.CALL | BranchKind.TCC:
-                self._open_call(place)
-            case BranchKind.SAGA:
-                self._open_child(place)
-            case BranchKind.WAIT:
-                self._open_wait(place)
-            case _:
-                self._open_await(place)
+        self._OPENED[place.step.kind](self, place)
 
     def _refuse_for_room(self, place: Place) -> None:
         tx = self._draft.tx
@@ -401,6 +399,14 @@ class Forward:
                 BranchSucceeded(place.branch_id, Phase.ACTION, signal.output, self._now)
             )
             self._satisfied.append(place)
+
+    _OPENED: ClassVar[Mapping[BranchKind, Callable[["Forward", Place], None]]] = {
+        BranchKind.CALL: _open_call,
+        BranchKind.TCC: _open_call,
+        BranchKind.SAGA: _open_child,
+        BranchKind.WAIT: _open_wait,
+        BranchKind.AWAIT: _open_await,
+    }
 
     def _evaluate(self, place: Place, template: Template, what: str) -> Payload | None:
         """What is stored of a template; ``None`` when the step was refused for it."""

@@ -223,5 +223,8 @@ Input: TypeAlias = ClientInput | BranchReplied | Woken | StillWaiting | Survived
 BEGINNINGS: Final = (Begin, Submit)
 """Only these may meet no transaction."""
 
+DEFERRED: Final = Confirm
+"""Only this may have to wait until it can be decided: for tries that are open."""
+
 OF_TIME: Final = (Woken, Survived)
 """Nobody has said these."""

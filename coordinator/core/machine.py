@@ -15,7 +15,7 @@ from the state, so going on after a crash is the ordinary path.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from coordinator.core import forward, operator, recovery, saga, tcc, undo
 from coordinator.core.actions import CallBranch
@@ -58,6 +58,11 @@ from coordinator.core.words import (
     Phase,
     Status,
 )
+
+_SAGA: Final = Mode.SAGA
+_UNDECIDED: Final = Decision.NONE
+_TRY: Final = Phase.TRY
+_COMPENSATION: Final = Phase.COMPENSATION
 
 __all__ = [
     "answerable",
@@ -172,9 +177,11 @@ def due(
     ):
         return ()
     calls = []
-    for branch in map(tx.branches.__getitem__, tx.open):
+    branches = tx.branches
+    for branch_id in tx.open:
+        branch = branches[branch_id]
         phase = UNDER_WAY.get(branch.status)
-        if in_flight.get(branch.spec.branch_id) is phase:
+        if in_flight.get(branch_id) is phase:
             continue  # also where nothing is asked
         # Who was never asked in this phase waits for nobody's return.
         ask_at = (
@@ -214,7 +221,7 @@ def _call(tx: GlobalTransaction, branch: Branch, phase: Phase) -> CallBranch:
         phase=phase,
         attempt=branch.attempts + 1,
         input=spec.input,
-        output=branch.output if phase is not Phase.TRY else NO_PAYLOAD,
+        output=branch.output if phase is not _TRY else NO_PAYLOAD,
         timeout_ms=spec.timeout_ms,
         began_at=request.created_at,
         depth=_depth_of(tx, spec) if spec.parent_branch_id else request.depth,
@@ -225,9 +232,9 @@ def _call(tx: GlobalTransaction, branch: Branch, phase: Phase) -> CallBranch:
         and tx.decision is Decision.COMMIT
         and forward.optional_around(tx, place_of(tx, spec.branch_id)) is None,
         endless=phase in _ENDLESS
-        or (request.mode is Mode.SAGA and saga.is_asked_for_ever(tx, spec)),
+        or (request.mode is _SAGA and saga.is_asked_for_ever(tx, spec)),
     )
-    return call if phase is not Phase.COMPENSATION else _undoing(tx, branch, call)
+    return call if phase is not _COMPENSATION else _undoing(tx, branch, call)
 
 
 def _undoing(tx: GlobalTransaction, branch: Branch, call: CallBranch) -> CallBranch:
@@ -266,22 +273,30 @@ def due_at(
         return None
     if tx.attention_since is not None and is_quarantined(tx):
         return trial_at(tx)
-    times: list[Instant] = []
-    if tx.paused_at is None:
-        waiting = tx.open.keys() - in_flight if in_flight else tx.open
-        for branch in map(tx.branches.__getitem__, waiting):
-            if branch.status not in UNDER_WAY:
-                continue
-            ask_at = branch.due_at
-            if branch.attempts:
-                ask_at = recovery.ask_at(tx, branch, known)
-            if ask_at is not None:
-                times.append(ask_at)
-    if tx.request.mode is Mode.SAGA:
-        times += saga.instants(tx)
-    elif tx.decision is Decision.NONE and tcc.CHECK_BACK_ID not in tx.branches:
-        times.append(tx.request.deadline_at)
-    return min(times, default=None)
+    soonest = _DECIDES_AT[tx.request.mode](tx)
+    if tx.paused_at is not None:
+        return soonest
+    branches = tx.branches
+    for branch_id in tx.open:
+        if branch_id in in_flight:
+            continue
+        branch = branches[branch_id]
+        ask_at = (
+            recovery.ask_at(tx, branch, known) if branch.attempts else branch.due_at
+        )
+        if (
+            ask_at is not None
+            and branch.status in UNDER_WAY
+            and (soonest is None or ask_at < soonest)
+        ):
+            soonest = ask_at
+    return soonest
+
+
+_DECIDES_AT: Mapping[Mode, Callable[[GlobalTransaction], Instant | None]] = {
+    Mode.TCC: tcc.decides_at,
+    Mode.SAGA: saga.decides_at,
+}
 
 
 def answerable(what: Input, tx: GlobalTransaction) -> bool:
@@ -338,8 +353,8 @@ def check(before: GlobalTransaction | None, after: GlobalTransaction) -> None:
     if before is after:
         return
     if before is not None:
-        if before.decision is not Decision.NONE and (
-            after.decision is not before.decision
+        if before.decision is not after.decision and (
+            before.decision is not _UNDECIDED
         ):
             raise InvariantViolated("T1: a decision was changed")
         if before.status.is_final:

@@ -40,7 +40,7 @@ skipped (S6).
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from coordinator.core import backoff, scope, tcc, undo
 from coordinator.core.definition import (
@@ -115,6 +115,11 @@ from coordinator.core.words import (
 OUTPUT_NEEDED = "OUTPUT_NEEDED"
 """A participant's answer to a compensation without input, when its action had run."""
 
+_RUNNING: Final = Status.RUNNING
+_UNDECIDED: Final = Decision.NONE
+_COMMITTED: Final = Decision.COMMIT
+_TRY: Final = Phase.TRY
+
 _CALLED = frozenset({BranchKind.CALL, BranchKind.TCC})
 _FORWARD = frozenset({Phase.TRY, Phase.ACTION})
 _ASKED_FORWARD = frozenset({BranchStatus.TRYING, BranchStatus.RUNNING})
@@ -129,7 +134,7 @@ def begin(what: Submit, now: Instant) -> Draft:
 
 def decide(draft: Draft, what: Input, now: Instant) -> None:
     """What an input means to a saga that exists."""
-    if draft.tx.status is Status.RUNNING:
+    if draft.tx.status is _RUNNING:
         _look_at_the_clock(draft, now)
     meant = _MEANT.get(type(what))
     if meant is not None:
@@ -164,7 +169,7 @@ def is_asked_for_ever(tx: GlobalTransaction, spec: BranchSpec) -> bool:
     if not spec.attempt_max:
         return True
     definition = tx.definition or definition_of(tx)
-    if tx.decision is not Decision.COMMIT and not definition.has_pivot:
+    if tx.decision is not _COMMITTED and not definition.has_pivot:
         return False  # nothing is endless yet, see below
     return _is_endless(tx, place_of(tx, spec.branch_id))
 
@@ -198,14 +203,14 @@ def is_stuck(branch: Branch) -> bool:
     )
 
 
-def instants(tx: GlobalTransaction) -> list[Instant]:
+def decides_at(tx: GlobalTransaction) -> Instant | None:
     """When time alone may decide something about this saga, but for its calls."""
-    if tx.status is not Status.RUNNING:
-        return []
+    if tx.status is not _RUNNING:
+        return None
     if tx.attention_since is None and _MAY_END_BY_TIME.isdisjoint(
         map(status_of, map(tx.branches.__getitem__, tx.open))
     ):
-        return [tx.request.deadline_at]
+        return tx.request.deadline_at
     is_held = _is_held(tx)
     times = [
         branch.due_at
@@ -216,7 +221,7 @@ def instants(tx: GlobalTransaction) -> list[Instant]:
     ]
     if not is_held or tx.attention_since is None:
         times.append(tx.request.deadline_at)
-    return times
+    return min(times, default=None)
 
 
 _MAY_END_BY_TIME = frozenset({BranchStatus.TRIED, BranchStatus.WAITING})
@@ -423,7 +428,7 @@ def _succeeded(
     now: Instant,
 ) -> None:
     output = outcome.output
-    is_pivot = place.step.pivot and draft.tx.decision is Decision.NONE
+    is_pivot = place.step.pivot and draft.tx.decision is _UNDECIDED
     if len(output.data) > scope.OUTPUT_BYTES_MAX:
         text = (
             f"{place.branch_id}: an output of {len(output.data)} bytes, more than"
@@ -437,7 +442,7 @@ def _succeeded(
     draft.add(BranchSucceeded(what.branch_id, what.phase, output, now))
     if is_pivot:
         commit(draft, now)
-    elif what.phase is Phase.TRY:
+    elif what.phase is _TRY:
         confirm_what_is_reserved(draft, now)
         if _is_time_up(draft.tx, draft.tx.branches[what.branch_id], now):
             _reservation_expired(draft, place, now)  # before it was even heard of

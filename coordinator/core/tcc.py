@@ -42,7 +42,7 @@ The races, and who wins:
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from coordinator.core import backoff
 from coordinator.core.definition import BranchKind
@@ -93,6 +93,10 @@ from coordinator.core.words import (
     Status,
 )
 
+_TRYING: Final = Status.TRYING
+_UNDECIDED: Final = Decision.NONE
+_COMMITTED: Final = Decision.COMMIT
+
 BRANCH_MAX = 1_000
 """Branches of one transaction; also bounds its stored size (T14)."""
 
@@ -130,20 +134,25 @@ def begin(what: Begin, now: Instant) -> Draft:
 
 def decide(draft: Draft, what: Input, now: Instant) -> None:
     """What an input means to a transaction that exists."""
-    if draft.tx.status is Status.TRYING:
+    if draft.tx.status is _TRYING:
         _look_at_the_clock(draft, now)
     meant = _MEANT.get(type(what))
     if meant is not None:
         meant(draft, what, now)
 
 
-def is_ready(what: Input, tx: GlobalTransaction) -> bool:
+def is_ready(tx: GlobalTransaction) -> bool:
     """Whether a confirm that had to wait for open tries can be decided now."""
-    return (
-        isinstance(what, Confirm)
-        and tx.status is Status.TRYING
-        and all(b.status is not BranchStatus.TRYING for b in tx.branches.values())
+    return tx.status is _TRYING and BranchStatus.TRYING not in map(
+        status_of, tx.branches.values()
     )
+
+
+def decides_at(tx: GlobalTransaction) -> Instant | None:
+    """When time alone may decide something about it, but for its calls."""
+    if tx.decision is _UNDECIDED and CHECK_BACK_ID not in tx.branches:
+        return tx.request.deadline_at
+    return None
 
 
 def _look_at_the_clock(draft: Draft, now: Instant) -> None:
@@ -232,7 +241,7 @@ def _register(
                     reason="BRANCH_EXISTS",
                 )
             continue
-        if tx.status is not Status.TRYING or CHECK_BACK_ID in tx.branches:
+        if tx.status is not _TRYING or CHECK_BACK_ID in tx.branches:
             why = tx.reason_code or tx.decision
             if tx.decision is Decision.NONE:
                 why = "past its deadline, its initiator is being asked"
@@ -327,7 +336,7 @@ def _confirm_declared(draft: Draft, now: Instant) -> None:
     tx = draft.tx
     if (
         tx.request.declared
-        and tx.status is Status.TRYING
+        and tx.status is _TRYING
         and _TRIED.issuperset(map(status_of, tx.branches.values()))
     ):
         _commit(draft, now)
@@ -347,7 +356,7 @@ def _finish_if_done(draft: Draft, now: Instant) -> None:
     found = set(map(status_of, draft.tx.branches.values()))
     if not _UNDER_WAY.isdisjoint(found):
         return
-    commits = draft.tx.decision is Decision.COMMIT
+    commits = draft.tx.decision is _COMMITTED
     end = Status.CONFIRMED if commits else Status.CANCELLED
     if BranchStatus.RESOLVED in found:
         end = Status.RESOLVED

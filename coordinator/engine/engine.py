@@ -61,6 +61,7 @@ from coordinator.core.errors import (
 from coordinator.core.events import AttentionRaised, is_journaled
 from coordinator.core.inputs import (
     BEGINNINGS,
+    DEFERRED,
     OF_TIME,
     BranchReplied,
     Input,
@@ -73,6 +74,7 @@ from coordinator.core.model import (
     Instant,
     Key,
 )
+from coordinator.core.recovery import Recovery
 from coordinator.engine import alarms
 from coordinator.engine.committer import Committer, as_unavailable
 from coordinator.engine.door import Door
@@ -171,8 +173,8 @@ class Engine:
 
     def replied(self, replies: Sequence[tuple[Key, BranchReplied]]) -> None:
         """Participants have answered."""
-        for key, what in replies:
-            self._deliver(key, Delivery(what))
+        self._inbox += [(key, Delivery(what)) for key, what in replies]
+        self._see_to_a_tick()
 
     def participant_returned(self, participant: str) -> None:
         """It was away from this node and is back: whoever waits for it asks soon."""
@@ -190,11 +192,11 @@ class Engine:
                 stored, call.branch_id, call.phase, call.attempt, self._clock.now()
             )
         if wanted is not None:
-            self._returns.asked(resident, call.branch_id)
+            self._returns.asked(resident, [wanted])
             return wanted
         del resident.in_flight[call.branch_id]  # it may be wanted again
         if not resident.busy and resident.tx and not self._is_foreign(resident):
-            self._set_timer(resident, resident.tx)
+            self._set_timer(resident, resident.tx, self._returns.known_to(resident))
         return None
 
     def waits_long(self, calls: Sequence[CallBranch]) -> None:
@@ -250,6 +252,9 @@ class Engine:
 
     def _deliver(self, key: Key, delivery: Delivery) -> None:
         self._inbox.append((key, delivery))
+        self._see_to_a_tick()
+
+    def _see_to_a_tick(self) -> None:
         if not self._tick_is_scheduled:
             self._tick_is_scheduled = True
             asyncio.get_running_loop().call_soon(self._tick)
@@ -258,26 +263,29 @@ class Engine:
         self._tick_is_scheduled = False
         inbox, self._inbox = self._inbox, []
         self._door.newcomers = 0
+        now = self._clock.now()
+        residents, stopped = self._residents, self._stopped
         touched: dict[Key, Resident] = {}
         missing: list[Resident] = []
         for key, delivery in inbox:
-            if stopped := self._stopped.get(key):
-                delivery.ticket.answer(stopped)
+            if stopped and key in stopped:
+                delivery.ticket.answer(stopped[key])
                 continue
-            resident = self._residents.get(key)
+            resident = residents.get(key)
             if resident is None:
-                resident = self._residents[key] = Resident(key)
+                resident = residents[key] = Resident(key)
                 if not isinstance(delivery.what, BEGINNINGS):
                     resident.busy = True
                     missing.append(resident)
                     delivery = changed(delivery, is_fresh=True)  # noqa: PLW2901
-            if self._absorb(resident, delivery):
+            if self._absorb(resident, delivery, now):
                 touched[key] = resident
         if missing:
             self._load(missing)
-        self._settle(touched.values())
+        if touched:
+            self._settle(touched.values(), now)
 
-    def _absorb(self, resident: Resident, delivery: Delivery) -> bool:
+    def _absorb(self, resident: Resident, delivery: Delivery, now: Instant) -> bool:
         """Let the core decide one input; whether the resident has to be settled.
 
         Nothing leaves the process here.
@@ -286,11 +294,8 @@ class Engine:
         if resident.busy or (delivery.audit and resident.audit):
             resident.backlog.append(delivery)
             return False
-        now = self._clock.now()
-        is_unasked = False
         if isinstance(what, BranchReplied):
             resident.heard_at = now
-            is_unasked = not what.attempt
             if resident.in_flight.get(what.branch_id) is what.phase:
                 del resident.in_flight[what.branch_id]
         elif not isinstance(what, OF_TIME):
@@ -308,9 +313,8 @@ class Engine:
             return False
         resident.tx = tx
         if events:
-            self._residents.weigh(resident)
             resident.unstored.extend(events)
-        elif (is_unasked or delivery.audit) and self._must_read_again(
+        elif (delivery.is_unasked or delivery.audit) and self._must_read_again(
             resident, delivery
         ):
             return False
@@ -330,40 +334,38 @@ class Engine:
         self._load([resident])
         return True
 
-    def _settle(self, touched: Iterable[Resident]) -> None:
+    def _settle(self, touched: Iterable[Resident], now: Instant) -> None:
         """Store what has to be stored; act at once where nothing has to."""
-        now = self._clock.now()
         changes: list[Change] = []
         calls: list[CallBranch] = []
         for resident in touched:
-            if resident.key in self._stopped:
+            if self._stopped and resident.key in self._stopped:
                 continue
-            if resident.waiting:
-                self._decide_deferred(resident)
+            tx = resident.tx
+            if resident.waiting and tx is not None and machine.is_ready(tx):
+                self._decide_deferred(resident, now)
             if resident.busy:
                 continue  # read again; it is settled when it has been
+            if resident.unstored:
+                self._residents.weigh(resident)
             if resident.tx is None:
                 self._evict(resident)
             elif resident.needs_commit or resident.has_waited(now):
                 resident.busy = True
                 changes.append(self._change(resident, resident.tx))
             else:
-                calls += self._release(resident, resident.tx)
+                calls += self._release(resident, resident.tx, now)
         if changes:
             self._door.changes += len(changes)
             self._committer.put(changes)
         if calls:
             self._participants.send(calls)
 
-    def _decide_deferred(self, resident: Resident) -> None:
+    def _decide_deferred(self, resident: Resident, now: Instant) -> None:
         """Decide again what had to wait for the answers that have come."""
-        tx = resident.tx
-        if tx is None:
-            return
-        ready = [d for d in resident.waiting if machine.is_ready(d.what, tx)]
-        for delivery in ready:
+        for delivery in [d for d in resident.waiting if isinstance(d.what, DEFERRED)]:
             resident.waiting.remove(delivery)
-            self._absorb(resident, delivery)
+            self._absorb(resident, delivery, now)
 
     def _change(self, resident: Resident, tx: GlobalTransaction) -> Change:
         events = tuple(resident.unstored)
@@ -381,6 +383,7 @@ class Engine:
 
     def _committed(self, changes: Sequence[Change], conflicts: frozenset[Key]) -> None:
         self._door.changes -= len(changes)
+        now = self._clock.now()
         calls: list[CallBranch] = []
         touched: list[Resident] = []
         conflicted: list[Resident] = []
@@ -388,26 +391,27 @@ class Engine:
             after = change.after
             key = after.request.key
             resident = self._residents[key]
-            if key in self._stopped:
+            if self._stopped and key in self._stopped:
                 del self._residents[key]
                 continue
-            if key in conflicts:
+            if conflicts and key in conflicts:
                 resident.take_back()
                 conflicted.append(resident)
                 continue
             resident.was_written(after)
             alarms.tell(change)
-            calls += self._release(resident, after)
+            calls += self._release(resident, after, now)
             self._watches.tell(after)
             if resident.backlog:
-                self._work_off(resident)
+                self._work_off(resident, now)
                 touched.append(resident)
         if conflicted:
             _log.info(telemetry.COMMIT_CONFLICTED, count=len(conflicted))
             self._load(conflicted)
         if calls:
             self._participants.send(calls)
-        self._settle(touched)
+        if touched:
+            self._settle(touched, now)
 
     def _unknown(self, changes: Sequence[Change], failure: StoreUnavailable) -> None:
         self._door.changes -= len(changes)
@@ -428,17 +432,18 @@ class Engine:
             for resident in residents:
                 self._forget(resident, as_unavailable(failure))
             return
+        now = self._clock.now()
         touched = []
         for resident in residents:
             answer = found.get(resident.key)
             if isinstance(answer, CoordinatorError):
                 self._stop(resident, answer)
                 continue
-            resident.was_read(answer, me=self._node_id, now=self._clock.now())
+            resident.was_read(answer, me=self._node_id, now=now)
             self._residents.weigh(resident)
-            self._work_off(resident)
+            self._work_off(resident, now)
             touched.append(resident)
-        self._settle(touched)
+        self._settle(touched, now)
 
     async def _with_definition(self, tx: GlobalTransaction) -> Answer:
         digest = tx.request.definition_digest
@@ -450,19 +455,19 @@ class Engine:
             return missing
         return changed(tx, definition=definition)
 
-    def _work_off(self, resident: Resident) -> None:
+    def _work_off(self, resident: Resident, now: Instant) -> None:
         """Absorb the backlog."""
         backlog, resident.backlog = resident.backlog, []
         for delivery in backlog:
             if stopped := self._stopped.get(resident.key):
                 delivery.ticket.answer(stopped)
             else:
-                self._absorb(resident, delivery)
+                self._absorb(resident, delivery, now)
 
     # ---- Acting -------------------------------------------------------------------
 
     def _release(
-        self, resident: Resident, tx: GlobalTransaction
+        self, resident: Resident, tx: GlobalTransaction, now: Instant
     ) -> Sequence[CallBranch]:
         """Answer whoever can be answered, and name the calls to be made now.
 
@@ -470,14 +475,7 @@ class Engine:
         is answered about, and not driven.
         """
         if resident.waiting:
-            still_waiting = []
-            for delivery in resident.waiting:
-                if machine.answerable(delivery.what, tx):
-                    delivery.ticket.answer(tx)
-                elif delivery.ticket.is_waiting:
-                    still_waiting.append(delivery)
-            resident.waiting = still_waiting
-        now = self._clock.now()
+            resident.answer(tx)
         if tx.owner != self._node_id:
             if resident.waiting:
                 self._timers.set(resident.key, now + FOREIGN_POLL_MS)
@@ -492,12 +490,13 @@ class Engine:
         calls = machine.due(tx, now, known, in_flight)
         for call in calls:
             in_flight[call.branch_id] = call.phase
-            self._returns.asked(resident, call.branch_id)
-        self._set_timer(resident, tx)
+        self._returns.asked(resident, calls)
+        self._set_timer(resident, tx, known)
         return calls
 
-    def _set_timer(self, resident: Resident, tx: GlobalTransaction) -> None:
-        known = self._returns.known_to(resident)
+    def _set_timer(
+        self, resident: Resident, tx: GlobalTransaction, known: Recovery
+    ) -> None:
         due_at = machine.due_at(tx, resident.in_flight, known)
         store_at = resident.store_at
         if store_at is not None and (due_at is None or store_at < due_at):
@@ -532,7 +531,8 @@ class Engine:
             if resident is None or resident.busy or self._is_foreign(resident):
                 continue
             if resident.tx is not None:
-                self._set_timer(resident, resident.tx)
+                known = self._returns.known_to(resident)
+                self._set_timer(resident, resident.tx, known)
         if len(some) == REARMED_AT_ONCE:
             asyncio.get_running_loop().call_soon(self._rearm, keys)
 

@@ -72,6 +72,12 @@ class Delivery(Struct, frozen=True, eq=False):
     audit: AuditEntry | None = None
     is_fresh: bool = False
 
+    @property
+    def is_unasked(self) -> bool:
+        """An outcome that was reported and not asked for (attempt 0)."""
+        what = self.what
+        return isinstance(what, BranchReplied) and not what.attempt
+
 
 class Resident(Struct):
     """One transaction in memory.
@@ -112,18 +118,24 @@ class Resident(Struct):
         """Whether anything unstored must not wait in memory.
 
         Lazy facts may: they can be had again by asking the participant again. An
-        outcome that was reported unasked (attempt 0) cannot, and what a check-back
-        rests on would come too late. An operator's wish behind them makes room for
-        the next one.
+        outcome that was reported unasked cannot, and what a check-back rests on would
+        come too late. An operator's wish behind them makes room for the next one.
         """
         if not self.unstored:
             return False
         check_back = self.tx is not None and bool(self.tx.request.check_back)
         return not machine.is_lazy(self.unstored, check_back=check_back) or any(
-            delivery.audit
-            or (isinstance(delivery.what, BranchReplied) and not delivery.what.attempt)
-            for delivery in self.absorbed
+            delivery.audit or delivery.is_unasked for delivery in self.absorbed
         )
+
+    def answer(self, tx: GlobalTransaction) -> None:
+        """Tell whoever can be answered with this state, which is durable."""
+        waiting, self.waiting = self.waiting, []
+        for delivery in waiting:
+            if machine.answerable(delivery.what, tx):
+                delivery.ticket.answer(tx)
+            elif delivery.ticket.is_waiting:
+                self.waiting.append(delivery)
 
     @property
     def store_at(self) -> Instant | None:
@@ -145,7 +157,8 @@ class Resident(Struct):
 
     def has_waited(self, now: Instant) -> bool:
         """Whether that has been in memory alone for long enough."""
-        return self.store_at is not None and self.store_at <= now
+        store_at = self.store_at
+        return store_at is not None and store_at <= now
 
     def park_at(self, due_at: Instant | None, limits: EngineLimits) -> Instant | None:
         """When it may leave memory, all of it being stored; ``None`` = it stays.

@@ -1,8 +1,8 @@
 """All transactions that a node holds in memory, and how heavy their payloads are.
 
 What a transaction costs beside its payloads is bounded by their number; payloads are
-not, so they are weighed: each time a transaction has moved or was read. A weight may be
-of the state before for as long as a conflict is read again.
+not, so they are weighed: each time a transaction was read, or has moved and is settled.
+A weight may be of the state before for as long as a conflict is read again.
 """
 
 from coordinator.core.model import GlobalTransaction, Key
@@ -35,8 +35,7 @@ class Residents(dict[Key, Resident]):
         )
 
     def __delitem__(self, key: Key) -> None:
-        self.payload_bytes -= self[key].weight
-        super().__delitem__(key)
+        self.payload_bytes -= self.pop(key).weight
 
     def clear(self) -> None:
         """Hold none."""

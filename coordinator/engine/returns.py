@@ -1,6 +1,9 @@
 """Which participants came back to this node, for as long as it matters."""
 
+from collections.abc import Iterable
+
 from coordinator.core import recovery
+from coordinator.core.actions import CallBranch
 from coordinator.core.recovery import NOBODY, Recovery, Return
 from coordinator.engine.resident import Resident
 from coordinator.engine.timers import Timers
@@ -38,10 +41,11 @@ class Returns:
             return NOBODY
         return Recovery(self._latest, resident.asked)
 
-    def asked(self, resident: Resident, branch_id: str) -> None:
-        """The branch has had its turn since all returns so far."""
+    def asked(self, resident: Resident, calls: Iterable[CallBranch]) -> None:
+        """Their branches have had their turn since all returns so far."""
         if self._latest:
-            resident.asked[branch_id] = self._count
+            for call in calls:
+                resident.asked[call.branch_id] = self._count
 
     def close(self) -> None:
         """Forget everything."""

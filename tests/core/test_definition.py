@@ -68,6 +68,7 @@ def test_constant_is_written_once_as_compact_json() -> None:
     assert constant.as_json is constant.as_json
     assert constant == Constant({"a": [1, "ü"]})
     assert to_json("\ud800") == b'"\xed\xa0\x80"'
+    assert [to_json(value) for value in (-7, True, 7.0)] == [b"-7", b"true", b"7.0"]
 
 
 def test_signals_of_a_child_are_awaited_by_the_saga() -> None:

@@ -276,15 +276,14 @@ def test_waiting_is_answered_with_the_truth(
 
 
 def test_confirm_is_ready_when_no_try_is_open(play: Play) -> None:
-    """No other wish waits, and nothing waits once it is decided."""
-    assert not machine.is_ready(Confirm(), play.tx)
+    """Nothing waits once it is decided."""
+    assert not machine.is_ready(play.tx)
     play.answer("a")
-    assert not machine.is_ready(Confirm(), play.tx)
+    assert not machine.is_ready(play.tx)
     play.answer("b")
-    assert machine.is_ready(Confirm(), play.tx)
-    assert not machine.is_ready(Cancel(), play.tx)
+    assert machine.is_ready(play.tx)
     play.happen(Confirm())
-    assert not machine.is_ready(Confirm(), play.tx)
+    assert not machine.is_ready(play.tx)
 
 
 def test_only_answers_alone_may_wait_in_memory() -> None:

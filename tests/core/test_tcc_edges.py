@@ -54,7 +54,7 @@ def test_declared_transaction_without_tries_is_confirmed_at_once() -> None:
 
 def test_one_open_try_keeps_a_confirm_waiting(play: Play) -> None:
     """However many others are done (T2)."""
-    assert not is_ready(Confirm(), play.tx)
+    assert not is_ready(play.tx)
     play.happen(Confirm())
     assert play.tx.status is Status.TRYING
 

@@ -20,7 +20,7 @@ from coordinator.core import machine
 from coordinator.core.actions import CallBranch
 from coordinator.core.changed import changed
 from coordinator.core.errors import Refusal
-from coordinator.core.inputs import BranchReplied, Input, Woken
+from coordinator.core.inputs import DEFERRED, BranchReplied, Input, Woken
 from coordinator.core.model import Branch, GlobalTransaction
 from coordinator.core.words import Phase
 
@@ -123,7 +123,8 @@ class Decisions:
         return machine.answerable(self._inputs[what], self.stored(number))
 
     def _is_ready(self, what: int, number: int) -> bool:
-        return machine.is_ready(self._inputs[what], self.stored(number))
+        is_deferred = isinstance(self._inputs[what], DEFERRED)
+        return is_deferred and machine.is_ready(self.stored(number))
 
     def _tx_number(self, tx: GlobalTransaction) -> int:
         tx = timeless(tx)

@@ -62,7 +62,7 @@ MUTANTS = (
         ENGINE,
         "changes.append(self._change(resident, resident.tx))",
         "changes.append(self._change(resident, resident.tx));"
-        " calls += self._release(resident, resident.tx)",
+        " calls += self._release(resident, resident.tx, now)",
     ),
     bug(
         "unknown_commit_assumed_ok",
@@ -75,7 +75,7 @@ MUTANTS = (
         "conflict_ignored",
         "a write that hit no row is taken for done",
         ENGINE,
-        "if key in conflicts:",
+        "if conflicts and key in conflicts:",
         "if False:",
     ),
     bug(
@@ -109,7 +109,7 @@ MUTANTS = (
         "reported_outcome_lost_on_stale_state",
         "an outcome that a node does not understand is acknowledged and dropped",
         ENGINE,
-        "elif (is_unasked or delivery.audit) and",
+        "elif (delivery.is_unasked or delivery.audit) and",
         "elif delivery.audit and",
     ),
     bug(
@@ -161,8 +161,8 @@ MUTANTS = (
         "reported_outcome_kept_in_memory",
         "an outcome that nobody can ask for again waits for the next commit",
         RESIDENT,
-        "(isinstance(delivery.what, BranchReplied) and not delivery.what.attempt)",
-        "False",
+        "delivery.audit or delivery.is_unasked for",
+        "delivery.audit for",
     ),
     bug(
         "decision_not_stored_first",
@@ -357,7 +357,7 @@ MUTANTS = (
         "registration_after_decision",
         "a branch may join after the decision (P3, Seata #5404)",
         TCC,
-        "if tx.status is not Status.TRYING or ",
+        "if tx.status is not _TRYING or ",
         "if tx.status.is_final or ",
         EVOLUTION,
         "if tx.status not in _MAY_JOIN:",
@@ -404,9 +404,9 @@ MUTANTS = (
     bug(
         "nobody_looks_at_the_deadline",
         "an undecided transaction is not due at its deadline",
-        MACHINE,
-        "times.append(tx.request.deadline_at)",
-        "pass",
+        TCC,
+        "        return tx.request.deadline_at\n",
+        "        return None\n",
     ),
     bug(
         "other_body_accepted",
