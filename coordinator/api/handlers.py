@@ -14,8 +14,6 @@ from msgspec import Struct
 
 from coordinator.api import kept
 from coordinator.api.catalogue import Catalogue
-from coordinator.api.convert import answers
-from coordinator.api.convert.answers import Fields
 from coordinator.api.convert.requests import RequestReader, Wish
 from coordinator.api.definitions import PublishedSagas
 from coordinator.api.engine_port import Engine, Result, Ticket
@@ -29,21 +27,23 @@ from coordinator.core.model import (
     GlobalTransaction,
 )
 from coordinator.core.words import OperationKind
-from coordinator.ports import Queries
+from coordinator.ports import Queries, TransactionFilter
 from protos.v1 import coordinator_pb2
 from protos.v1.types_pb2 import Error
 
 
 class TransactionAnswer(Struct, frozen=True):
-    """A transaction, as fields of ``Transaction``."""
+    """A transaction, with these of its branches."""
 
-    fields: Fields
+    tx: GlobalTransaction
+    branches: Iterable[Branch]
 
 
 class ListAnswer(Struct, frozen=True):
-    """A page of transactions, as fields of ``ListReply``."""
+    """What was found when a page was asked for."""
 
-    fields: Fields
+    found: Sequence[GlobalTransaction]
+    what: TransactionFilter
 
 
 Answer: TypeAlias = TransactionAnswer | ListAnswer | Error
@@ -200,7 +200,7 @@ class Handlers:
     ) -> None:
         what = self._reader.list_(request)
         found = await self._queries.list_transactions(what)
-        reply(ListAnswer(answers.list_fields(found, what, self._limits)))
+        reply(ListAnswer(found, what))
 
     # ---- Asking the engine ---------------------------------------------------------
 
@@ -232,14 +232,7 @@ class Handlers:
 
     def _show(self, reply: Reply, select: "_Select", result: Result) -> None:
         if isinstance(result, GlobalTransaction):
-            try:
-                fields = answers.transaction_fields(
-                    result, select(result), self._limits
-                )
-            except Exception as problem:  # noqa: BLE001 - the request's edge
-                reply(error_of(problem))
-            else:
-                reply(TransactionAnswer(fields))
+            reply(TransactionAnswer(result, select(result)))
         else:
             reply(error_of(kept.explained(result, self._limits)))
 

@@ -120,14 +120,12 @@ class Operations:
         names = [operation.name]
         sagas = await self._usage.sagas(names)
         need = await self._usage.need(names)
-        shown = [
-            answers.transaction_fields(tx, (), self._limits) for tx in need.transactions
-        ]
-        return admin_pb2.OperationReport(
-            operation=self._fields(operation, sagas[operation.name]),
-            needed_by=shown,
-            more=need.has_more,
+        report = admin_pb2.OperationReport(
+            operation=self._fields(operation, sagas[operation.name]), more=need.has_more
         )
+        for tx in need.transactions:
+            answers.fill_transaction(report.needed_by.add(), tx, (), self._limits)
+        return report
 
     def _fields(self, operation: Operation, sagas: list[str]) -> Fields:
         since = self._dispatcher.attached().get(operation.participant)

@@ -116,8 +116,9 @@ class Operators:
     def _reply(self, result: Result) -> Message | Error:
         if not isinstance(result, GlobalTransaction):
             return error_of(kept.explained(result, self._limits))
-        fields = answers.transaction_fields(result, (), self._limits)
-        return coordinator_pb2.TransactionReply(transaction=fields)
+        reply = coordinator_pb2.TransactionReply()
+        answers.fill_transaction(reply.transaction, result, (), self._limits)
+        return reply
 
 
 def _audited(what: OperatorInput) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -26,7 +26,7 @@ from coordinator.api.session import Session
 from coordinator.api.status_codes import abort, error_of
 from coordinator.core.errors import CoordinatorError, InvalidRequest
 from coordinator.core.inputs import Observe
-from coordinator.core.model import DEFAULT_NAMESPACE, GlobalTransaction
+from coordinator.core.model import DEFAULT_NAMESPACE, Branch, GlobalTransaction
 from coordinator.ports import Queries
 from protos.v1 import admin_pb2, coordinator_pb2
 from protos.v1.types_pb2 import Error
@@ -90,20 +90,17 @@ class Services:
     def _rpc(self, method: MethodDescriptor) -> "grpc.RpcMethodHandler[Any, Any]":
         # Requests are parsed by us, so that rubbish is answered like any bad request.
         request_type = GetMessageClass(method.input_type)
-        reply_type = GetMessageClass(method.output_type)
         if method.name == "Session":
             return grpc.stream_stream_rpc_method_handler(self._session)
         if method.server_streaming:
             return grpc.unary_stream_rpc_method_handler(self._watch)
         name = f"{method.containing_service.name}.{method.name}"
-        act = self._acts.get(name) or partial(self._ask, reply_type)
+        act = self._acts.get(name) or self._ask
         return grpc.unary_unary_rpc_method_handler(partial(_unary, request_type, act))
 
     # ---- Transactions --------------------------------------------------------------
 
-    async def _ask(
-        self, reply_type: Callable[..., Message], request: Message
-    ) -> Message | Error:
+    async def _ask(self, request: Message) -> Message | Error:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         ticket = self._handlers.handle(request, partial(_resolve, future))
         try:
@@ -111,12 +108,21 @@ class Services:
         finally:
             ticket.cancel()
         match answer:
-            case TransactionAnswer(fields):
-                return reply_type(transaction=fields)
-            case ListAnswer(fields):
-                return reply_type(**fields)
+            case TransactionAnswer(tx, branches):
+                return self._shown(tx, branches)
+            case ListAnswer(found, what):
+                reply = coordinator_pb2.ListReply()
+                answers.fill_list(reply, found, what, self._reader.limits)
+                return reply
             case error:
                 return error
+
+    def _shown(
+        self, tx: GlobalTransaction, branches: Iterable[Branch]
+    ) -> coordinator_pb2.TransactionReply:
+        reply = coordinator_pb2.TransactionReply()
+        answers.fill_transaction(reply.transaction, tx, branches, self._reader.limits)
+        return reply
 
     async def _watch(self, data: bytes, context: Context) -> None:
         try:
@@ -165,8 +171,7 @@ class Services:
         self, state: GlobalTransaction, request: coordinator_pb2.GetRequest
     ) -> bytes:
         branches = state.branches.values() if request.with_branches else ()
-        fields = answers.transaction_fields(state, branches, self._reader.limits)
-        return coordinator_pb2.TransactionReply(transaction=fields).SerializeToString()
+        return self._shown(state, branches).SerializeToString()
 
     async def _session(self, frames: AsyncIterator[bytes], context: Context) -> None:
         session = self._new_session()

@@ -4,11 +4,6 @@ One task reads, one writes, and no item has a task or a future of its own. What 
 engine and the dispatcher hand over waits as ready-made bytes in an outbox; the writer
 takes all that has gathered while its last frame was on its way, so frames grow with
 the load by themselves.
-
-A :class:`ServerFrame` consists of repeated items only, and protobuf defines the
-concatenation of two messages' bytes as their merge. So an item is serialised as a
-frame of its own when it is ready, its exact size is known, an item that cannot be
-serialised harms nobody else, and a frame is the concatenation of its items.
 """
 
 import asyncio
@@ -22,16 +17,10 @@ from google.protobuf.message import DecodeError
 from coordinator import telemetry
 from coordinator.api import checks
 from coordinator.api.catalogue import Catalogue
-from coordinator.api.convert.answers import call_fields
 from coordinator.api.convert.participants import operation_of, outcome_of
 from coordinator.api.engine_port import Dispatcher, Ticket
-from coordinator.api.handlers import (
-    ANSWERED,
-    Answer,
-    Handlers,
-    ListAnswer,
-    TransactionAnswer,
-)
+from coordinator.api.handlers import ANSWERED, Answer, Handlers
+from coordinator.api.items import ItemWriter
 from coordinator.api.limits import Limits
 from coordinator.api.peers import Peers
 from coordinator.api.status_codes import error_of
@@ -155,6 +144,7 @@ class Session:
         self._peers = peers
         self._node_id = node_id
         self._version = version
+        self._items = ItemWriter(limits)
         self._outbox = Outbox(limits)
         self._open: dict[int, Ticket] = {}
         self._all_answered = asyncio.Event()
@@ -193,12 +183,8 @@ class Session:
 
     def send(self, calls: Sequence[tuple[int, CallBranch]]) -> None:
         """Hand calls to the participant (:class:`coordinator.ports.Link`)."""
-        self._outbox.put_all(
-            [
-                ServerFrame(calls=(call_fields(call_id, call),)).SerializeToString()
-                for call_id, call in calls
-            ]
-        )
+        item = self._items.call
+        self._outbox.put_all([item(call_id, call) for call_id, call in calls])
 
     def drain(self) -> None:
         """Tell the client that this node is about to leave."""
@@ -365,15 +351,15 @@ class Session:
         if self._open.pop(request_id, None) is None:
             return
         try:
-            item = _response(request_id, answer)
+            item = self._items.response(request_id, answer)
         except Exception as problem:  # noqa: BLE001 - the request's edge
-            item = _response(request_id, error_of(problem))
+            item = self._items.response(request_id, error_of(problem))
         self._outbox.put(item)
         if not self._open:
             self._all_answered.set()
 
     def _refuse(self, request_id: int, problem: Refusal) -> None:
-        self._outbox.put(_response(request_id, error_of(problem)))
+        self._outbox.put(self._items.response(request_id, error_of(problem)))
 
     # ---- The end -------------------------------------------------------------------
 
@@ -406,16 +392,6 @@ def _parsed(data: bytes) -> ClientFrame:
             "Use the protocol of this release.",
             reason="MALFORMED_MESSAGE",
         ) from None
-
-
-def _response(request_id: int, answer: Answer) -> bytes:
-    if isinstance(answer, TransactionAnswer):
-        response = {"id": request_id, "transaction": answer.fields}
-    elif isinstance(answer, ListAnswer):
-        response = {"id": request_id, "list": answer.fields}
-    else:
-        response = {"id": request_id, "error": answer}
-    return ServerFrame(responses=(response,)).SerializeToString()
 
 
 async def _first_of(*futures: asyncio.Future[Any]) -> None:

@@ -177,7 +177,8 @@ def test_a_transaction_is_shown_with_all_that_is_known(world):
         finished_at=16,
     )
 
-    shown = types_pb2.Transaction(**answers.transaction_fields(tx, [branch], LIMITS))
+    shown = types_pb2.Transaction()
+    answers.fill_transaction(shown, tx, [branch], LIMITS)
 
     assert [f.name for f, _ in shown.ListFields()] == [
         f.name
@@ -205,7 +206,8 @@ def test_the_largest_transaction_fits_into_a_message(world):
     ]
     tx = world.make_tx(output=Payload(b"y" * 256 * 1024, "a/b"))
 
-    shown = types_pb2.Transaction(**answers.transaction_fields(tx, branches, LIMITS))
+    shown = types_pb2.Transaction()
+    answers.fill_transaction(shown, tx, branches, LIMITS)
 
     assert shown.ByteSize() <= LIMITS.message_bytes_max
     assert len(shown.branches) == 1_000
@@ -228,7 +230,8 @@ def test_branches_that_have_no_room_are_counted(world):
         for i in range(SAGA_BRANCH_MAX)
     ]
     tx = world.make_tx()
-    shown = types_pb2.Transaction(**answers.transaction_fields(tx, branches, LIMITS))
+    shown = types_pb2.Transaction()
+    answers.fill_transaction(shown, tx, branches, LIMITS)
 
     assert shown.ByteSize() <= LIMITS.message_bytes_max
     assert len(shown.branches) > 1_500
@@ -247,9 +250,10 @@ def test_outputs_that_fit_are_all_shown(world):
         for i in range(3)
     ]
 
-    fields = answers.transaction_fields(world.make_tx(), branches, LIMITS)
+    shown = types_pb2.Transaction()
+    answers.fill_transaction(shown, world.make_tx(), branches, LIMITS)
 
-    assert [len(b["output"]["data"]) for b in fields["branches"]] == [256 * 1024] * 3
+    assert [len(b.output.data) for b in shown.branches] == [256 * 1024] * 3
 
 
 def test_a_listing_is_cut_where_a_message_would_burst(world):
@@ -265,7 +269,8 @@ def test_a_listing_is_cut_where_a_message_would_burst(world):
     ]
     what = TransactionFilter("default", limit=1_000)
 
-    reply = coordinator_pb2.ListReply(**answers.list_fields(rows, what, LIMITS))
+    reply = coordinator_pb2.ListReply()
+    answers.fill_list(reply, rows, what, LIMITS)
 
     assert 0 < len(reply.transactions) < 1_000
     assert reply.ByteSize() <= LIMITS.message_bytes_max
@@ -283,16 +288,18 @@ def test_the_last_page_has_no_token(world):
     """A page that is not full is the last one."""
     what = TransactionFilter("default", limit=2)
 
-    fields = answers.list_fields([world.make_tx()], what, LIMITS)
+    reply = coordinator_pb2.ListReply()
+    answers.fill_list(reply, [world.make_tx()], what, LIMITS)
 
-    assert "next_page_token" not in fields
+    assert not reply.next_page_token
 
 
 def test_a_call_carries_all_that_a_participant_needs(world):
     """Every field of the message is filled from the call."""
     call = world.make_call(phase=Phase.CONFIRM, output=Payload(b"held", "a/b"))
 
-    sent = participant_pb2.BranchCall(**answers.call_fields(7, call))
+    sent = participant_pb2.BranchCall()
+    answers.fill_call(sent, 7, call)
 
     assert [f.name for f, _ in sent.ListFields()] == [
         f.name for f in participant_pb2.BranchCall.DESCRIPTOR.fields

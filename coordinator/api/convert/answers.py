@@ -1,8 +1,12 @@
-"""What the coordinator sends, as *fields*.
+"""What the coordinator sends.
 
-Fields are plain dictionaries that a message's constructor takes in one go. Building
-nested messages out of messages copies each of them; building them out of dictionaries
-does not, which halves the cost of an answer.
+What a transaction causes is *filled in*: each field of a message that has its place in
+a reply or a frame already. Building nested messages out of messages copies each of
+them, and out of dictionaries looks each field up by its name. Messages that are filled
+in are fresh or cleared.
+
+What people and tools ask for is built of *fields*: plain dictionaries that a message's
+constructor takes in one go.
 """
 
 from base64 import urlsafe_b64encode
@@ -31,7 +35,7 @@ from coordinator.core.model import (
     Payload,
 )
 from coordinator.ports import JournalEntry, StoredDefinition, TransactionFilter
-from protos.v1 import types_pb2
+from protos.v1 import coordinator_pb2, participant_pb2, types_pb2
 
 Fields: TypeAlias = dict[str, Any]
 """What a message's constructor takes."""
@@ -50,9 +54,12 @@ _BRANCH_BYTES_MAX = 700
 error text: only then does anybody count exactly."""
 
 
-def transaction_fields(
-    tx: GlobalTransaction, branches: Iterable[Branch], limits: Limits
-) -> Fields:
+def fill_transaction(
+    shown: types_pb2.Transaction,
+    tx: GlobalTransaction,
+    branches: Iterable[Branch],
+    limits: Limits,
+) -> None:
     """A transaction as the wire shows it, with these of its branches.
 
     It fits into one message: when all outputs together do not, those that have no
@@ -60,112 +67,110 @@ def transaction_fields(
     error texts by nothing. When even that is too much, the last branches are left
     out, and counted.
     """
-    shown = list(branches)
-    fields = _transaction_head(tx)
+    _fill_head(shown, tx)
     if tx.output != NO_PAYLOAD:
-        fields["output"] = _payload_fields(tx.output)
-    if shown:
-        fields["branches"] = [_branch_fields(branch) for branch in shown]
-        size = sum(len(b.output.data) + 4 * len(b.error_text) for b in shown)
-        if size + _BRANCH_BYTES_MAX * len(shown) > limits.message_bytes_max // 2:
-            _make_room(fields, limits.message_bytes_max)
-    return fields
+        _fill_payload(shown.output, tx.output)
+    size = 0
+    for branch in branches:
+        _fill_branch(shown.branches.add(), branch)
+        size += len(branch.output.data) + 4 * len(branch.error_text)
+        size += _BRANCH_BYTES_MAX
+    if size > limits.message_bytes_max // 2:
+        _make_room(shown, limits.message_bytes_max)
 
 
-def _make_room(fields: Fields, bytes_max: int) -> None:
-    room = bytes_max - types_pb2.Transaction(**fields).ByteSize()
-    for branch in fields["branches"]:
+def _make_room(shown: types_pb2.Transaction, bytes_max: int) -> None:
+    room = bytes_max - shown.ByteSize()
+    branches = shown.branches
+    for branch in branches:
         if room >= 0:
             return
-        before = types_pb2.Branch(**branch).ByteSize()
-        if "output" in branch:
-            branch["output"] = {"content_type": OMITTED_CONTENT_TYPE}
-        branch.pop("error_text", None)
-        room += before - types_pb2.Branch(**branch).ByteSize()
-    shown = fields["branches"]
-    count = len(shown)
+        before = branch.ByteSize()
+        if branch.HasField("output"):
+            branch.output.Clear()
+            branch.output.content_type = OMITTED_CONTENT_TYPE
+        branch.error_text = ""
+        room += before - branch.ByteSize()
+    count = len(branches)
     while room < _OMITTED_BYTES:
-        room += types_pb2.Branch(**shown.pop()).ByteSize()
-    fields["branches_omitted"] = count - len(shown)
+        room += branches.pop().ByteSize()
+    shown.branches_omitted = count - len(branches)
 
 
-def _transaction_head(tx: GlobalTransaction) -> Fields:
+def _fill_head(shown: types_pb2.Transaction, tx: GlobalTransaction) -> None:
     request = tx.request
-    fields: Fields = {
-        "gid": request.key.gid,
-        "mode": MODES[request.mode],
-        "name": request.name,
-        "status": STATUSES[tx.status],
-        "decision": DECISIONS[tx.decision],
-        "created_at_ms": request.created_at,
-        "deadline_at_ms": request.deadline_at,
-        "updated_at_ms": tx.updated_at,
-    }
+    shown.gid = request.key.gid
+    shown.mode = MODES[request.mode]
+    shown.name = request.name
+    shown.status = STATUSES[tx.status]
+    shown.decision = DECISIONS[tx.decision]
+    shown.created_at_ms = request.created_at
+    shown.deadline_at_ms = request.deadline_at
+    shown.updated_at_ms = tx.updated_at
     if tx.finished_at is not None:
-        fields["finished_at_ms"] = tx.finished_at
+        shown.finished_at_ms = tx.finished_at
     if tx.reason_code:
-        fields["reason_code"] = tx.reason_code
-        fields["reason_text"] = tx.reason_text
+        shown.reason_code = tx.reason_code
+        shown.reason_text = tx.reason_text
     if tx.paused_at is not None:
-        fields["paused_at_ms"] = tx.paused_at
+        shown.paused_at_ms = tx.paused_at
     if tx.attention_since is not None:
-        fields["attention_since_ms"] = tx.attention_since
-        fields["attention_reason"] = tx.attention_reason
+        shown.attention_since_ms = tx.attention_since
+        shown.attention_reason = tx.attention_reason
     if request.definition_digest:
-        fields["definition_digest"] = request.definition_digest
-        fields["definition_version"] = request.definition_version
+        shown.definition_digest = request.definition_digest
+        shown.definition_version = request.definition_version
     if request.labels:
-        fields["labels"] = dict(request.labels)
-    return fields
+        shown.labels.update(request.labels)
 
 
-def _branch_fields(branch: Branch) -> Fields:
-    fields: Fields = {
-        "branch_id": branch.spec.branch_id,
-        "operation": branch.spec.operation,
-        "kind": BRANCH_KINDS[branch.spec.kind],
-        "status": BRANCH_STATUSES[branch.status],
-        "attempts": branch.attempts,
-        "started_at_ms": branch.started_at,
-    }
+def _fill_branch(shown: types_pb2.Branch, branch: Branch) -> None:
+    spec = branch.spec
+    shown.branch_id = spec.branch_id
+    shown.operation = spec.operation
+    shown.kind = BRANCH_KINDS[spec.kind]
+    shown.status = BRANCH_STATUSES[branch.status]
+    shown.attempts = branch.attempts
+    shown.started_at_ms = branch.started_at
     if branch.due_at is not None:
-        fields["due_at_ms"] = branch.due_at
+        shown.due_at_ms = branch.due_at
     if branch.pending_since is not None:
-        fields["pending"] = True
-        fields["pending_since_ms"] = branch.pending_since
-    if branch.spec.parent_branch_id:
-        fields["parent_branch_id"] = branch.spec.parent_branch_id
+        shown.pending = True
+        shown.pending_since_ms = branch.pending_since
+    if spec.parent_branch_id:
+        shown.parent_branch_id = spec.parent_branch_id
     if branch.output != NO_PAYLOAD:
-        fields["output"] = _payload_fields(branch.output)
+        _fill_payload(shown.output, branch.output)
     if branch.error_code:
-        fields["error_code"] = branch.error_code
-        fields["error_text"] = branch.error_text
+        shown.error_code = branch.error_code
+        shown.error_text = branch.error_text
     if branch.finished_at is not None:
-        fields["finished_at_ms"] = branch.finished_at
-    return fields
+        shown.finished_at_ms = branch.finished_at
 
 
-def _payload_fields(payload: Payload) -> Fields:
-    return {"data": payload.data, "content_type": payload.content_type}
+def _fill_payload(shown: types_pb2.Payload, payload: Payload) -> None:
+    shown.data, shown.content_type = payload
 
 
-def list_fields(
-    transactions: Sequence[GlobalTransaction], what: TransactionFilter, limits: Limits
-) -> Fields:
+def fill_list(
+    reply: coordinator_pb2.ListReply,
+    transactions: Sequence[GlobalTransaction],
+    what: TransactionFilter,
+    limits: Limits,
+) -> None:
     """One page of a listing, without outputs; cut short where a message would burst."""
-    shown: list[Fields] = []
+    shown = reply.transactions
     room = limits.frame_bytes_max
     for tx in transactions:
-        fields = _transaction_head(tx)
-        room -= types_pb2.Transaction(**fields).ByteSize() + 8
-        if room < 0 and shown:
+        head = shown.add()
+        _fill_head(head, tx)
+        room -= head.ByteSize() + 8
+        if room < 0 and len(shown) > 1:
+            shown.pop()
             break
-        shown.append(fields)
-    reply: Fields = {"transactions": shown}
     if shown and (len(shown) == what.limit or len(shown) < len(transactions)):
         last = shown[-1]
-        reply["next_page_token"] = page_token(last["created_at_ms"], last["gid"])
-    return reply
+        reply.next_page_token = page_token(last.created_at_ms, last.gid)
 
 
 def page_token(created_at: Instant, gid: str) -> str:
@@ -173,27 +178,26 @@ def page_token(created_at: Instant, gid: str) -> str:
     return urlsafe_b64encode(f"{created_at} {gid}".encode()).decode()
 
 
-def call_fields(call_id: int, call: CallBranch) -> Fields:
+def fill_call(
+    asked: participant_pb2.BranchCall, call_id: int, call: CallBranch
+) -> None:
     """A call as a participant sees it."""
-    fields: Fields = {
-        "call_id": call_id,
-        "namespace": call.key.namespace,
-        "gid": call.key.gid,
-        "branch_id": call.branch_id,
-        "operation": call.operation,
-        "phase": PHASES[call.phase],
-        "attempt": call.attempt,
-        "timeout_ms": call.timeout_ms,
-        "began_at_ms": call.began_at,
-        "depth": call.depth,
-    }
+    asked.call_id = call_id
+    asked.namespace, asked.gid = call.key
+    asked.branch_id = call.branch_id
+    asked.operation = call.operation
+    asked.phase = PHASES[call.phase]
+    asked.attempt = call.attempt
+    asked.timeout_ms = call.timeout_ms
+    asked.began_at_ms = call.began_at
+    if call.depth:
+        asked.depth = call.depth
     if call.reconsider:
-        fields["reconsider"] = True
+        asked.reconsider = True
     if call.input != NO_PAYLOAD:
-        fields["input"] = _payload_fields(call.input)
+        _fill_payload(asked.input, call.input)
     if call.output != NO_PAYLOAD:
-        fields["output"] = _payload_fields(call.output)
-    return fields
+        _fill_payload(asked.output, call.output)
 
 
 class Shown(NamedTuple):
