@@ -9,12 +9,12 @@ import msgspec
 
 from coordinator.core.definition import JsonValue
 from coordinator.core.errors import InvalidRequest
-from coordinator.core.model import NO_PAYLOAD, Payload
+from coordinator.core.model import JSON_CONTENT_TYPE, NO_PAYLOAD, Payload
 from protos.v1 import types_pb2
 
-_IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_names_something = re.compile(r"[A-Za-z0-9._:-]{1,128}").fullmatch
 _FOREIGN = re.compile(r"[^A-Za-z0-9._:-]")
-_CONTENT_TYPE = re.compile(r"[!-~][ -~]{0,126}|")
+_is_content_type = re.compile(r"[!-~][ -~]{0,126}|").fullmatch
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 IDENTIFIER_RULE = "1 to 128 characters out of A-Z a-z 0-9 . _ : -"
@@ -22,12 +22,12 @@ IDENTIFIER_RULE = "1 to 128 characters out of A-Z a-z 0-9 . _ : -"
 
 def is_identifier(value: str) -> bool:
     """Whether the value can name something."""
-    return _IDENTIFIER.fullmatch(value) is not None
+    return _names_something(value) is not None
 
 
 def identifier(value: str, field: str) -> str:
     """The value, if it can name something."""
-    if _IDENTIFIER.fullmatch(value) is not None:
+    if _names_something(value):
         return value
     if not value:
         found = "it is empty"
@@ -91,14 +91,14 @@ def payload_bytes(data: bytes, field: str, *, bytes_max: int) -> bytes:
     return data
 
 
-def payload(sent: types_pb2.Payload, field: str, *, bytes_max: int) -> Payload:
+def payload(sent: types_pb2.Payload, field: str, bytes_max: int) -> Payload:
     """What was sent, if it is small enough and its type can be a media type."""
     data, content_type = sent.data, sent.content_type
     if not data and not content_type:
         return NO_PAYLOAD
     if len(data) > bytes_max:
         payload_bytes(data, f"{field}.data", bytes_max=bytes_max)
-    if _CONTENT_TYPE.fullmatch(content_type) is None:
+    if content_type != JSON_CONTENT_TYPE and not _is_content_type(content_type):
         raise InvalidRequest(
             f"{field}.content_type: expected at most 127 printable ASCII characters. "
             'Use a media type such as "application/json", or leave it empty.',

@@ -139,9 +139,10 @@ def find_input_problems(schema: str, value: JsonValue) -> tuple[str, ...]:
     Returns:
         At most 20 messages that name fields and types, never values.
     """
+    if not schema:
+        return ()
     problems: list[str] = []
-    if schema:
-        _validate(json.loads(schema), value, "input", problems)
+    _validate(json.loads(schema), value, "input", problems)
     return tuple(problems[:PROBLEMS_MAX])
 
 

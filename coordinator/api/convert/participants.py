@@ -55,7 +55,7 @@ def outcome_of(reply: participant_pb2.BranchReply, limits: Limits) -> Outcome:
 
 def _output(payload: types_pb2.Payload, limits: Limits) -> Payload | Unknown:
     try:
-        return checks.payload(payload, "output", bytes_max=limits.payload_bytes_max)
+        return checks.payload(payload, "output", limits.payload_bytes_max)
     except InvalidRequest as problem:
         return Unknown(BAD_REPLY, str(problem))
 

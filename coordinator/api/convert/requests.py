@@ -3,8 +3,8 @@
 import re
 from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import Generic, TypeVar
 
@@ -59,8 +59,11 @@ _PLACE = re.compile(r"([0-9]{1,18}) (.*)", re.ASCII)
 LATEST = "latest"
 """The version that was published last."""
 
-PACES_REMEMBERED_MAX = 1_024
-"""Found well-formed: there are about as many as operations, each of 200 bytes."""
+REMEMBERED_MAX = 1_024
+"""Found well-formed: there are about as many paces as operations, and as many sagas,
+each of 200 to 500 bytes."""
+
+_packed = msgspec.msgpack.Encoder().encode
 
 
 WhatT_co = TypeVar("WhatT_co", bound=Input, covariant=True)
@@ -85,10 +88,9 @@ class RequestReader:
         namespace: str = DEFAULT_NAMESPACE,
     ) -> None:
         self.limits = limits
-        self._payload: Callable[[types_pb2.Payload, str], Payload] = partial(
-            checks.payload, bytes_max=limits.payload_bytes_max
-        )
-        self._pace = lru_cache(PACES_REMEMBERED_MAX)(self._checked_pace)
+        self._payload_max = limits.payload_bytes_max
+        self._pace = lru_cache(REMEMBERED_MAX)(self._checked_pace)
+        self._saga_named = lru_cache(REMEMBERED_MAX)(self._checked_saga)
         self._clock = clock
         self._gids = gids
         self._namespace = namespace
@@ -185,9 +187,7 @@ class RequestReader:
         self, request: coordinator_pb2.SubmitSagaRequest
     ) -> tuple[str, str, str]:
         """Namespace, name and version of the definition that a submit names."""
-        name = checks.identifier(request.name, "name")
-        version = request.version or LATEST
-        return self._namespace, name, checks.identifier(version, "version")
+        return self._saga_named(request.name, request.version)
 
     def submit_saga(
         self, request: coordinator_pb2.SubmitSagaRequest, definition: SagaDefinition
@@ -197,7 +197,8 @@ class RequestReader:
         labels = self._labels(request.labels)
         payload = self._saga_input(request.input, definition.input_schema)
         now = self._clock.now()
-        sent = _digest("saga", request.name, request.version or LATEST, labels, payload)
+        _, name, version = self.saga_wanted(request)
+        sent = _digest("saga", name, version, labels, payload)
         wanted = TransactionRequest(
             key=key,
             mode=Mode.SAGA,
@@ -300,6 +301,16 @@ class RequestReader:
         )
 
     # ---- Parts ---------------------------------------------------------------------
+
+    def _checked_saga(self, name: str, version: str) -> tuple[str, str, str]:
+        return (
+            self._namespace,
+            checks.identifier(name, "name"),
+            checks.identifier(version or LATEST, "version"),
+        )
+
+    def _payload(self, sent: types_pb2.Payload, field: str) -> Payload:
+        return checks.payload(sent, field, self._payload_max)
 
     def _new_key(self, gid: str) -> Key:
         return self.key(gid) if gid else Key(self._namespace, self._gids.make())
@@ -409,8 +420,9 @@ class RequestReader:
                 "A saga's expressions read JSON only.",
                 field="input.content_type",
             )
-        data = read.data or b"{}"
-        value = checks.json_value(data, "input.data")
+        if not (read.data and read.content_type):
+            read = Payload(read.data or b"{}", JSON_CONTENT_TYPE)
+        value = checks.json_value(read.data, "input.data")
         if problems := find_input_problems(schema, value):
             raise InvalidRequest(
                 f"input.data: expected what the saga's input schema says, but "
@@ -418,7 +430,7 @@ class RequestReader:
                 field="input.data",
                 reason="INPUT_AGAINST_SCHEMA",
             )
-        return Payload(data, JSON_CONTENT_TYPE)
+        return read
 
     def _labels(self, labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         if not labels:
@@ -459,7 +471,7 @@ def _merged(
 def _digest(*sent: object) -> str:
     # Over our own form and not over the message's bytes: protobuf does not promise
     # that another release writes the same bytes.
-    return sha256(msgspec.msgpack.encode(sent)).hexdigest()
+    return sha256(_packed(sent)).hexdigest()
 
 
 def _raw(
