@@ -1,8 +1,8 @@
 """The real clock, for production."""
 
 import asyncio
-import time
 from collections.abc import Callable
+from time import monotonic_ns, time_ns
 
 
 class SystemClock:
@@ -10,11 +10,11 @@ class SystemClock:
 
     def now(self) -> int:
         """Milliseconds since the Unix epoch."""
-        return time.time_ns() // 1_000_000
+        return time_ns() // 1_000_000
 
     def monotonic_ms(self) -> int:
         """Milliseconds since some fixed moment; never goes back."""
-        return time.monotonic_ns() // 1_000_000
+        return monotonic_ns() // 1_000_000
 
     def call_at(self, at: int, callback: Callable[[], None]) -> asyncio.TimerHandle:
         """Call back not before the wall clock shows ``at``."""
