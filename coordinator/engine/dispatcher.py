@@ -203,13 +203,12 @@ class Dispatcher:
         """Ask; see :class:`coordinator.ports.Participants`."""
         if self._is_leaving:
             return
-        by_participant: defaultdict[str, list[CallBranch]] = defaultdict(list)
-        for call in calls:
-            by_participant[participant_of(call.operation)].append(call)
         refused: list[tuple[CallBranch, Unknown]] = []
         touched: list[Lane] = []
-        for participant, its_calls in by_participant.items():
+        for participant, its_calls in _by_participant(calls).items():
             lane = self._lane(participant)
+            if self._go_out_at_once(lane, its_calls):
+                continue
             its_refused = self._take_in_all(lane, its_calls)
             refused += its_refused
             if len(its_refused) < len(its_calls):
@@ -259,12 +258,23 @@ class Dispatcher:
             lane = self._lanes[participant] = Lane(participant)
         return lane
 
+    def _go_out_at_once(self, lane: Lane, calls: Sequence[CallBranch]) -> bool:
+        """Hand over, as nearly always, what would leave the queue all together."""
+        if lane.breaker.state is not State.CLOSED or lane.queue or lane.waiting:
+            return False
+        attached = next(lane.by_room(), None)
+        if attached is None or attached.room < len(calls) or not _are_first(calls):
+            return False
+        ids = self._numbered(calls)
+        self._hand_over(lane, attached, ids, calls)
+        return True
+
     def _take_in_all(
         self, lane: Lane, calls: Sequence[CallBranch]
     ) -> list[tuple[CallBranch, Unknown]]:
         """Let calls wait; which of them cannot, and why."""
-        are_first = [call.attempt for call in calls].count(1) == len(calls)
-        if are_first and lane.links and len(lane.queue) + len(calls) <= QUEUE_MAX:
+        has_room = len(lane.queue) + len(calls) <= QUEUE_MAX
+        if has_room and lane.links and _are_first(calls):
             self._enqueue(lane, calls)
             return []
         return [(call, why) for call in calls if (why := self._take_in(lane, call))]
@@ -295,11 +305,15 @@ class Dispatcher:
         )
 
     def _enqueue(self, lane: Lane, calls: Sequence[CallBranch]) -> None:
+        ids = self._numbered(calls)
+        self._here.update(zip(ids, calls, strict=True))
+        lane.queue.update(dict.fromkeys(ids))
+
+    def _numbered(self, calls: Sequence[CallBranch]) -> Sequence[int]:
+        """Ids for calls whose time begins to run."""
         first = self._last_call_id + 1
         self._last_call_id += len(calls)
         ids = range(first, first + len(calls))
-        self._here.update(zip(ids, calls, strict=True))
-        lane.queue.update(dict.fromkeys(ids))
         now = self._clock.now()
         waits = [call.timeout_ms for call in calls]
         if waits.count(waits[0]) == len(waits):  # as nearly always
@@ -307,6 +321,7 @@ class Dispatcher:
         else:
             for call_id, wait in zip(ids, waits, strict=True):
                 self._timers.set(call_id, now + wait)
+        return ids
 
     # ---- Waiting for a turn -------------------------------------------------------
 
@@ -374,7 +389,7 @@ class Dispatcher:
             return
         for attached in lane.by_room():
             if call_ids := lane.take(attached.room):
-                self._hand_over(lane, attached, call_ids)
+                self._dequeue(lane, attached, call_ids)
 
     def _probe(self, lane: Lane) -> None:
         """Send who came first, or else who waits the longest, if a probe is due."""
@@ -388,14 +403,22 @@ class Dispatcher:
                 if not lane.queue and (call := self._next_waiting(lane)):
                     self._enqueue(lane, [call])
                 if lane.queue:
-                    self._hand_over(lane, attached, lane.take(1))
+                    self._dequeue(lane, attached, lane.take(1))
 
-    def _hand_over(self, lane: Lane, attached: Attached, call_ids: list[int]) -> None:
-        calls = list(map(self._here.pop, call_ids))
-        self._out.update(dict.fromkeys(call_ids, attached))
-        batch = list(zip(call_ids, calls, strict=True))
+    def _dequeue(self, lane: Lane, attached: Attached, ids: Sequence[int]) -> None:
+        self._hand_over(lane, attached, ids, list(map(self._here.pop, ids)))
+
+    def _hand_over(
+        self,
+        lane: Lane,
+        attached: Attached,
+        ids: Sequence[int],
+        calls: Sequence[CallBranch],
+    ) -> None:
+        batch = list(zip(ids, calls, strict=True))
+        self._out.update(dict.fromkeys(ids, attached))
         attached.open.update(batch)
-        lane.breaker.first_calls([call.attempt for call in calls].count(1))
+        lane.breaker.first_calls(_count_first(calls))
         attached.link.send(batch)
 
     # ---- Outcomes -----------------------------------------------------------------
@@ -462,6 +485,27 @@ class Dispatcher:
             self._timers.discard(call_id)
         if calls and not self._is_leaving:
             self._on_replies([_reply(call, why) for call in calls.values()])
+
+
+def _by_participant(calls: Sequence[CallBranch]) -> Mapping[str, list[CallBranch]]:
+    """In their order; whose an operation is is looked at once for all of its calls."""
+    by_operation: dict[str, list[CallBranch]] = {}
+    by_participant: defaultdict[str, list[CallBranch]] = defaultdict(list)
+    for call in calls:
+        its_calls = by_operation.get(call.operation)
+        if its_calls is None:
+            its_calls = by_participant[participant_of(call.operation)]
+            by_operation[call.operation] = its_calls
+        its_calls.append(call)
+    return by_participant
+
+
+def _count_first(calls: Sequence[CallBranch]) -> int:
+    return [call.attempt for call in calls].count(1)
+
+
+def _are_first(calls: Sequence[CallBranch]) -> bool:
+    return _count_first(calls) == len(calls)
 
 
 def _unavailable(participant: str) -> Unknown:

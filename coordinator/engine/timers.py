@@ -12,7 +12,7 @@ time is another one, or none. Only a time that no other key has costs a heap's w
 
 import heapq
 from collections.abc import Callable, Hashable, Sequence
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from coordinator.core.model import Instant, Milliseconds
 from coordinator.ports import Clock, Timer
@@ -28,8 +28,6 @@ EXACT_BELOW_MS: Milliseconds = 20 * TICK_MS
 _COMPACT_ABOVE = 1_024
 """Stale entries are left among those that ring together until they are most of all; a
 few are not worth the work."""
-
-_NEVER: Final[Instant] = 1 << 62
 
 
 class Timers(Generic[K]):
@@ -117,8 +115,8 @@ class Timers(Generic[K]):
         while self._times and self._times[0] <= now:
             together = self._together.pop(heapq.heappop(self._times))
             self._entries -= len(together)
-            for key in together:
-                if self._at.get(key, _NEVER) <= now:
+            for key in filter(self._at.__contains__, together):
+                if self._at[key] <= now:
                     del self._at[key]
                     due.append(key)
         if self._times:
@@ -128,11 +126,12 @@ class Timers(Generic[K]):
 
     def _compact(self) -> None:
         """Drop the entries of keys that do not ring there any more, and repetitions."""
+        has_a_time = self._at.__contains__  # most have none
         for at, together in self._together.items():
             self._together[at] = [
                 key
-                for key in dict.fromkeys(together)
-                if at - TICK_MS < self._at.get(key, _NEVER) <= at
+                for key in dict.fromkeys(filter(has_a_time, together))
+                if at - TICK_MS < self._at[key] <= at
             ]
         self._together = {at: keys for at, keys in self._together.items() if keys}
         self._times = sorted(self._together)
