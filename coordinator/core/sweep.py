@@ -260,6 +260,24 @@ class Turns:
         self._asked = []
 
 
+def due_since(
+    stored: Instant | None, due_at: Instant | None, now: Instant
+) -> Instant | None:
+    """When a transaction is due whose row is about to be written again.
+
+    What is due and stays so keeps its place in its line, by which it is found, and a
+    database the index entry for it: a chain of steps that follow each other at once is
+    due since its first one.
+
+    Args:
+        stored: when the row is due as it stands; ``None`` = never, or nobody knows.
+        due_at: when the next thing is to be done.
+    """
+    if stored is None or due_at is None or due_at > now:
+        return due_at
+    return min(stored, due_at)
+
+
 def line_of(row: Row) -> Line:
     """Where a row stands."""
     return Line(row.owner, row.key.namespace, row.takeovers)

@@ -46,7 +46,7 @@ from itertools import islice
 import structlog
 
 from coordinator import telemetry
-from coordinator.core import apart, machine, quarantine
+from coordinator.core import apart, machine, quarantine, sweep
 from coordinator.core.actions import CallBranch
 from coordinator.core.changed import changed
 from coordinator.core.errors import (
@@ -69,11 +69,7 @@ from coordinator.core.inputs import (
     Survived,
     Woken,
 )
-from coordinator.core.model import (
-    GlobalTransaction,
-    Instant,
-    Key,
-)
+from coordinator.core.model import GlobalTransaction, Instant, Key
 from coordinator.core.recovery import Recovery
 from coordinator.engine import alarms
 from coordinator.engine.committer import Committer, as_unavailable
@@ -352,7 +348,7 @@ class Engine:
                 self._evict(resident)
             elif resident.needs_commit or resident.has_waited(now):
                 resident.busy = True
-                changes.append(self._change(resident, resident.tx))
+                changes.append(self._change(resident, resident.tx, now))
             else:
                 calls += self._release(resident, resident.tx, now)
         if changes:
@@ -367,7 +363,9 @@ class Engine:
             resident.waiting.remove(delivery)
             self._absorb(resident, delivery, now)
 
-    def _change(self, resident: Resident, tx: GlobalTransaction) -> Change:
+    def _change(
+        self, resident: Resident, tx: GlobalTransaction, now: Instant
+    ) -> Change:
         events = tuple(resident.unstored)
         resident.tx = after = changed(
             tx,
@@ -376,7 +374,7 @@ class Engine:
             owner=quarantine.owner_after(tx, self._node_id),
             branches_apart=apart.are_apart(tx, resident.weight),
         )
-        due_at = machine.due_at(after)
+        due_at = sweep.due_since(resident.due_at, machine.due_at(after), now)
         return Change(resident.stored, after, events, due_at, resident.audit)
 
     # ---- What a commit or a load brings -------------------------------------------
@@ -398,7 +396,7 @@ class Engine:
                 resident.take_back()
                 conflicted.append(resident)
                 continue
-            resident.was_written(after)
+            resident.was_written(after, change.due_at)
             alarms.tell(change)
             calls += self._release(resident, after, now)
             self._watches.tell(after)
@@ -593,8 +591,8 @@ class Engine:
         self._forget(resident, why)
         if stored is not None and stored.owner == self._node_id:
             event = AttentionRaised(f"{why.reason}: {why}", self._clock.now())
-            note = Resident(resident.key, stored, machine.evolve(stored, event))
-            note.unstored.append(event)
+            held = machine.evolve(stored, event)
+            note = Resident(resident.key, stored, held, [event])
             self._residents[note.key] = note
             self._door.changes += 1
-            self._committer.put([self._change(note, machine.evolve(stored, event))])
+            self._committer.put([self._change(note, held, event.at)])

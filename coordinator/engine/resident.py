@@ -97,6 +97,7 @@ class Resident(Struct):
             will have survived it.
         heard_at: when anything but time last moved it, or it was read.
         weight: bytes of its payloads, when it was last weighed.
+        due_at: when the row is due, if this node has written it; else ``None``.
     """
 
     key: Key
@@ -112,6 +113,7 @@ class Resident(Struct):
     survived_at: Instant | None = None
     heard_at: Instant = 0
     weight: int = 0
+    due_at: Instant | None = None
 
     @property
     def needs_commit(self) -> bool:
@@ -184,16 +186,17 @@ class Resident(Struct):
         elif not was_mine:
             self.survived_at = now + SURVIVED_MS
         self.heard_at = now
-        self._is_stored(tx)
+        self._is_stored(tx, None)
 
-    def was_written(self, tx: GlobalTransaction) -> None:
+    def was_written(self, tx: GlobalTransaction, due_at: Instant | None) -> None:
         """A commit has made it so."""
         if self.survived_at is not None and not quarantine.is_on_trial(tx):
             self.survived_at = None
-        self._is_stored(tx)
+        self._is_stored(tx, due_at)
 
-    def _is_stored(self, tx: GlobalTransaction | None) -> None:
+    def _is_stored(self, tx: GlobalTransaction | None, due_at: Instant | None) -> None:
         self.stored = self.tx = tx
+        self.due_at = due_at
         self.unstored.clear()
         self.absorbed.clear()
         self.busy = False

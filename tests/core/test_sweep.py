@@ -18,6 +18,7 @@ from coordinator.core.sweep import (
     Turns,
     Verdict,
     distance,
+    due_since,
     in_turn,
     interleaved,
     line_of,
@@ -387,3 +388,21 @@ def test_what_may_have_killed_its_owner_is_claimed_by_itself(
     row = SweepRow(Key("default", "g"), 1, DEAD, NOW)
 
     assert Verdict(row, True, reason, takeovers).is_suspect is expected
+
+
+@pytest.mark.parametrize(
+    ("stored", "due_at", "since"),
+    [
+        (5, 7, 5),
+        (5, 9, 5),
+        (7, 7, 7),
+        (5, 10, 10),
+        (8, 7, 7),
+        (None, 7, 7),
+        (5, None, None),
+        (None, None, None),
+    ],
+)
+def test_what_is_due_and_stays_so_keeps_its_place(stored, due_at, since) -> None:
+    """Not what waits meanwhile, nor what comes to be due earlier (V3)."""
+    assert due_since(stored, due_at, now=9) == since

@@ -14,12 +14,13 @@ from coordinator.core.inputs import (
     BranchReplied,
     Confirm,
     Input,
+    Submit,
     Succeeded,
     Try,
     Unknown,
 )
 from coordinator.core.model import Key
-from coordinator.core.sweep import Ask
+from coordinator.core.sweep import Ask, own
 from coordinator.core.words import Phase
 from coordinator.engine import sweeper
 from coordinator.engine.leases import BEAT_EVERY_MS, TTL_MS, Leases
@@ -27,7 +28,7 @@ from coordinator.engine.limits import EngineLimits
 from coordinator.engine.sweeper import SUSPECT_MS
 from coordinator.ports import Change, SweepRow
 from coordinator.storage.memory import MemoryStore
-from tests.core.world import spec, tcc_request
+from tests.core.world import definition, saga_request, spec, step, tcc_request
 from tests.engine.world import DEAD_MS, GID, FakeClock, World, quiet
 
 LATE = 1_000_000
@@ -100,6 +101,36 @@ async def test_a_crowd_does_not_hold_up_another_namespace(world: World) -> None:
     assert await world.sweeper.sweep() > 70
     await quiet()
     assert await is_ended(world, lonely)
+
+
+async def test_a_chain_is_due_since_its_first_step(world: World) -> None:
+    """V3: what has been due all the time keeps its place in its line; what waits
+    between, for a time-out or a timer, is due when that is over.
+    """
+    begin = world.clock.time = 1_000
+    key = Key("default", "chain")
+    steps = definition(step("a"), step("b", "a"), step("c", "b"))
+    world.ask(Submit(replace(saga_request(), key=key), steps), key)
+    await quiet()
+
+    async def due_at() -> list[int]:
+        (line,) = await world.store.lines(own(world.node_id), limit=9)
+        rows = await world.store.unfinished([Ask(line, None, 0, 9)], due_before=LATE)
+        return [row.due_at for row in rows]
+
+    assert await due_at() == [begin]
+    await world.clock.move_to(begin + 50)
+    (call,) = world.participants.taken()
+    await world.answer(call)
+    assert await due_at() == [begin]
+    (call,) = world.participants.taken()
+    await world.answer(call, Unknown("TIMEOUT"))
+    (later,) = await due_at()
+    assert later > begin + 50
+    await world.clock.move_to(later)
+    (call,) = world.participants.taken()
+    await world.answer(call)
+    assert await due_at() == [later]
 
 
 async def test_the_longest_due_comes_first(world: World) -> None:

@@ -126,6 +126,7 @@ class World:
         limits: EngineLimits | None = None,
         page: int = PAGE,
     ) -> None:
+        self.node_id = node_id
         self.store = store or MemoryStore()
         self.clock = clock or FakeClock()
         self.participants = FakeParticipants()

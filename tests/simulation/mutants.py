@@ -82,9 +82,9 @@ MUTANTS = (
         "conflict_keeps_old_facts",
         "after a conflict the facts of the old state are written as well",
         RESIDENT,
-        "SURVIVED_MS\n        self.heard_at = now\n        self._is_stored(tx)",
-        "SURVIVED_MS\n        kept = [*self.unstored]\n        self._is_stored(tx)\n"
-        "        self.unstored.extend(kept)",
+        "SURVIVED_MS\n        self.heard_at = now\n        self._is_stored(tx, None)",
+        "SURVIVED_MS\n        kept = [*self.unstored]\n"
+        "        self._is_stored(tx, None)\n        self.unstored.extend(kept)",
         RESIDENT,
         "        self.unstored.clear()\n        self.tx = self.stored",
         "        self.tx = self.stored",

@@ -116,7 +116,9 @@ def test_a_killed_upgrade_of_postgresql_was_never_there(
 
 
 def test_tables_are_written_down_in_words_that_each_database_takes() -> None:
-    """No name for CockroachDB's only order of text, no default for TiDB's texts."""
+    """No name for CockroachDB's only order of text, no default for TiDB's texts, and
+    of the pages that PostgreSQL alone has nobody else is told.
+    """
     shown = {
         flavour: "\n".join(
             step.statement for step in _written_down(parse_url(url), flavour, None)
@@ -124,6 +126,8 @@ def test_tables_are_written_down_in_words_that_each_database_takes() -> None:
         for flavour, url in (
             (Flavour.POSTGRESQL, "postgresql://u@h/d"),
             (Flavour.COCKROACHDB, "postgresql://u@h/d"),
+            (Flavour.YUGABYTEDB, "postgresql://u@h/d"),
+            (Flavour.POSTGRESQL_LIKE, "postgresql://u@h/d"),
             (Flavour.MYSQL, "mysql://u@h/d"),
             (Flavour.TIDB, "mysql://u@h/d"),
         )
@@ -132,6 +136,8 @@ def test_tables_are_written_down_in_words_that_each_database_takes() -> None:
     assert "COLLATE" not in shown[Flavour.COCKROACHDB]
     assert "description LONGTEXT NOT NULL DEFAULT ('')" in shown[Flavour.MYSQL]
     assert "description LONGTEXT NOT NULL\n" in shown[Flavour.TIDB]
+    told = {flavour for flavour, text in shown.items() if "fillfactor" in text}
+    assert told == {Flavour.POSTGRESQL}
 
 
 def test_what_alembic_writes_down_is_read_as_steps() -> None:
