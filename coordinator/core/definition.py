@@ -19,7 +19,11 @@ JsonScalar: TypeAlias = str | int | float | bool | None
 JsonValue: TypeAlias = "JsonScalar | list[JsonValue] | dict[str, JsonValue]"
 
 
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_encode = json.JSONEncoder(
+    separators=(",", ":"),
+    ensure_ascii=False,
+    check_circular=False,  # what was read from JSON, or computed of that, is a tree
+).encode
 
 
 def to_json(value: JsonValue) -> bytes:
@@ -232,6 +236,7 @@ class SagaDefinition:
         last_first: all step ids, each after every step that needs it; derived.
         ends: the steps that no other one needs; when they are done, all are; derived.
         has_pivot: it, or a child saga of it, has one; derived.
+        has_times: something of it may end by time alone; derived. Calls do not.
     """
 
     name: str
@@ -248,6 +253,7 @@ class SagaDefinition:
     last_first: tuple[str, ...] = field(init=False, compare=False)
     ends: tuple[Step, ...] = field(init=False, compare=False)
     has_pivot: bool = field(init=False, compare=False)
+    has_times: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         by_id = {step.step_id: step for step in self.steps}
@@ -271,6 +277,13 @@ class SagaDefinition:
             for step in self.steps
         )
         object.__setattr__(self, "has_pivot", has_pivot)
+        object.__setattr__(self, "has_times", not all(map(_only_calls, self.steps)))
+
+
+def _only_calls(step: Step) -> bool:
+    """Whether a step waits for nothing but answers; a fallback may be of any kind."""
+    kinds = {step.kind, *(call.kind for call in step.calls)}
+    return kinds == {BranchKind.CALL}
 
 
 def signals_of(definition: SagaDefinition) -> frozenset[str]:

@@ -14,23 +14,23 @@ class Draft:
 
     Attributes:
         tx: the state so far.
-        events: what has become a fact.
+        events: what has become a fact, in this order.
     """
 
     __slots__ = ("events", "tx")
 
     def __init__(self, tx: GlobalTransaction) -> None:
         self.tx = tx
-        self.events: list[Event] = []
+        self.events: tuple[Event, ...] = ()
 
     @classmethod
     def begun(cls, event: Began) -> "Draft":
         """One with a first fact; there is no state without."""
         draft = cls(evolve(None, event))
-        draft.events.append(event)
+        draft.events = (event,)
         return draft
 
     def add(self, event: Event) -> None:
         """One more fact. Raises ``IllegalTransition``, and keeps nothing of it."""
         self.tx = CHANGES[type(event)](self.tx, event)
-        self.events.append(event)
+        self.events += (event,)

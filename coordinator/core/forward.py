@@ -228,7 +228,8 @@ class Forward:
         definition = definition_of(self._draft.tx)
         for step in definition.starts:
             self._open(Place("", definition, step))
-        self.go_on()
+        if self._satisfied or not self._draft.tx.open:
+            self.go_on()  # what has only been sent makes nothing possible yet
 
     def failed(self, place: Place, code: str, text: str, *, known: bool) -> None:
         """Go on after this came to nothing.
@@ -242,10 +243,11 @@ class Forward:
 
     def go_on(self) -> None:
         """Start what has become possible by what is satisfied, and end what is done."""
-        is_last = not self._satisfied
-        while self._satisfied:
-            place = self._satisfied.popleft()
-            if self._draft.tx.status is not _RUNNING:
+        draft, satisfied = self._draft, self._satisfied
+        is_last = not satisfied
+        while satisfied:
+            place = satisfied.popleft()
+            if draft.tx.status is not _RUNNING:
                 return
             if place.index is not None:
                 self._go_on_with_list(Place(place.prefix, place.definition, place.step))
@@ -262,7 +264,7 @@ class Forward:
             else:
                 is_last = True
         if is_last:  # after any other step there are more to come
-            complete_if_done(self._draft, self._now)
+            complete_if_done(draft, self._now)
 
     # ---- Starting -----------------------------------------------------------------
 

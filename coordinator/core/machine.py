@@ -100,7 +100,7 @@ def step(
         _RULES[tx.request.mode](draft, what, now)
     after = draft.tx
     check(tx, after)
-    return after, tuple(draft.events)
+    return after, draft.events
 
 
 def _begun(what: Input, now: Instant) -> Draft:
@@ -301,8 +301,12 @@ _DECIDES_AT: Mapping[Mode, Callable[[GlobalTransaction], Instant | None]] = {
 
 def answerable(what: Input, tx: GlobalTransaction) -> bool:
     """Whether the asker can be answered with this state, once it is durable."""
-    is_answered = _ANSWERED_LATER.get(type(what))
-    return is_answered is None or is_answered(what, tx)
+    return _ANSWERED.get(type(what), _is_asked)(what, tx)
+
+
+def _is_asked(_what: Input, _tx: GlobalTransaction) -> bool:
+    """The others are answered with whatever state there is."""
+    return True
 
 
 def _are_tried(what: Try, tx: GlobalTransaction) -> bool:
@@ -323,7 +327,7 @@ def _is_seen(what: Begin | Submit | Cancel | Observe, tx: GlobalTransaction) -> 
     return not what.wait or tx.status.is_final
 
 
-_ANSWERED_LATER: Mapping[type[Input], Callable[[Any, GlobalTransaction], bool]] = {
+_ANSWERED: Mapping[type[Input], Callable[[Any, GlobalTransaction], bool]] = {
     Begin: _is_seen,
     Submit: _is_seen,
     Try: _are_tried,
@@ -331,18 +335,18 @@ _ANSWERED_LATER: Mapping[type[Input], Callable[[Any, GlobalTransaction], bool]] 
     Cancel: _is_seen,
     Observe: _is_seen,
 }
-"""The others are answered with whatever state there is."""
 
 
-def is_lazy(events: Iterable[Event], *, check_back: bool = False) -> bool:
+def is_lazy(events: Iterable[Event], tx: GlobalTransaction | None = None) -> bool:
     """Whether all these facts may wait in memory for the next commit.
 
     Args:
-        check_back: the transaction asks its initiator back. Then none may: the
+        tx: whose facts they are. When it asks its initiator back none may wait: the
             initiator acts on the tries that it saw succeed, and if a crash took such
             an answer from memory, the deadline would cancel without asking.
     """
-    return not check_back and _LAZY.issuperset(map(type, events))
+    are_answers = _LAZY.issuperset(map(type, events))
+    return are_answers and (tx is None or not tx.request.check_back)
 
 
 _LAZY = frozenset(LAZY)

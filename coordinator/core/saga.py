@@ -96,7 +96,6 @@ from coordinator.core.model import (
     BranchSpec,
     GlobalTransaction,
     Instant,
-    status_of,
 )
 from coordinator.core.place import (
     Place,
@@ -207,9 +206,8 @@ def decides_at(tx: GlobalTransaction) -> Instant | None:
     """When time alone may decide something about this saga, but for its calls."""
     if tx.status is not _RUNNING:
         return None
-    if tx.attention_since is None and _MAY_END_BY_TIME.isdisjoint(
-        map(status_of, map(tx.branches.__getitem__, tx.open))
-    ):
+    definition = tx.definition
+    if tx.attention_since is None and definition and not definition.has_times:
         return tx.request.deadline_at
     is_held = _is_held(tx)
     times = [

@@ -4,6 +4,8 @@ A child saga sees its own input and its own steps; the item of a list is visible
 whatever is run for it, but not inside a child saga: that gets it through its input.
 """
 
+from msgspec import Struct
+
 from coordinator.core import expressions
 from coordinator.core.changed import changed
 from coordinator.core.definition import Constant, JsonValue, Template
@@ -20,17 +22,12 @@ OUTPUT_BYTES_MAX = 256 * 1024
 """Of one evaluated input or output; the limit of every payload."""
 
 
-class _StepOutputs:
+class _StepOutputs(Struct, frozen=True):
     """The outputs of one scope's steps, looked up when they are read."""
 
-    __slots__ = ("_own", "_place", "_tx")
-
-    def __init__(
-        self, tx: GlobalTransaction, place: Place, own: Payload | None
-    ) -> None:
-        self._tx = tx
-        self._place = place
-        self._own = own
+    _tx: GlobalTransaction
+    _place: Place
+    _own: Payload | None
 
     def get(self, step_id: str) -> Payload | None:
         """The output of the choice that did the step's work.

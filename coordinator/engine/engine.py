@@ -61,7 +61,6 @@ from coordinator.core.errors import (
 from coordinator.core.events import AttentionRaised, is_journaled
 from coordinator.core.inputs import (
     BEGINNINGS,
-    DEFERRED,
     OF_TIME,
     BranchReplied,
     Input,
@@ -309,7 +308,7 @@ class Engine:
             return False
         resident.tx = tx
         if events:
-            resident.unstored.extend(events)
+            resident.unstored += events
         elif (delivery.is_unasked or delivery.audit) and self._must_read_again(
             resident, delivery
         ):
@@ -317,7 +316,7 @@ class Engine:
         if resident.unstored:
             resident.absorbed.append(delivery)
         if ticket.is_waiting:
-            resident.waiting.append(delivery)
+            resident.keep_waiting(delivery)
         return True
 
     def _must_read_again(self, resident: Resident, delivery: Delivery) -> bool:
@@ -337,8 +336,7 @@ class Engine:
         for resident in touched:
             if self._stopped and resident.key in self._stopped:
                 continue
-            tx = resident.tx
-            if resident.waiting and tx is not None and machine.is_ready(tx):
+            if resident.has_deferred:
                 self._decide_deferred(resident, now)
             if resident.busy:
                 continue  # read again; it is settled when it has been
@@ -358,15 +356,16 @@ class Engine:
             self._participants.send(calls)
 
     def _decide_deferred(self, resident: Resident, now: Instant) -> None:
-        """Decide again what had to wait for the answers that have come."""
-        for delivery in [d for d in resident.waiting if isinstance(d.what, DEFERRED)]:
-            resident.waiting.remove(delivery)
-            self._absorb(resident, delivery, now)
+        """Decide again what had to wait for answers, if they have come."""
+        if resident.tx is not None and machine.is_ready(resident.tx):
+            for delivery in resident.deferred:
+                resident.waiting.remove(delivery)
+                self._absorb(resident, delivery, now)
 
     def _change(
         self, resident: Resident, tx: GlobalTransaction, now: Instant
     ) -> Change:
-        events = tuple(resident.unstored)
+        events = resident.unstored
         resident.tx = after = changed(
             tx,
             revision=tx.revision + 1,
@@ -592,7 +591,7 @@ class Engine:
         if stored is not None and stored.owner == self._node_id:
             event = AttentionRaised(f"{why.reason}: {why}", self._clock.now())
             held = machine.evolve(stored, event)
-            note = Resident(resident.key, stored, held, [event])
+            note = Resident(resident.key, stored, held, (event,))
             self._residents[note.key] = note
             self._door.changes += 1
             self._committer.put([self._change(note, held, event.at)])

@@ -8,7 +8,7 @@ from msgspec import Struct
 from coordinator.core import machine, quarantine
 from coordinator.core.errors import CoordinatorError
 from coordinator.core.events import BranchSucceeded, Event
-from coordinator.core.inputs import BranchReplied, Input
+from coordinator.core.inputs import DEFERRED, BranchReplied, Input
 from coordinator.core.model import (
     GlobalTransaction,
     Instant,
@@ -90,6 +90,7 @@ class Resident(Struct):
         absorbed: the inputs behind ``unstored``: decided again after a conflict.
         busy: a load or a commit is under way; inputs go to the backlog.
         waiting: asked, and not answerable yet.
+        has_deferred: among them may be some that wait until they can be decided.
         in_flight: branch id to the phase that its participant was asked for, or will
             be when the call has its turn.
         asked: branch id to the latest participant's return when it was last asked.
@@ -103,11 +104,12 @@ class Resident(Struct):
     key: Key
     stored: GlobalTransaction | None = None
     tx: GlobalTransaction | None = None
-    unstored: list[Event] = []
+    unstored: tuple[Event, ...] = ()
     absorbed: list[Delivery] = []
     backlog: list[Delivery] = []
     busy: bool = False
     waiting: list[Delivery] = []
+    has_deferred: bool = False
     in_flight: dict[str, Phase] = {}
     asked: dict[str, int] = {}
     survived_at: Instant | None = None
@@ -125,10 +127,19 @@ class Resident(Struct):
         """
         if not self.unstored:
             return False
-        check_back = self.tx is not None and bool(self.tx.request.check_back)
-        return not machine.is_lazy(self.unstored, check_back=check_back) or any(
+        return not machine.is_lazy(self.unstored, self.tx) or any(
             delivery.audit or delivery.is_unasked for delivery in self.absorbed
         )
+
+    def keep_waiting(self, delivery: Delivery) -> None:
+        """It is answered later."""
+        self.waiting.append(delivery)
+        self.has_deferred |= isinstance(delivery.what, DEFERRED)
+
+    @property
+    def deferred(self) -> list[Delivery]:
+        """Those that wait until they can be decided."""
+        return [d for d in self.waiting if isinstance(d.what, DEFERRED)]
 
     def answer(self, tx: GlobalTransaction) -> None:
         """Tell whoever can be answered with this state, which is durable."""
@@ -197,7 +208,7 @@ class Resident(Struct):
     def _is_stored(self, tx: GlobalTransaction | None, due_at: Instant | None) -> None:
         self.stored = self.tx = tx
         self.due_at = due_at
-        self.unstored.clear()
+        self.unstored = ()
         self.absorbed.clear()
         self.busy = False
 
@@ -215,5 +226,5 @@ class Resident(Struct):
         self.waiting = [d for d in self.waiting if d not in undone]
         self.backlog[:0] = self.absorbed
         self.absorbed.clear()
-        self.unstored.clear()
+        self.unstored = ()
         self.tx = self.stored

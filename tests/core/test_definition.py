@@ -15,7 +15,18 @@ from coordinator.core.definition import (
     signals_of,
     to_json,
 )
-from tests.core.world import await_step, child_step, definition, pivot, step
+from tests.core.world import (
+    await_step,
+    call_step,
+    child_step,
+    definition,
+    for_each,
+    pivot,
+    step,
+    tcc_step,
+    wait_step,
+    with_fallback,
+)
 
 
 def test_successors_are_derived_in_the_order_of_the_text() -> None:
@@ -60,6 +71,20 @@ def test_pivot_of_a_child_is_one_of_the_saga() -> None:
     assert not definition(step("a"), child_step("b", child=definition())).has_pivot
 
 
+def test_only_calls_wait_for_no_time_of_their_own() -> None:
+    """A timer, a signal, a child and a reservation do; it may be a fallback."""
+    items = for_each("input.items")
+    assert not definition(step("a"), call_step("b", "a", for_each=items)).has_times
+    for other in (
+        wait_step("x", wait=Constant("1s")),
+        await_step("x", signal="paid"),
+        child_step("x", child=definition(step("a"))),
+        tcc_step("x"),
+        with_fallback(step("x"), tcc_step("y")),
+    ):
+        assert definition(step("a"), other).has_times
+
+
 def test_constant_is_written_once_as_compact_json() -> None:
     """As it is sent; what was written is no part of what the value is."""
     constant = Constant({"a": [1, "ü"]})
@@ -88,7 +113,8 @@ def test_derived_fields_make_no_difference() -> None:
     """Two definitions are equal when what was published is."""
     saga, other = definition(step("a"), step("b", "a")), definition(pivot("x"))
     same = replace(saga)
-    for name in ("successors", "by_id", "starts", "last_first", "ends", "has_pivot"):
+    derived = ("successors", "by_id", "starts", "last_first", "ends")
+    for name in (*derived, "has_pivot", "has_times"):
         object.__setattr__(same, name, getattr(other, name))
 
     assert same == saga

@@ -18,7 +18,7 @@ def test_each_fact_is_applied_at_once() -> None:
     draft.add(joined)
 
     assert list(draft.tx.branches) == ["a"]
-    assert [BEGAN, joined] == draft.events
+    assert draft.events == (BEGAN, joined)
 
 
 def test_illegal_fact_is_not_kept() -> None:
@@ -38,6 +38,6 @@ def test_draft_starts_where_the_state_is() -> None:
     second = Draft(first.tx)
 
     assert second.tx is first.tx
-    assert second.events == []
+    assert second.events == ()
     second.add(BranchRegistered(spec("a"), direct=True, at=1))
     assert first.tx.branches == {}

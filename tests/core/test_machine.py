@@ -300,8 +300,10 @@ def test_only_answers_alone_may_wait_in_memory() -> None:
 def test_no_answer_that_a_check_back_rests_on_waits_in_memory() -> None:
     """The initiator acts on it, and is asked about it after a crash."""
     answer: Event = BranchSucceeded("a", Phase.TRY, NO_PAYLOAD, 1)
+    asks_back = replace(tcc_request(), check_back="shop.check")
 
-    assert not machine.is_lazy([answer], check_back=True)
+    assert machine.is_lazy([answer], Play.begin(Begin(tcc_request())).tx)
+    assert not machine.is_lazy([answer], Play.begin(Begin(asks_back)).tx)
 
 
 @pytest.mark.parametrize("decision", [Decision.ABORT, Decision.NONE])

@@ -84,9 +84,9 @@ MUTANTS = (
         RESIDENT,
         "SURVIVED_MS\n        self.heard_at = now\n        self._is_stored(tx, None)",
         "SURVIVED_MS\n        kept = [*self.unstored]\n"
-        "        self._is_stored(tx, None)\n        self.unstored.extend(kept)",
+        "        self._is_stored(tx, None)\n        self.unstored = (*kept,)",
         RESIDENT,
-        "        self.unstored.clear()\n        self.tx = self.stored",
+        "        self.unstored = ()\n        self.tx = self.stored",
         "        self.tx = self.stored",
     ),
     bug(
@@ -477,8 +477,8 @@ MUTANTS = (
         "told_before_kept",
         "an initiator that will be asked back acts on a try that a crash forgets",
         MACHINE,
-        "return not check_back and _LAZY",
-        "return _LAZY",
+        "return are_answers and (tx is None or not tx.request.check_back)",
+        "return are_answers",
     ),
     *BARRIER_MUTANTS,
 )
