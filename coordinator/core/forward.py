@@ -13,7 +13,6 @@ optional; otherwise the saga turns back. After a commit nothing can fail any mor
 is not optional: it is *bound*, and asked until it succeeds (S5).
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar, Final
 
@@ -221,7 +220,7 @@ class Forward:
     ) -> None:
         self._draft = draft
         self._now = now
-        self._satisfied = deque(satisfied)
+        self._satisfied = list(satisfied)
 
     def begin(self) -> None:
         """Start what needs nothing."""
@@ -245,8 +244,7 @@ class Forward:
         """Start what has become possible by what is satisfied, and end what is done."""
         draft, satisfied = self._draft, self._satisfied
         is_last = not satisfied
-        while satisfied:
-            place = satisfied.popleft()
+        for place in satisfied:  # which grows meanwhile
             if draft.tx.status is not _RUNNING:
                 return
             if place.index is not None:

@@ -384,12 +384,13 @@ class Engine:
         calls: list[CallBranch] = []
         touched: list[Resident] = []
         conflicted: list[Resident] = []
+        residents, stopped = self._residents, self._stopped
         for change in changes:
             after = change.after
             key = after.request.key
-            resident = self._residents[key]
-            if self._stopped and key in self._stopped:
-                del self._residents[key]
+            resident = residents[key]
+            if stopped and key in stopped:
+                del residents[key]
                 continue
             if conflicts and key in conflicts:
                 resident.take_back()

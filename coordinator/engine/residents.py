@@ -5,7 +5,7 @@ not, so they are weighed: each time a transaction was read, or has moved and is 
 A weight may be of the state before for as long as a conflict is read again.
 """
 
-from coordinator.core.model import GlobalTransaction, Key
+from coordinator.core.model import Key
 from coordinator.engine.limits import EngineLimits
 from coordinator.engine.resident import Resident
 
@@ -22,8 +22,12 @@ class Residents(dict[Key, Resident]):
         self.payload_bytes = 0
 
     def weigh(self, resident: Resident) -> None:
-        """Its transaction has changed."""
-        weight = payload_bytes(resident.tx)
+        """Its transaction has changed: all that was asked and answered counts."""
+        tx, weight = resident.tx, 0
+        if tx is not None:
+            weight = len(tx.request.input.data)
+            for branch in tx.branches.values():
+                weight += len(branch.spec.input.data) + len(branch.output.data)
         self.payload_bytes += weight - resident.weight
         resident.weight = weight
 
@@ -41,13 +45,3 @@ class Residents(dict[Key, Resident]):
         """Hold none."""
         super().clear()
         self.payload_bytes = 0
-
-
-def payload_bytes(tx: GlobalTransaction | None) -> int:
-    """Of all that was asked and answered."""
-    if tx is None:
-        return 0
-    total = len(tx.request.input.data)
-    for branch in tx.branches.values():
-        total += len(branch.spec.input.data) + len(branch.output.data)
-    return total
