@@ -4,7 +4,12 @@ A :class:`ServerFrame` consists of repeated items only, and protobuf defines the
 concatenation of two messages' bytes as their merge. So an item is serialised as a
 frame of its own when it is ready, its exact size is known, an item that cannot be
 serialised harms nobody else, and a frame is the concatenation of its items.
+
+To make a message costs as much as to fill it in, so many items are made of one. What
+was in it before takes its memory until it is gone.
 """
+
+from collections.abc import Sequence
 
 from coordinator.api.convert.answers import fill_call, fill_list, fill_transaction
 from coordinator.api.handlers import Answer, ListAnswer, TransactionAnswer
@@ -13,12 +18,23 @@ from coordinator.core.actions import CallBranch
 from protos.v1.coordinator_pb2 import ServerFrame
 
 RENEWED_AFTER_BYTES = 4_096
-"""Items that were made of one message. To make one costs as much as to fill it in, so
-some thirty share it; and what was in it before takes its memory until it is gone."""
+"""Responses that were made of one message: some thirty."""
 
 
-class ItemWriter:
-    """Serialises responses and calls, many of them with the same message."""
+def call_items(calls: Sequence[tuple[int, CallBranch]]) -> list[bytes]:
+    """Calls to a participant, each with the id that its answer will carry."""
+    frame = ServerFrame()
+    asked, serialise = frame.calls.add(), frame.SerializeToString
+    items = []
+    for call_id, call in calls:
+        asked.Clear()
+        fill_call(asked, call_id, call)
+        items.append(serialise())
+    return items
+
+
+class Responses:
+    """Serialises answers to requests, which become known one by one."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -26,33 +42,22 @@ class ItemWriter:
 
     def _renew(self) -> None:
         self._left = RENEWED_AFTER_BYTES
-        self._responding, self._calling = ServerFrame(), ServerFrame()
-        self._response = self._responding.responses.add()
-        self._call = self._calling.calls.add()
+        self._frame = ServerFrame()
+        self._response = self._frame.responses.add()
 
-    def response(self, request_id: int, answer: Answer) -> bytes:
-        """The answer to a request."""
+    def item(self, request_id: int, answer: Answer) -> bytes:
+        """The answer to this request."""
         response = self._response
         response.Clear()
         response.id = request_id
         if isinstance(answer, TransactionAnswer):
-            fill_transaction(
-                response.transaction, answer.tx, answer.branches, self._limits
-            )
+            tx, branches = answer.tx, answer.branches
+            fill_transaction(response.transaction, tx, branches, self._limits)
         elif isinstance(answer, ListAnswer):
             fill_list(response.list, answer.found, answer.what, self._limits)
         else:
             response.error.CopyFrom(answer)
-        return self._serialised(self._responding)
-
-    def call(self, call_id: int, call: CallBranch) -> bytes:
-        """A call to a participant."""
-        self._call.Clear()
-        fill_call(self._call, call_id, call)
-        return self._serialised(self._calling)
-
-    def _serialised(self, frame: ServerFrame) -> bytes:
-        item = frame.SerializeToString()
+        item = self._frame.SerializeToString()
         self._left -= len(item)
         if self._left < 0:
             self._renew()

@@ -20,7 +20,7 @@ from coordinator.api.catalogue import Catalogue
 from coordinator.api.convert.participants import operation_of, outcome_of
 from coordinator.api.engine_port import Dispatcher, Ticket
 from coordinator.api.handlers import ANSWERED, Answer, Handlers
-from coordinator.api.items import ItemWriter
+from coordinator.api.items import Responses, call_items
 from coordinator.api.limits import Limits
 from coordinator.api.peers import Peers
 from coordinator.api.status_codes import error_of
@@ -144,7 +144,7 @@ class Session:
         self._peers = peers
         self._node_id = node_id
         self._version = version
-        self._items = ItemWriter(limits)
+        self._responses = Responses(limits)
         self._outbox = Outbox(limits)
         self._open: dict[int, Ticket] = {}
         self._all_answered = asyncio.Event()
@@ -183,8 +183,7 @@ class Session:
 
     def send(self, calls: Sequence[tuple[int, CallBranch]]) -> None:
         """Hand calls to the participant (:class:`coordinator.ports.Link`)."""
-        item = self._items.call
-        self._outbox.put_all([item(call_id, call) for call_id, call in calls])
+        self._outbox.put_all(call_items(calls))
 
     def drain(self) -> None:
         """Tell the client that this node is about to leave."""
@@ -351,15 +350,15 @@ class Session:
         if self._open.pop(request_id, None) is None:
             return
         try:
-            item = self._items.response(request_id, answer)
+            item = self._responses.item(request_id, answer)
         except Exception as problem:  # noqa: BLE001 - the request's edge
-            item = self._items.response(request_id, error_of(problem))
+            item = self._responses.item(request_id, error_of(problem))
         self._outbox.put(item)
         if not self._open:
             self._all_answered.set()
 
     def _refuse(self, request_id: int, problem: Refusal) -> None:
-        self._outbox.put(self._items.response(request_id, error_of(problem)))
+        self._outbox.put(self._responses.item(request_id, error_of(problem)))
 
     # ---- The end -------------------------------------------------------------------
 

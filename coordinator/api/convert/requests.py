@@ -6,7 +6,7 @@ from binascii import Error as Base64Error
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -60,8 +60,12 @@ LATEST = "latest"
 """The version that was published last."""
 
 REMEMBERED_MAX = 1_024
-"""Found well-formed: there are about as many paces as operations, and as many sagas,
+"""Found well-formed: the names of operations, about as many paces, and as many sagas,
 each of 200 to 500 bytes."""
+
+_Raw: TypeAlias = tuple[object, ...]
+"""A branch as it was sent, before defaults: another default must not make it another
+request."""
 
 _packed = msgspec.msgpack.Encoder().encode
 
@@ -69,7 +73,7 @@ _packed = msgspec.msgpack.Encoder().encode
 WhatT_co = TypeVar("WhatT_co", bound=Input, covariant=True)
 
 
-class Wish(Struct, Generic[WhatT_co], frozen=True):
+class Wish(Struct, Generic[WhatT_co], frozen=True, gc=False):
     """A request, read and found well-formed."""
 
     key: Key
@@ -91,6 +95,7 @@ class RequestReader:
         self._payload_max = limits.payload_bytes_max
         self._pace = lru_cache(REMEMBERED_MAX)(self._checked_pace)
         self._saga_named = lru_cache(REMEMBERED_MAX)(self._checked_saga)
+        self._operation = lru_cache(REMEMBERED_MAX)(checks.identifier)
         self._clock = clock
         self._gids = gids
         self._namespace = namespace
@@ -112,15 +117,16 @@ class RequestReader:
             unset=limits.deadline_ms_default,
         )
         labels = self._labels(request.labels)
-        specs = self._specs(request.tries, "tries")
+        specs, as_sent = self._specs(request.tries, "tries")
         declared = request.auto_confirm
+        wait = request.wait
         if declared and not specs:
             raise InvalidRequest(
                 "auto_confirm: expected at least one try in the same request. "
                 "Add the tries, or leave auto_confirm off and send them later.",
                 field="auto_confirm",
             )
-        if request.wait and not declared:
+        if wait and not declared:
             raise InvalidRequest(
                 "wait: expected auto_confirm with it, because nobody else would end "
                 "the transaction. Set auto_confirm, or wait in Confirm or Get.",
@@ -137,7 +143,7 @@ class RequestReader:
             check_back,
             payload,
             depth,
-            _raw(request.tries, specs),
+            as_sent,
         )
         wanted = TransactionRequest(
             key=key,
@@ -152,7 +158,7 @@ class RequestReader:
             depth=depth,
             labels=labels,
         )
-        return Wish(key, Begin(wanted, specs, request.wait))
+        return Wish(key, Begin(wanted, specs, wait))
 
     def try_(self, request: coordinator_pb2.TryRequest) -> Wish[Try]:
         """Mediated branches."""
@@ -197,8 +203,7 @@ class RequestReader:
         labels = self._labels(request.labels)
         payload = self._saga_input(request.input, definition.input_schema)
         now = self._clock.now()
-        _, name, version = self.saga_wanted(request)
-        sent = _digest("saga", name, version, labels, payload)
+        sent = _digest("saga", request.name, request.version or LATEST, labels, payload)
         wanted = TransactionRequest(
             key=key,
             mode=Mode.SAGA,
@@ -335,49 +340,47 @@ class RequestReader:
         )
 
     def _some_specs(
-        self, specs: Sequence[coordinator_pb2.BranchSpec], field: str
+        self, sent: Sequence[coordinator_pb2.BranchSpec], field: str
     ) -> tuple[BranchSpec, ...]:
-        if not specs:
+        if not sent:
             raise InvalidRequest(
                 f"{field}: expected at least one branch. Add it.", field=field
             )
-        return self._specs(specs, field)
+        specs, _ = self._specs(sent, field)
+        return specs
 
     def _specs(
-        self, specs: Sequence[coordinator_pb2.BranchSpec], field: str
-    ) -> tuple[BranchSpec, ...]:
-        self._count(specs, field)
-        read: list[BranchSpec] = []
+        self, sent: Sequence[coordinator_pb2.BranchSpec], field: str
+    ) -> tuple[tuple[BranchSpec, ...], list[_Raw]]:
+        """What was asked of branches, and how."""
+        self._count(sent, field)
+        specs: list[BranchSpec] = []
+        as_sent: list[_Raw] = []
         try:
-            for spec in specs:
-                read.append(self._spec(spec))  # noqa: PERF401 - its length is needed
+            for one in sent:
+                spec, raw = self._spec(one)
+                specs.append(spec)
+                as_sent.append(raw)
         except InvalidRequest as problem:
             # The place is spelled out only when it is needed.
-            place = f"{field}[{len(read)}]"
+            place = f"{field}[{len(specs)}]"
             raise InvalidRequest(
                 f"{place}.{problem}", field=f"{place}.{problem.field}"
             ) from None
-        if len({spec.branch_id for spec in read}) < len(read):
-            _refuse_repeated(read, field)
-        return tuple(read)
+        if len({spec.branch_id for spec in specs}) < len(specs):
+            _refuse_repeated(specs, field)
+        return tuple(specs), as_sent
 
-    def _spec(self, spec: coordinator_pb2.BranchSpec) -> BranchSpec:
-        branch_id = checks.identifier(spec.branch_id, "branch_id")
-        operation = checks.identifier(spec.operation, "operation")
-        payload = self._payload(spec.input, "input")
-        timeout_ms, attempt_max, pending_ms = self._pace(
-            spec.timeout_ms, spec.attempt_max, spec.pending_timeout_ms
-        )
-        parent = spec.parent_branch_id
-        return BranchSpec(
-            branch_id,
-            operation,
-            payload,
-            timeout_ms,
-            attempt_max,
-            pending_ms,
-            checks.identifier(parent, "parent_branch_id") if parent else "",
-        )
+    def _spec(self, sent: coordinator_pb2.BranchSpec) -> tuple[BranchSpec, _Raw]:
+        branch_id = checks.identifier(sent.branch_id, "branch_id")
+        operation = self._operation(sent.operation, "operation")
+        payload = self._payload(sent.input, "input")
+        pace = (sent.timeout_ms, sent.attempt_max, sent.pending_timeout_ms)
+        parent = sent.parent_branch_id
+        if parent:
+            checks.identifier(parent, "parent_branch_id")
+        spec = BranchSpec(branch_id, operation, payload, *self._pace(*pace), parent)
+        return spec, (branch_id, operation, payload, *pace, parent)
 
     def _checked_pace(
         self, timeout_ms: int, attempt_max: int, pending_ms: int
@@ -472,24 +475,6 @@ def _digest(*sent: object) -> str:
     # Over our own form and not over the message's bytes: protobuf does not promise
     # that another release writes the same bytes.
     return sha256(_packed(sent)).hexdigest()
-
-
-def _raw(
-    specs: Iterable[coordinator_pb2.BranchSpec], read: Iterable[BranchSpec]
-) -> list[tuple[object, ...]]:
-    # As sent, before defaults: another default must not make it another request.
-    return [
-        (
-            spec.branch_id,
-            spec.operation,
-            spec.input,
-            sent.timeout_ms,
-            sent.attempt_max,
-            sent.pending_timeout_ms,
-            sent.parent_branch_id,
-        )
-        for sent, spec in zip(specs, read, strict=True)
-    ]
 
 
 def _names(members: Iterable[str]) -> str:
