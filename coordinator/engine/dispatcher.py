@@ -49,6 +49,7 @@ after a crash, and no attempt is lost.
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import structlog
 
@@ -204,17 +205,20 @@ class Dispatcher:
         if self._is_leaving:
             return
         refused: list[tuple[CallBranch, Unknown]] = []
-        touched: list[Lane] = []
+        lets_out: list[Callable[[], None]] = []
         for participant, its_calls in _by_participant(calls).items():
             lane = self._lane(participant)
-            if self._go_out_at_once(lane, its_calls):
+            if attached := _at_once(lane, its_calls):
+                ids = self._numbered(its_calls)
+                out = partial(self._hand_over, lane, attached, ids, its_calls)
+                lets_out.append(out)
                 continue
             its_refused = self._take_in_all(lane, its_calls)
             refused += its_refused
             if len(its_refused) < len(its_calls):
-                touched.append(lane)
-        for lane in touched:
-            self._move(lane)
+                lets_out.append(partial(self._move, lane))
+        for let_out in lets_out:
+            let_out()
         if refused:
             self._on_replies([_reply(call, why) for call, why in refused])
 
@@ -257,17 +261,6 @@ class Dispatcher:
         if lane is None:
             lane = self._lanes[participant] = Lane(participant)
         return lane
-
-    def _go_out_at_once(self, lane: Lane, calls: Sequence[CallBranch]) -> bool:
-        """Hand over, as nearly always, what would leave the queue all together."""
-        if lane.breaker.state is not State.CLOSED or lane.queue or lane.waiting:
-            return False
-        attached = next(lane.by_room(), None)
-        if attached is None or attached.room < len(calls) or not _are_first(calls):
-            return False
-        ids = self._numbered(calls)
-        self._hand_over(lane, attached, ids, calls)
-        return True
 
     def _take_in_all(
         self, lane: Lane, calls: Sequence[CallBranch]
@@ -498,6 +491,16 @@ def _by_participant(calls: Sequence[CallBranch]) -> Mapping[str, list[CallBranch
             by_operation[call.operation] = its_calls
         its_calls.append(call)
     return by_participant
+
+
+def _at_once(lane: Lane, calls: Sequence[CallBranch]) -> Attached | None:
+    """The link on which, as nearly always, all would leave the queue together."""
+    if lane.breaker.state is not State.CLOSED or lane.queue or lane.waiting:
+        return None
+    emptiest = next(lane.by_room(), None)
+    if emptiest is None or emptiest.room < len(calls) or not _are_first(calls):
+        return None
+    return emptiest
 
 
 def _count_first(calls: Sequence[CallBranch]) -> int:

@@ -122,6 +122,36 @@ def test_credits_bound_what_is_out(desk: Desk) -> None:
     assert len(link.calls) == 4
 
 
+def test_calls_sent_together_reach_each_its_participant(desk: Desk) -> None:
+    """Whatever the operation is, a participant's calls keep their order."""
+    bank, shop = FakeLink(), FakeLink()
+    desk.dispatcher.attach("bank", bank, credits=9)
+    desk.dispatcher.attach("shop", shop, credits=9)
+    operations = ["bank.debit", "shop.ship", "bank.credit", "bank.debit", "shop.ship"]
+
+    desk.dispatcher.send([call(n, operation=name) for n, name in enumerate(operations)])
+
+    assert [sent.key.gid for _, sent in bank.calls] == ["g-0", "g-2", "g-3"]
+    assert [sent.key.gid for _, sent in shop.calls] == ["g-1", "g-4"]
+    assert len({*bank.ids(), *shop.ids()}) == 5
+
+
+def test_what_does_not_fit_on_one_link_goes_on_to_the_next(desk: Desk) -> None:
+    """The emptiest link is the first, and nobody overtakes who waits for credit."""
+    small, large = FakeLink(), FakeLink()
+    desk.dispatcher.attach("bank", small, credits=2)
+    desk.dispatcher.attach("bank", large, credits=3)
+
+    desk.dispatcher.send([call(n) for n in range(3)])
+    assert [sent.key.gid for _, sent in large.calls] == ["g-0", "g-1", "g-2"]
+    desk.dispatcher.send([call(n) for n in range(3, 8)])
+    desk.dispatcher.send([call(8)])
+    desk.dispatcher.answered(large, [(n, Succeeded()) for n in large.ids()])
+
+    assert [sent.key.gid for _, sent in small.calls] == ["g-3", "g-4"]
+    assert [sent.key.gid for _, sent in large.calls[3:]] == ["g-5", "g-6", "g-7"]
+
+
 def test_links_share_the_work(desk: Desk) -> None:
     """Both of a participant's sessions get calls when one is full."""
     links = [FakeLink(), FakeLink()]
