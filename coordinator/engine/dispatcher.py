@@ -210,7 +210,9 @@ class Dispatcher:
             lane = self._lane(participant)
             if attached := _at_once(lane, its_calls):
                 ids = self._numbered(its_calls)
-                out = partial(self._hand_over, lane, attached, ids, its_calls)
+                out = partial(
+                    self._hand_over, lane, attached, ids, its_calls, first=len(ids)
+                )
                 lets_out.append(out)
                 continue
             its_refused = self._take_in_all(lane, its_calls)
@@ -237,7 +239,7 @@ class Dispatcher:
             if call_id not in awaited:
                 continue
             call = awaited.pop(call_id)
-            if call is None or isinstance(outcome, Unknown):
+            if call is None or type(outcome) is Unknown:  # faster than isinstance
                 is_back |= self._heard_well(lane, well, now)
                 is_back |= self._heard(lane, outcome, now, is_late=call is None)
                 well = 0
@@ -399,7 +401,8 @@ class Dispatcher:
                     self._dequeue(lane, attached, lane.take(1))
 
     def _dequeue(self, lane: Lane, attached: Attached, ids: Sequence[int]) -> None:
-        self._hand_over(lane, attached, ids, list(map(self._here.pop, ids)))
+        calls = list(map(self._here.pop, ids))
+        self._hand_over(lane, attached, ids, calls, first=_count_first(calls))
 
     def _hand_over(
         self,
@@ -407,11 +410,14 @@ class Dispatcher:
         attached: Attached,
         ids: Sequence[int],
         calls: Sequence[CallBranch],
+        *,
+        first: int,
     ) -> None:
+        """Send calls, so many of which are made for the first time."""
         batch = list(zip(ids, calls, strict=True))
         self._out.update(dict.fromkeys(ids, attached))
         attached.open.update(batch)
-        lane.breaker.first_calls(_count_first(calls))
+        lane.breaker.first_calls(first)
         attached.link.send(batch)
 
     # ---- Outcomes -----------------------------------------------------------------

@@ -417,15 +417,17 @@ class RequestReader:
 
     def _saga_input(self, payload: types_pb2.Payload, schema: str) -> Payload:
         read = self._payload(payload, "input")
-        if read.content_type not in ("", JSON_CONTENT_TYPE):
+        data, content_type = read
+        if content_type not in ("", JSON_CONTENT_TYPE):
             raise InvalidRequest(
                 f"input.content_type: expected {JSON_CONTENT_TYPE} or nothing. "
                 "A saga's expressions read JSON only.",
                 field="input.content_type",
             )
-        if not (read.data and read.content_type):
-            read = Payload(read.data or b"{}", JSON_CONTENT_TYPE)
-        value = checks.json_value(read.data, "input.data")
+        if not data or not content_type:
+            data = data or b"{}"
+            read = Payload(data, JSON_CONTENT_TYPE)
+        value = checks.json_value(data, "input.data")
         if problems := find_input_problems(schema, value):
             raise InvalidRequest(
                 f"input.data: expected what the saga's input schema says, but "
