@@ -567,6 +567,7 @@ _SETTINGS: Final[Mapping[str, _Setting[Any]]] = {
         _LOG_FORMAT,
         _MESSAGE_BYTES_MAX,
         _PAYLOAD_BYTES_MAX,
+        _PAYLOAD_MEMORY_MAX,
         _BRANCHES_MAX,
         _METADATA_BYTES_MAX,
         _DRAIN_SECONDS,

@@ -89,6 +89,12 @@ def test_every_setting_can_come_from_the_environment():
     )
 
 
+def test_every_setting_of_a_node_can_come_from_the_file(toml):
+    """Also those that have no flag."""
+    file = toml("payload_memory_max = 16777216")
+    assert load_serve({"config": file}, {}).payload_memory_max == 16_777_216
+
+
 def test_client_settings_come_from_the_same_sources(toml):
     """A file may hold settings of nodes and of commands side by side."""
     file = toml('server = "node-1:7700"\ntimeout_seconds = 2\nlisten = "[::1]:1"\n')
