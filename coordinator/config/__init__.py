@@ -7,7 +7,6 @@ the value came from and what was expected, and never with the value of a databas
 URL, which may hold a password.
 """
 
-import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -15,7 +14,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
+from coordinator.config.address import is_loopback, is_wildcard, parse_address
+from coordinator.config.error import ConfigError
 from coordinator.core.durations import parse_duration
+
+__all__ = [
+    "KEEP_EXPECTED",
+    "KEEP_MS_MIN",
+    "ClientConfig",
+    "ConfigError",
+    "FlagValue",
+    "Flags",
+    "ServeConfig",
+    "is_loopback",
+    "is_wildcard",
+    "load_archive",
+    "load_client",
+    "load_database_url",
+    "load_serve",
+    "parse_address",
+    "parse_keep",
+]
 
 CONFIG_FILE_BYTES_MAX: Final = 1024 * 1024
 """1 MiB; a larger file is not a file of a dozen settings."""
@@ -30,8 +49,6 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("auto", "json", "console")
 OUTPUTS: Final = ("table", "json")
 
-_PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
-_HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _TRUE: Final = frozenset({"yes", "true", "1"})
 _FALSE: Final = frozenset({"no", "false", "0"})
@@ -40,22 +57,6 @@ T = TypeVar("T")
 FlagValue: TypeAlias = str | int | float | bool | None
 Flags: TypeAlias = Mapping[str, FlagValue]
 """Values from the command line by key; ``None`` = not given."""
-
-
-class ConfigError(ValueError):
-    """A setting is wrong.
-
-    Attributes:
-        key: of the setting, empty when the file as a whole is at fault.
-        source: where the value came from, such as ``environment TERCET_LISTEN``.
-    """
-
-    def __init__(self, key: str, problem: str, *, source: str = "") -> None:
-        self.key = key
-        self.problem = problem
-        self.source = source
-        where = f"{key} ({source})" if key and source else key or source
-        super().__init__(f"{where}: {problem}" if where else problem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,50 +187,6 @@ def load_database_url(flags: Flags, env: Mapping[str, str]) -> str:
 def load_archive(flags: Flags, env: Mapping[str, str]) -> str:
     """Only where the archive is, empty when there is none. Raises ``ConfigError``."""
     return _Sources(flags, env).read(_ARCHIVE)
-
-
-def parse_address(text: str) -> str:
-    """``HOST:PORT`` in one spelling: ``localhost`` becomes ``127.0.0.1``.
-
-    Raises:
-        ValueError: it is not an address; schemes such as ``unix:`` and ``dns:`` are
-            refused too. The text says why.
-    """
-    host, colon, port = text.rpartition(":")
-    if not colon or not host:
-        raise ValueError("no host or no port")
-    if not _PORT.fullmatch(port) or int(port) > 65_535:
-        raise ValueError("the port is no number from 0 to 65535")
-    if host.lower() == "localhost":
-        return f"127.0.0.1:{int(port)}"
-    if host.startswith("[") and host.endswith("]"):
-        try:
-            return f"[{ipaddress.IPv6Address(host[1:-1])}]:{int(port)}"
-        except ValueError:
-            raise ValueError("what is in the brackets is no IPv6 address") from None
-    if ":" in host:
-        raise ValueError("an IPv6 address needs brackets, a scheme is not supported")
-    if not _HOST_NAME.fullmatch(host):
-        raise ValueError("the host is neither an address nor a name")
-    return f"{host}:{int(port)}"
-
-
-def is_loopback(listen: str) -> bool:
-    """Whether only this machine can reach ``HOST:PORT``; a name counts as "no"."""
-    host = listen.rpartition(":")[0].removeprefix("[").removesuffix("]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_wildcard(address: str) -> bool:
-    """Whether ``HOST:PORT`` means all addresses of a machine, and so none to go to."""
-    host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")
-    try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)
