@@ -25,23 +25,29 @@ _sym_db = _symbol_database.Default()
 from protos.v1 import types_pb2 as protos_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/v1/participant.proto\x12\ttercet.v1\x1a\x15protos/v1/types.proto\"\xa8\x02\n\nBranchCall\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03gid\x18\x03 \x01(\t\x12\x11\n\tbranch_id\x18\x04 \x01(\t\x12\x11\n\toperation\x18\x05 \x01(\t\x12\x1f\n\x05phase\x18\x06 \x01(\x0e\x32\x10.tercet.v1.Phase\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\x12!\n\x05input\x18\x08 \x01(\x0b\x32\x12.tercet.v1.Payload\x12\"\n\x06output\x18\t \x01(\x0b\x32\x12.tercet.v1.Payload\x12\x12\n\ntimeout_ms\x18\n \x01(\r\x12\x13\n\x0b\x62\x65gan_at_ms\x18\x0b \x01(\x03\x12\r\n\x05\x64\x65pth\x18\x0c \x01(\r\x12\x12\n\nreconsider\x18\r \x01(\x08\"/\n\tSucceeded\x12\"\n\x06output\x18\x01 \x01(\x0b\x32\x12.tercet.v1.Payload\"(\n\x07Refused\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"!\n\x07Pending\x12\x16\n\x0eretry_after_ms\x18\x01 \x01(\r\"c\n\x06\x46\x61iled\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r\x12\"\n\x06output\x18\x04 \x01(\x0b\x32\x12.tercet.v1.Payload\"\xc7\x01\n\x0b\x42ranchReply\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12)\n\tsucceeded\x18\x02 \x01(\x0b\x32\x14.tercet.v1.SucceededH\x00\x12%\n\x07refused\x18\x03 \x01(\x0b\x32\x12.tercet.v1.RefusedH\x00\x12%\n\x07pending\x18\x04 \x01(\x0b\x32\x12.tercet.v1.PendingH\x00\x12#\n\x06\x66\x61iled\x18\x05 \x01(\x0b\x32\x11.tercet.v1.FailedH\x00\x42\t\n\x07outcomeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/v1/participant.proto\x12\ttercet.v1\x1a\x15protos/v1/types.proto\"&\n\x0f\x44\x65scribeRequest\x12\x13\n\x0bparticipant\x18\x01 \x01(\t\"y\n\rDescribeReply\x12\x13\n\x0bparticipant\x18\x01 \x01(\t\x12(\n\noperations\x18\x02 \x03(\x0b\x32\x14.tercet.v1.Operation\x12\x14\n\x0c\x63\x61ll_credits\x18\x03 \x01(\r\x12\x13\n\x0bsdk_version\x18\x04 \x01(\t\"\xa8\x02\n\nBranchCall\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03gid\x18\x03 \x01(\t\x12\x11\n\tbranch_id\x18\x04 \x01(\t\x12\x11\n\toperation\x18\x05 \x01(\t\x12\x1f\n\x05phase\x18\x06 \x01(\x0e\x32\x10.tercet.v1.Phase\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\x12!\n\x05input\x18\x08 \x01(\x0b\x32\x12.tercet.v1.Payload\x12\"\n\x06output\x18\t \x01(\x0b\x32\x12.tercet.v1.Payload\x12\x12\n\ntimeout_ms\x18\n \x01(\r\x12\x13\n\x0b\x62\x65gan_at_ms\x18\x0b \x01(\x03\x12\r\n\x05\x64\x65pth\x18\x0c \x01(\r\x12\x12\n\nreconsider\x18\r \x01(\x08\"/\n\tSucceeded\x12\"\n\x06output\x18\x01 \x01(\x0b\x32\x12.tercet.v1.Payload\"(\n\x07Refused\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"!\n\x07Pending\x12\x16\n\x0eretry_after_ms\x18\x01 \x01(\r\"c\n\x06\x46\x61iled\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r\x12\"\n\x06output\x18\x04 \x01(\x0b\x32\x12.tercet.v1.Payload\"\xc7\x01\n\x0b\x42ranchReply\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12)\n\tsucceeded\x18\x02 \x01(\x0b\x32\x14.tercet.v1.SucceededH\x00\x12%\n\x07refused\x18\x03 \x01(\x0b\x32\x12.tercet.v1.RefusedH\x00\x12%\n\x07pending\x18\x04 \x01(\x0b\x32\x12.tercet.v1.PendingH\x00\x12#\n\x06\x66\x61iled\x18\x05 \x01(\x0b\x32\x11.tercet.v1.FailedH\x00\x42\t\n\x07outcome2\x89\x01\n\x0bParticipant\x12@\n\x08\x44\x65scribe\x12\x1a.tercet.v1.DescribeRequest\x1a\x18.tercet.v1.DescribeReply\x12\x38\n\x07\x45xecute\x12\x15.tercet.v1.BranchCall\x1a\x16.tercet.v1.BranchReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.v1.participant_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BRANCHCALL']._serialized_start=66
-  _globals['_BRANCHCALL']._serialized_end=362
-  _globals['_SUCCEEDED']._serialized_start=364
-  _globals['_SUCCEEDED']._serialized_end=411
-  _globals['_REFUSED']._serialized_start=413
-  _globals['_REFUSED']._serialized_end=453
-  _globals['_PENDING']._serialized_start=455
-  _globals['_PENDING']._serialized_end=488
-  _globals['_FAILED']._serialized_start=490
-  _globals['_FAILED']._serialized_end=589
-  _globals['_BRANCHREPLY']._serialized_start=592
-  _globals['_BRANCHREPLY']._serialized_end=791
+  _globals['_DESCRIBEREQUEST']._serialized_start=65
+  _globals['_DESCRIBEREQUEST']._serialized_end=103
+  _globals['_DESCRIBEREPLY']._serialized_start=105
+  _globals['_DESCRIBEREPLY']._serialized_end=226
+  _globals['_BRANCHCALL']._serialized_start=229
+  _globals['_BRANCHCALL']._serialized_end=525
+  _globals['_SUCCEEDED']._serialized_start=527
+  _globals['_SUCCEEDED']._serialized_end=574
+  _globals['_REFUSED']._serialized_start=576
+  _globals['_REFUSED']._serialized_end=616
+  _globals['_PENDING']._serialized_start=618
+  _globals['_PENDING']._serialized_end=651
+  _globals['_FAILED']._serialized_start=653
+  _globals['_FAILED']._serialized_end=752
+  _globals['_BRANCHREPLY']._serialized_start=755
+  _globals['_BRANCHREPLY']._serialized_end=954
+  _globals['_PARTICIPANT']._serialized_start=957
+  _globals['_PARTICIPANT']._serialized_end=1094
 # @@protoc_insertion_point(module_scope)

@@ -1,10 +1,29 @@
 from protos.v1 import types_pb2 as _types_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class DescribeRequest(_message.Message):
+    __slots__ = ("participant",)
+    PARTICIPANT_FIELD_NUMBER: _ClassVar[int]
+    participant: str
+    def __init__(self, participant: _Optional[str] = ...) -> None: ...
+
+class DescribeReply(_message.Message):
+    __slots__ = ("participant", "operations", "call_credits", "sdk_version")
+    PARTICIPANT_FIELD_NUMBER: _ClassVar[int]
+    OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    CALL_CREDITS_FIELD_NUMBER: _ClassVar[int]
+    SDK_VERSION_FIELD_NUMBER: _ClassVar[int]
+    participant: str
+    operations: _containers.RepeatedCompositeFieldContainer[_types_pb2.Operation]
+    call_credits: int
+    sdk_version: str
+    def __init__(self, participant: _Optional[str] = ..., operations: _Optional[_Iterable[_Union[_types_pb2.Operation, _Mapping]]] = ..., call_credits: _Optional[int] = ..., sdk_version: _Optional[str] = ...) -> None: ...
 
 class BranchCall(_message.Message):
     __slots__ = ("call_id", "namespace", "gid", "branch_id", "operation", "phase", "attempt", "input", "output", "timeout_ms", "began_at_ms", "depth", "reconsider")

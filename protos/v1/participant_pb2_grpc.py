@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from protos.v1 import participant_pb2 as protos_dot_v1_dot_participant__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -22,3 +23,131 @@ if _version_not_supported:
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
+
+
+class ParticipantStub:
+    """What a participant serves at an address of its own, where nodes push calls to it. One
+    that opens a Session gets the same calls there, and needs none of this. Each RPC may
+    carry the metadata "tercet-call-token-bin": protos/call_token.py says what is in it.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Describe = channel.unary_unary(
+                '/tercet.v1.Participant/Describe',
+                request_serializer=protos_dot_v1_dot_participant__pb2.DescribeRequest.SerializeToString,
+                response_deserializer=protos_dot_v1_dot_participant__pb2.DescribeReply.FromString,
+                _registered_method=True)
+        self.Execute = channel.unary_unary(
+                '/tercet.v1.Participant/Execute',
+                request_serializer=protos_dot_v1_dot_participant__pb2.BranchCall.SerializeToString,
+                response_deserializer=protos_dot_v1_dot_participant__pb2.BranchReply.FromString,
+                _registered_method=True)
+
+
+class ParticipantServicer:
+    """What a participant serves at an address of its own, where nodes push calls to it. One
+    that opens a Session gets the same calls there, and needs none of this. Each RPC may
+    carry the metadata "tercet-call-token-bin": protos/call_token.py says what is in it.
+    """
+
+    def Describe(self, request, context):
+        """Who is there and what it carries out. A node asks each time that it has connected,
+        and calls nobody who does not answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Execute(self, request, context):
+        """Carry out one call. Whatever became of it is a reply, also a refusal; an RPC that
+        fails has an unknown outcome, and the coordinator asks again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ParticipantServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Describe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Describe,
+                    request_deserializer=protos_dot_v1_dot_participant__pb2.DescribeRequest.FromString,
+                    response_serializer=protos_dot_v1_dot_participant__pb2.DescribeReply.SerializeToString,
+            ),
+            'Execute': grpc.unary_unary_rpc_method_handler(
+                    servicer.Execute,
+                    request_deserializer=protos_dot_v1_dot_participant__pb2.BranchCall.FromString,
+                    response_serializer=protos_dot_v1_dot_participant__pb2.BranchReply.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'tercet.v1.Participant', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('tercet.v1.Participant', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Participant:
+    """What a participant serves at an address of its own, where nodes push calls to it. One
+    that opens a Session gets the same calls there, and needs none of this. Each RPC may
+    carry the metadata "tercet-call-token-bin": protos/call_token.py says what is in it.
+    """
+
+    @staticmethod
+    def Describe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tercet.v1.Participant/Describe',
+            protos_dot_v1_dot_participant__pb2.DescribeRequest.SerializeToString,
+            protos_dot_v1_dot_participant__pb2.DescribeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Execute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tercet.v1.Participant/Execute',
+            protos_dot_v1_dot_participant__pb2.BranchCall.SerializeToString,
+            protos_dot_v1_dot_participant__pb2.BranchReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

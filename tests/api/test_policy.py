@@ -8,11 +8,15 @@ from coordinator.api.policy import POLICY, PolicyInterceptor
 from protos.v1 import admin_pb2, coordinator_pb2, participant_pb2, types_pb2
 
 FILES = (coordinator_pb2, admin_pb2, participant_pb2, types_pb2, health_pb2)
+OF_PARTICIPANTS = "tercet.v1.Participant"
+"""What participants serve, whose policy is the call token, and no node does."""
+
 RPCS = {
     f"/{service.full_name}/{method.name}"
     for file in FILES
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
+    if service.full_name != OF_PARTICIPANTS
 }
 
 
@@ -39,6 +43,16 @@ async def test_every_rpc_is_served(serve, rpc):
         await send_rubbish(channel, rpc)
 
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_no_node_serves_what_participants_do(serve):
+    """Nobody can have a node carry out a branch."""
+    channel = await serve()
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await send_rubbish(channel, f"/{OF_PARTICIPANTS}/Execute")
+
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_an_rpc_without_an_entry_is_refused():
