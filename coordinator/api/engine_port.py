@@ -71,5 +71,8 @@ class Dispatcher(Protocol):
     def answered(self, link: Link, replies: Sequence[tuple[int, Outcome]]) -> None:
         """Calls were answered; ids that are not open mean nothing."""
 
+    def lapsed(self, link: Link, call_ids: Sequence[int]) -> None:
+        """Calls whose time is up, and to which no answer can come any more."""
+
     def attached(self) -> Mapping[str, Instant]:
         """The participants that have a link to this node, and since when."""

@@ -2,7 +2,8 @@
 
 Theory of operation
 -------------------
-A participant is reached over links (sessions that it opened). Calls wait in one queue
+A participant is reached over links (sessions that it opened, connections to its own
+server). Calls wait in one queue
 a participant and go out as far as its links have credit, a whole batch a link at a
 time. A participant that hangs fills its own credits and its own queue, and nobody
 else's (V2).
@@ -16,8 +17,9 @@ Each call is answered exactly once towards the engine:
 * ``PARTICIPANT_UNAVAILABLE`` when there is no link;
 * ``PARTICIPANT_OVERLOADED`` when its queue is full.
 
-A call that timed out keeps its credit until it is answered or its link goes: the
-participant may still be busy with it, and credit is what protects it.
+A call that timed out keeps its credit until it is answered, its link goes or says that
+no answer can come any more: the participant may still be busy with it, and credit is
+what protects it.
 
 **Who may go out** is said by the participant's breaker (``core/breaker.py``):
 
@@ -257,6 +259,21 @@ class Dispatcher:
         if outcomes:
             self._on_replies(outcomes)
         self._move(lane)
+
+    def lapsed(self, link: Link, call_ids: Sequence[int]) -> None:
+        """Their time is up, and no answer can come any more: their credit is free.
+
+        It says nothing about the participant that the time-out did not say.
+        """
+        attached = self._by_link.get(link)
+        if attached is None:
+            return
+        not_told = [i for i in call_ids if attached.open.get(i) is not None]
+        self._timers.discard_all(not_told)
+        self._expire(not_told)
+        for call_id in call_ids:
+            attached.open.pop(call_id, None)
+        self._move(self._lanes[attached.participant])
 
     def _lane(self, participant: str) -> Lane:
         lane = self._lanes.get(participant)

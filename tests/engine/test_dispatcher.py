@@ -218,6 +218,54 @@ async def test_timed_out_call_keeps_its_credit(desk: Desk) -> None:
     assert len(link.calls) == 2
 
 
+async def test_a_call_that_lapsed_gives_its_credit_back(desk: Desk) -> None:
+    """Its link knows that no answer can come; its outcome was the time-out."""
+    link = FakeLink()
+    desk.dispatcher.attach("bank", link, credits=1)
+    desk.returned.clear()
+    desk.dispatcher.send([call(1)])
+    await desk.clock.move_to(100)
+    desk.dispatcher.send([call(2)])
+    assert len(link.calls) == 1
+    desk.dispatcher.lapsed(link, link.ids())
+
+    assert len(link.calls) == 2
+    assert desk.codes() == ["TIMEOUT"]
+    assert not desk.returned
+
+
+async def test_a_call_that_lapsed_before_its_time_was_up_has_timed_out(
+    desk: Desk,
+) -> None:
+    """Once; two clocks need not agree."""
+    link = FakeLink()
+    desk.dispatcher.attach("bank", link, credits=1)
+    desk.dispatcher.send([call(1), call(2)])
+    desk.dispatcher.lapsed(link, link.ids())
+    assert desk.codes() == ["TIMEOUT"]
+    assert len(link.calls) == 2
+    await desk.clock.move_to(99)
+    desk.dispatcher.answered(link, [(n, Succeeded()) for n in link.ids()])
+
+    assert desk.codes() == ["TIMEOUT", "OK"]
+
+
+async def test_a_participant_of_lapsed_calls_is_silent(desk: Desk) -> None:
+    """No answer of its own was among them; its first one is its return (V8)."""
+    link = FakeLink()
+    desk.dispatcher.attach("bank", link, credits=10)
+    desk.returned.clear()
+    desk.dispatcher.send([call(1)])
+    await desk.clock.move_to(100 + SILENT_MS)
+    desk.dispatcher.lapsed(link, link.ids())
+    desk.dispatcher.lapsed(FakeLink(), link.ids())
+    assert not desk.returned
+    desk.dispatcher.send([call(2)])
+    desk.dispatcher.answered(link, [(link.ids()[-1], Succeeded())])
+
+    assert desk.returned == ["bank"]
+
+
 def test_detached_link_makes_its_calls_unknown(desk: Desk) -> None:
     """What was out and what waited is asked again elsewhere or later."""
     link = FakeLink()
