@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from coordinator.config.address import is_loopback, is_wildcard, parse_address
 from coordinator.config.error import ConfigError
+from coordinator.config.push import PUSH_EXPECTED, PushTarget, parse_push
 from coordinator.core.durations import parse_duration
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ConfigError",
     "FlagValue",
     "Flags",
+    "PushTarget",
     "ServeConfig",
     "is_loopback",
     "is_wildcard",
@@ -81,6 +83,7 @@ class ServeConfig:
         keep_finished_ms: how long a finished transaction is kept at least; ``None`` =
             for ever.
         archive: the folder for what is not kept any longer; empty = it is removed.
+        push: the participants that are called at an address.
     """
 
     database_url: str = field(repr=False)
@@ -98,6 +101,7 @@ class ServeConfig:
     drain_seconds: int = 10
     keep_finished_ms: int | None = None
     archive: str = ""
+    push: tuple[PushTarget, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.insecure_off_loopback and not is_loopback(self.listen):
@@ -161,6 +165,7 @@ def load_serve(flags: Flags, env: Mapping[str, str]) -> ServeConfig:
             drain_seconds=sources.read(_DRAIN_SECONDS),
             keep_finished_ms=sources.read(_KEEP_FINISHED),
             archive=sources.read(_ARCHIVE),
+            push=sources.read(_PUSH),
         )
     except ConfigError as error:
         if error.source:
@@ -225,6 +230,8 @@ class _Sources:
             return setting.default
         try:
             return setting.parse(raw)
+        except ConfigError as error:  # of a part of it
+            raise ConfigError(error.key, error.problem, source=source) from None
         except ValueError as error:
             shown = "" if setting.is_secret else f"{_shown(raw)} is not accepted; "
             why = f" ({error})" if str(error) else ""
@@ -490,6 +497,13 @@ _ARCHIVE: Final = _Setting(
     expected="a folder",
     parse=_text,
 )
+_PUSH: Final[_Setting[tuple[PushTarget, ...]]] = _Setting(
+    key="push",
+    flag="--push",
+    default=(),
+    expected=PUSH_EXPECTED,
+    parse=parse_push,
+)
 _SERVER: Final = _Setting(
     key="server",
     flag="--server",
@@ -530,6 +544,7 @@ _SETTINGS: Final[Mapping[str, _Setting[Any]]] = {
         _DRAIN_SECONDS,
         _KEEP_FINISHED,
         _ARCHIVE,
+        _PUSH,
         _SERVER,
         _OUTPUT,
         _TIMEOUT_SECONDS,

@@ -5,6 +5,7 @@ import pytest
 from coordinator.config import (
     ClientConfig,
     ConfigError,
+    PushTarget,
     ServeConfig,
     is_loopback,
     load_client,
@@ -71,6 +72,7 @@ def test_every_setting_can_come_from_the_environment():
             "TERCET_DRAIN_SECONDS": "0",
             "TERCET_KEEP_FINISHED": "90d",
             "TERCET_ARCHIVE": "/var/lib/tercet/archive",
+            "TERCET_PUSH": "accounts=localhost:7800",
         },
     )
     assert config == ServeConfig(
@@ -86,13 +88,16 @@ def test_every_setting_can_come_from_the_environment():
         drain_seconds=0,
         keep_finished_ms=90 * 86_400_000,
         archive="/var/lib/tercet/archive",
+        push=(PushTarget(participant="accounts", address="127.0.0.1:7800"),),
     )
 
 
 def test_every_setting_of_a_node_can_come_from_the_file(toml):
     """Also those that have no flag."""
-    file = toml("payload_memory_max = 16777216")
-    assert load_serve({"config": file}, {}).payload_memory_max == 16_777_216
+    file = toml("payload_memory_max = 16777216\n[push.accounts]\naddress = '[::1]:1'")
+    config = load_serve({"config": file}, {})
+    assert config.payload_memory_max == 16_777_216
+    assert [target.address for target in config.push] == ["[::1]:1"]
 
 
 def test_client_settings_come_from_the_same_sources(toml):
