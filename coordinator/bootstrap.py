@@ -14,6 +14,7 @@ from coordinator.api.catalogue import Catalogue
 from coordinator.api.definitions import PublishedSagas
 from coordinator.api.limits import Limits
 from coordinator.api.peers import Peers
+from coordinator.api.push.targets import PushTargets
 from coordinator.api.server import build_server
 from coordinator.api.usage import Usage
 from coordinator.clock import SystemClock
@@ -79,7 +80,8 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
             node_id=node_id,
             limits=_engine_limits(config, store),
         )
-        peers = Peers(node_id=node_id, version=_VERSION, warnings=store.unsafe_settings)
+        warnings = [*store.unsafe_settings, *_unsafe_targets(config)]
+        peers = Peers(node_id=node_id, version=_VERSION, warnings=warnings)
         server = build_server(
             engine=engine,
             dispatcher=dispatcher,
@@ -109,6 +111,7 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
         )
         watching = _watch_absence(catalogue, dispatcher, Usage(store, sagas), clock)
         retaining = _retain(config, store, leases, clock, node_id, archive)
+        pushed = _pushing(config, dispatcher, catalogue, clock)
         loops = (leases.run(), sweeper.run(), watching, retaining)
         background = [asyncio.create_task(loop) for loop in loops]
         _log.info(telemetry.NODE_READY, node_id=node_id, address=address)
@@ -117,7 +120,8 @@ async def running(config: ServeConfig) -> AsyncIterator[str]:
         finally:
             _log.info(telemetry.NODE_DRAINING, node_id=node_id)
             dispatcher.leave()
-            await server.drain(config.drain_seconds)
+            grace = config.drain_seconds
+            await asyncio.gather(server.drain(grace), pushed.leave(grace))
             await _stop(background, engine, dispatcher, leases)
             _log.info(telemetry.NODE_STOPPED, node_id=node_id)
 
@@ -161,6 +165,37 @@ async def _opened_store(config: ServeConfig) -> AsyncIterator[SqlStore]:
         yield store
     finally:
         await store.close()
+
+
+def _pushing(
+    config: ServeConfig, dispatcher: Dispatcher, catalogue: Catalogue, clock: Clock
+) -> PushTargets:
+    """Connects from now on to whom this node calls at an address."""
+    pushed = PushTargets(
+        config.push,
+        dispatcher,
+        catalogue=catalogue,
+        clock=clock,
+        limits=_limits(config),
+    )
+    pushed.start()
+    return pushed
+
+
+def _unsafe_targets(config: ServeConfig) -> list[str]:
+    """What is unsafe about push targets and was accepted; logged at every start."""
+    unsafe = [target for target in config.push if target.is_unsafe]
+    for target in unsafe:
+        _log.warning(
+            telemetry.INSECURE_PUSH_ACCEPTED,
+            participant=target.participant,
+            address=target.address,
+        )
+    return [
+        f"push.{target.participant}: calls to {target.address} go without TLS or"
+        " unsigned"
+        for target in unsafe
+    ]
 
 
 async def _stop(

@@ -16,8 +16,9 @@ from google.protobuf.message import DecodeError
 
 from coordinator import telemetry
 from coordinator.api import checks
+from coordinator.api.announcement import announce
 from coordinator.api.catalogue import Catalogue
-from coordinator.api.convert.participants import operation_of, outcome_of
+from coordinator.api.convert.participants import outcome_of
 from coordinator.api.engine_port import Dispatcher, Ticket
 from coordinator.api.handlers import ANSWERED, Answer, Handlers
 from coordinator.api.items import Responses, call_items
@@ -256,7 +257,13 @@ class Session:
         )
         participant = hello.participant
         if participant:
-            await self._announce(hello)
+            await announce(
+                participant,
+                hello.operations,
+                catalogue=self._catalogue,
+                limits=limits,
+                field="hello",
+            )
         elif hello.operations:
             raise InvalidRequest(
                 "hello.participant: expected a name with hello.operations. "
@@ -280,22 +287,6 @@ class Session:
         self._is_greeted = True
         if self._is_draining:
             self.drain()
-
-    async def _announce(self, hello: Hello) -> None:
-        limits = self._limits
-        participant = checks.identifier(hello.participant, "hello.participant")
-        if len(hello.operations) > limits.operations_max:
-            raise InvalidRequest(
-                f"hello.operations: expected at most {limits.operations_max}, got "
-                f"{len(hello.operations)}. Split the participant.",
-                field="hello.operations",
-            )
-        await self._catalogue.add(
-            [
-                operation_of(o, participant, f"hello.operations[{i}]", limits)
-                for i, o in enumerate(hello.operations)
-            ]
-        )
 
     def _take(self, frame: ClientFrame) -> None:
         if self._participant:

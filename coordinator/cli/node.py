@@ -62,16 +62,9 @@ def serve(
             show_default=False,
         ),
     ] = None,
-    keep_finished: Annotated[
-        str | None,
-        typer.Option(
-            "--keep-finished",
-            metavar="off|DURATION",
-            help="Remove transactions that finished longer ago, such as 90d "
-            "(TERCET_KEEP_FINISHED; default off: keep them for ever).",
-        ),
-    ] = None,
+    keep_finished: option.KeepFinished = None,
     archive: option.Archive = None,
+    push: option.Push = None,
     log_level: option.LogLevel = None,
     log_format: option.LogFormat = None,
 ) -> None:
@@ -90,6 +83,7 @@ def serve(
         "unsafe_database_settings": unsafe_database_settings or None,
         "keep_finished": keep_finished,
         "archive": archive,
+        "push": ",".join(push) if push else None,
         "log_level": log_level,
         "log_format": log_format,
     }
@@ -106,6 +100,7 @@ def dev(
         Path, typer.Option("--dir", metavar="PATH", help="Where the database lives.")
     ] = Path(DEV_DIR),
     listen: option.Listen = None,
+    push: option.Push = None,
     log_level: option.LogLevel = None,
     log_format: option.LogFormat = None,
 ) -> None:
@@ -118,6 +113,7 @@ def dev(
         {
             "database_url": _sqlite_url(database),
             "listen": listen,
+            "push": ",".join(push) if push else None,
             "log_level": log_level,
             "log_format": log_format,
         },
@@ -144,6 +140,12 @@ def _run(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
             "WARNING: --unsafe-database-settings: what was acknowledged can be lost if "
             "the database's settings say so"
         )
+    for target in config.push:
+        if target.is_unsafe:
+            output.note(
+                f"WARNING: push.{target.participant}: insecure_off_loopback: others can"
+                f" read or forge what is called at {target.address}"
+            )
     # gRPC's own lines would stand between ours; what they say is raised as well.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from coordinator import bootstrap

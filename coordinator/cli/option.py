@@ -58,6 +58,15 @@ Listen: TypeAlias = Annotated[
         "default localhost:7700).",
     ),
 ]
+KeepFinished: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--keep-finished",
+        metavar="off|DURATION",
+        help="Remove transactions that finished longer ago, such as 90d "
+        "(TERCET_KEEP_FINISHED; default off: keep them for ever).",
+    ),
+]
 Archive: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -73,6 +82,16 @@ Advertise: TypeAlias = Annotated[
         metavar="HOST:PORT",
         help="Where participants and clients reach this node, if not where it "
         "listens (TERCET_ADVERTISE).",
+    ),
+]
+Push: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--push",
+        metavar="NAME=HOST:PORT",
+        help="A participant whose own server this node calls; may be given several "
+        "times (TERCET_PUSH, with commas between). Off loopback it needs TLS and a "
+        "secret: a table [push.NAME] of the settings file.",
     ),
 ]
 ConfigFile: TypeAlias = Annotated[

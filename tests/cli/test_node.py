@@ -124,6 +124,37 @@ def test_the_opt_out_is_loud(run, started):
     assert started[0][0].insecure_off_loopback
 
 
+def test_push_targets_are_named_one_by_one(run, started):
+    """As often as there are participants that are called at an address."""
+    names = ("--push", "accounts=localhost:1", "--push", "stock=[::1]:2")
+    assert run("serve", "--db", "sqlite:///a.db", *names).exit_code == 0
+    assert run("dev", *names).exit_code == 0
+    for config, _ in started:
+        assert [(t.participant, t.address) for t in config.push] == [
+            ("accounts", "127.0.0.1:1"),
+            ("stock", "[::1]:2"),
+        ]
+
+
+def test_a_push_target_that_cannot_be_is_refused(run, started):
+    """With the participant's name, and before anything is started."""
+    result = run("serve", "--db", "sqlite:///a.db", "--push", "accounts=unix:/x")
+    assert result.exit_code == 2
+    assert "push.accounts.address (flag --push)" in result.stderr
+    assert started == []
+
+
+def test_unguarded_calls_are_loud(run, started, tmp_path):
+    """At each start, for whoever accepts the risk."""
+    file = tmp_path / "tercet.toml"
+    file.write_text(
+        "[push.accounts]\naddress = 'a.invalid:1'\ninsecure_off_loopback = true"
+    )
+    result = run("serve", "--db", "sqlite:///a.db", "--config", str(file))
+    assert result.exit_code == 0, result.output
+    assert "WARNING: push.accounts: insecure_off_loopback" in result.stderr
+
+
 def test_the_opt_out_can_stand_in_the_environment(run, started):
     """A flag that was not given does not overrule it."""
     env = {"TERCET_INSECURE_OFF_LOOPBACK": "yes", "TERCET_LISTEN": "0.0.0.0:0"}
