@@ -20,12 +20,15 @@ from participant_sdk.operations import (
     Registry,
     TccDecorator,
 )
+from participant_sdk.push.listener import Listener
+from participant_sdk.push.server import PushServer
 from participant_sdk.server import SERVERS, commits_by_itself, prepare_server
 from participant_sdk.session import SDK_VERSION, Session
 from participant_sdk.sqlite import prepare_async_sqlite, prepare_sqlite
 from participant_sdk.targets import targets_of
 from protos.v1 import types_pb2
 from protos.v1.coordinator_pb2 import Hello
+from protos.v1.participant_pb2 import DescribeReply
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -126,23 +129,33 @@ class Participant:
             compensation=compensation,
         )
 
-    async def serve(self, target: str | Sequence[str]) -> None:
-        """Attach to all nodes of the coordinator and answer their calls until ``stop``.
+    async def serve(
+        self,
+        target: str | Sequence[str] | None = None,
+        *,
+        listen: str | Listener | None = None,
+    ) -> None:
+        """Answer the coordinator's calls until ``stop``.
 
-        Needs no inbound port. Reconnects by itself, with jittered back-off. Nodes
-        that come and go meanwhile are learned from the others.
+        With ``target``, attach to all nodes of the coordinator. Needs no inbound port.
+        Reconnects by itself, with jittered back-off. Nodes that come and go meanwhile
+        are learned from the others. With ``listen``, take calls of nodes whose settings
+        name this participant's address. With both, do both.
 
         Args:
             target: ``host:port`` of a node, or of several with commas between.
+            listen: ``host:port`` on loopback, or a ``Listener`` with more to say.
 
         Raises:
-            InvalidRequest: an operation is not complete, or ``target`` names nobody.
-            PreconditionFailed: the barrier's table is missing.
+            InvalidRequest: an operation is not complete, ``target`` names nobody,
+                ``listen`` is not safe, or there is neither.
+            PreconditionFailed: the barrier's table is missing, or ``listen`` is taken.
         """
         self._registry.check_complete()
-        targets = targets_of(target)
+        targets = _targets(target, listen)
         await self._check_database()
         executor = Executor(self._registry, self._engine, debug=self._debug)
+        pushed = self._pushed(listen, executor)
         stopped = self._stopped = asyncio.Event()
         attached = self._attached = asyncio.Event()
 
@@ -157,16 +170,19 @@ class Participant:
             )
 
         attachments = Attachments(targets, open_session)
-        attachments.start()
         try:
+            await pushed.start()
+            attachments.start()
             await stopped.wait()
             attachments.drain()
             async with asyncio.timeout(GRACE_SECONDS):
+                await pushed.stop(GRACE_SECONDS)
                 await executor.drain()
         except TimeoutError:
             log().warning("participant_stopped_with_running_calls", name=self.name)
         finally:
             await attachments.finish()
+            await pushed.stop(0)
             await executor.close()
             self._stopped = self._attached = None
 
@@ -175,29 +191,48 @@ class Participant:
         if self._stopped is not None:
             self._stopped.set()
 
-    def run(self, target: str | Sequence[str]) -> None:
+    def run(
+        self,
+        target: str | Sequence[str] | None = None,
+        *,
+        listen: str | Listener | None = None,
+    ) -> None:
         """``serve`` as a program: SIGTERM and SIGINT finish what runs, then return."""
 
         async def main() -> None:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self.stop)
-            await self.serve(target)
+            await self.serve(target, listen=listen)
 
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(main())
+
+    def _pushed(self, listen: str | Listener | None, executor: Executor) -> PushServer:
+        listener = Listener(listen) if isinstance(listen, str) else listen
+        return PushServer(listener, self._description, on_calls=executor.submit)
 
     def _hello(self) -> Hello:
         return Hello(
             client=self.name,
             participant=self.name,
-            operations=[
-                _describe(self.name, self._owner, operation)
-                for operation in self._registry
-            ],
+            operations=self._operations(),
             call_credits=CALL_CREDITS,
             sdk_version=SDK_VERSION,
         )
+
+    def _description(self) -> DescribeReply:
+        return DescribeReply(
+            participant=self.name,
+            operations=self._operations(),
+            call_credits=CALL_CREDITS,
+            sdk_version=SDK_VERSION,
+        )
+
+    def _operations(self) -> list[types_pb2.Operation]:
+        return [
+            _describe(self.name, self._owner, operation) for operation in self._registry
+        ]
 
     async def _check_database(self) -> None:
         if self._engine is not None:
@@ -218,6 +253,20 @@ class Participant:
                 "to your migrations",
                 field="database",
             )
+
+
+def _targets(
+    target: str | Sequence[str] | None, listen: str | Listener | None
+) -> tuple[str, ...]:
+    if target is not None:
+        return targets_of(target)
+    if listen is None:
+        raise InvalidRequest(
+            "expected where to attach, such as localhost:7700; or, with listen=, an "
+            "address of this machine to be called at",
+            field="target",
+        )
+    return ()
 
 
 def _prepare(database: "Engine | AsyncEngine | None") -> bool:
