@@ -1,6 +1,8 @@
 """The bare limit: a coordinator without rules.
 
-``python -m bench.speed.limit LISTEN DATABASE_URL COUNTERS``
+``python -m bench.speed.limit LISTEN DATABASE_URL COUNTERS PARTICIPANT``
+
+PARTICIPANT is the address of one that is called there, or empty for one that attaches.
 
 It speaks the frames of Tercet's session with the same initiators and participants,
 makes the same calls in the same order, and waits for the database as often as Tercet's
@@ -27,6 +29,7 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from bench.speed.counters import Counters
+from bench.speed.limit_push import Pushed
 from bench.speed.limit_store import LimitStore, Moved, New, open_limit_store
 from bench.speed.workload import ACCEPT, HOLD, POST, SAGAS, Saga
 from protos.v1 import types_pb2
@@ -71,6 +74,11 @@ class Stream:
         self.responses: deque[Response] = deque()
         self.calls: deque[BranchCall] = deque()
         self.filled = asyncio.Event()
+
+    def put(self, call: BranchCall) -> None:
+        """Call the participant at the end of this stream."""
+        self.calls.append(call)
+        self.filled.set()
 
     async def write_all(self, write: Callable[[ServerFrame], Any]) -> None:
         """Until cancelled."""
@@ -153,7 +161,7 @@ class Limit:
         self._open: dict[str, Open] = {}
         self._calls: dict[int, tuple[Open, str]] = {}
         self._last_call = 0
-        self.participant = Stream()
+        self.participant: Stream | Pushed = Stream()
         """The one that there is; calls wait in it until it attaches."""
 
     # ---- Requests -------------------------------------------------------------------
@@ -268,7 +276,7 @@ class Limit:
             tx.left += 1
             self._last_call += 1
             self._calls[self._last_call] = (tx, branch_id)
-            self.participant.calls.append(
+            self.participant.put(
                 BranchCall(
                     call_id=self._last_call,
                     gid=tx.gid,
@@ -280,7 +288,6 @@ class Limit:
                     timeout_ms=TIMEOUT_MS,
                 )
             )
-        self.participant.filled.set()
 
     def answered(self, replies: Iterable[BranchReply]) -> None:
         """The participant's answers."""
@@ -367,7 +374,9 @@ class Server:
 
     async def _session(self, frames: AsyncIterator[ClientFrame], context: Any) -> None:
         hello = (await anext(frames)).hello
-        stream = self._limit.participant if hello.participant else Stream()
+        stream = Stream()
+        if hello.participant and isinstance(self._limit.participant, Stream):
+            stream = self._limit.participant
         welcome = Welcome(node_id="limit", request_credits=CREDITS)
         await context.write(ServerFrame(welcome=welcome))
         writer = asyncio.create_task(stream.write_all(context.write))
@@ -404,11 +413,13 @@ class Server:
         )
 
 
-async def serve(listen: str, url: str, counters: Path) -> None:
+async def serve(listen: str, url: str, counters: Path, participant: str) -> None:
     """Until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     limit = Limit(await open_limit_store(url), Counters.create(counters))
+    if participant:
+        limit.participant = Pushed(participant, limit.answered)
     server = grpc.aio.server(options=CHANNEL_OPTIONS)
     server.add_generic_rpc_handlers((Server(limit).handlers(),))
     servicer = health.aio.HealthServicer()
@@ -422,9 +433,9 @@ async def serve(listen: str, url: str, counters: Path) -> None:
 
 def main() -> None:
     """Serve what the command line says."""
-    listen, url, counters = sys.argv[1:]
+    listen, url, counters, participant = sys.argv[1:]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(listen, url, Path(counters)))
+        runner.run(serve(listen, url, Path(counters), participant))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """The participant: ``python -m bench.speed.participant KIND FOLDER TARGETS``.
 
-Three kinds answer the same calls. ``null`` answers a frame of calls at once, over the
-SDK's session alone: what is measured is the coordinator. ``sdk`` runs handlers that do
-nothing, without a database. ``barrier`` runs them behind the SDK's barrier, in
-transactions of an SQLite database in FOLDER.
+Four kinds answer the same calls. ``null`` answers a frame of calls at once, over the
+SDK's session alone: what is measured is the coordinator. ``push`` answers each call at
+once, over the SDK's server alone; TARGETS is the address at which it is called. ``sdk``
+runs handlers that do nothing, without a database. ``barrier`` runs them behind the
+SDK's barrier, in transactions of an SQLite database in FOLDER.
 """
 
 import asyncio
@@ -17,12 +18,20 @@ from sqlalchemy import create_engine
 
 from bench.speed.workload import HOLD, PARTICIPANT, POST, REFUSE
 from participant_sdk import Context, Participant, Refused, create_barrier_table
+from participant_sdk.push import Listener
+from participant_sdk.push.server import PushServer
 from participant_sdk.session import SDK_VERSION, Session
 from protos.v1 import participant_pb2, types_pb2
 from protos.v1.coordinator_pb2 import Hello
-from protos.v1.participant_pb2 import BranchCall, BranchReply, Succeeded
+from protos.v1.participant_pb2 import (
+    BranchCall,
+    BranchReply,
+    DescribeReply,
+    Succeeded,
+)
 
-KINDS = ("null", "sdk", "barrier")
+NULL, PUSH = "null", "push"
+KINDS = (NULL, PUSH, "sdk", "barrier")
 CALL_CREDITS = 8_192
 """More than any load here has open, so that nothing waits for credit."""
 
@@ -59,9 +68,39 @@ async def serve_null(targets: Sequence[str]) -> None:
         await session.close()
 
 
+async def serve_push(address: str) -> None:
+    """Until SIGTERM."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    server = PushServer(Listener(address), description, on_calls=answer)
+    await server.start()
+    await stop.wait()
+    await server.stop(0)
+
+
 def hello() -> Hello:
-    """How it introduces itself, whichever kind it is."""
-    operations = [
+    """How it introduces itself to whom it attaches to."""
+    return Hello(
+        client=PARTICIPANT,
+        participant=PARTICIPANT,
+        operations=_operations(),
+        call_credits=CALL_CREDITS,
+        sdk_version=SDK_VERSION,
+    )
+
+
+def description() -> DescribeReply:
+    """The same, to whom it is called by."""
+    return DescribeReply(
+        participant=PARTICIPANT,
+        operations=_operations(),
+        call_credits=CALL_CREDITS,
+        sdk_version=SDK_VERSION,
+    )
+
+
+def _operations() -> list[types_pb2.Operation]:
+    return [
         types_pb2.Operation(
             name=POST,
             kind=types_pb2.OPERATION_ACTION,
@@ -72,13 +111,6 @@ def hello() -> Hello:
             name=HOLD, kind=types_pb2.OPERATION_TCC, participant=PARTICIPANT
         ),
     ]
-    return Hello(
-        client=PARTICIPANT,
-        participant=PARTICIPANT,
-        operations=operations,
-        call_credits=CALL_CREDITS,
-        sdk_version=SDK_VERSION,
-    )
 
 
 def serve_sdk(targets: Sequence[str]) -> None:
@@ -147,9 +179,10 @@ def main() -> None:
     """Serve until SIGTERM."""
     kind, folder, names = sys.argv[1:]
     targets = names.split(",")
-    if kind == "null":
+    if kind in (NULL, PUSH):
+        serving = serve_null(targets) if kind == NULL else serve_push(names)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve_null(targets))
+            runner.run(serving)
     elif kind == "sdk":
         serve_sdk(targets)
     else:

@@ -20,7 +20,8 @@ from bench.speed import past
 from bench.speed.figures import Window
 from bench.speed.initiator import Order
 from bench.speed.load import LATE_SECONDS_MAX
-from bench.speed.workload import HOLD, POST, SAGAS
+from bench.speed.participant import PUSH
+from bench.speed.workload import HOLD, PARTICIPANT, POST, SAGAS
 from coordinator.storage.sql import migrate
 from examples.fleet import ROOT, Fleet
 from examples.ports import find_free_port
@@ -153,17 +154,19 @@ class Rig:
         url = self._database(name)
         if name == DBOS:
             return  # a library: its process lives as long as a window
+        # Where its participant is called, if it does not attach by itself.
+        pushed = f"127.0.0.1:{find_free_port()}" if participant == PUSH else ""
         if name == LIMIT:
-            options = (*side.targets, url, *map(str, side.counters))
+            options = (*side.targets, url, *map(str, side.counters), pushed)
             self.fleet.start(name, "bench.speed.limit", *options)
         else:
             migrate.upgrade(url)
-            self._start_nodes(side, url)
+            self._start_nodes(side, url, pushed)
         for target in side.targets:
             asyncio.run(serves(target))
         member = f"{name}-participant"
         module = "bench.speed.participant"
-        targets = ",".join(side.targets)
+        targets = pushed or ",".join(side.targets)
         self.fleet.start(member, module, participant, str(self._folder), targets)
         if name != LIMIT:
             for target in side.targets:
@@ -171,11 +174,12 @@ class Rig:
                 asyncio.run(self.fleet.ready([HOLD, POST]))
             asyncio.run(_publish(side.targets[0]))
 
-    def _start_nodes(self, side: Side, url: str) -> None:
+    def _start_nodes(self, side: Side, url: str, pushed: str) -> None:
+        push = ("--push", f"{PARTICIPANT}={pushed}") if pushed else ()
         for process, target, counters in zip(
             side.processes, side.targets, side.counters, strict=True
         ):
-            node = ("serve", "--listen", target, "--db", url)
+            node = ("serve", "--listen", target, "--db", url, *push)
             self.fleet.start(process, "bench.speed.node", str(counters), *node)
 
     def fill(self, load: Load, count: int, say: Callable[[str], None]) -> None:
