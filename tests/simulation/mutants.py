@@ -60,8 +60,8 @@ MUTANTS = (
         "act_before_durable",
         "calls go out while their commit is under way (P3)",
         ENGINE,
-        "changes.append(self._change(resident, resident.tx))",
-        "changes.append(self._change(resident, resident.tx));"
+        "changes.append(self._change(resident, resident.tx, now))",
+        "changes.append(self._change(resident, resident.tx, now));"
         " calls += self._release(resident, resident.tx, now)",
     ),
     bug(
