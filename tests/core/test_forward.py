@@ -57,6 +57,20 @@ def answer_json(play: Play, branch_id: str, value: object) -> None:
     play.answer(branch_id, Succeeded(Payload(json.dumps(value).encode(), JSON)))
 
 
+# ---- The beginning ----------------------------------------------------------------
+
+
+def test_saga_goes_on_at_once_from_what_it_need_not_send() -> None:
+    """Nothing is left where nothing was sent, and nothing is done where all was."""
+    assert submit().tx.status is Status.COMPLETED
+    assert submit(step("a")).tx.status is Status.RUNNING
+    skipped = call_step("a", condition=Constant(False))
+    assert submit(skipped, step("b", "a")).statuses() == {
+        "a": "SKIPPED",
+        "b": "RUNNING",
+    }
+
+
 # ---- Conditions -------------------------------------------------------------------
 
 
