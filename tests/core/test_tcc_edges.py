@@ -59,6 +59,20 @@ def test_one_open_try_keeps_a_confirm_waiting(play: Play) -> None:
     assert play.tx.status is Status.TRYING
 
 
+def test_time_decides_about_what_is_undecided_and_was_not_asked_about() -> None:
+    """Whoever was decided for, or whose initiator is asked, has no deadline (T13)."""
+    request = tcc_request(check_back="shop.ask")
+    play = Play.begin(Begin(request, (spec("a"),)))
+    assert tcc.decides_at(play.tx) == DEADLINE
+    play.answer("a")
+    asked_back, decided = Play(play.tx, now=DEADLINE), Play(play.tx)
+    asked_back.happen(Woken())
+    decided.happen(Confirm())
+
+    assert tcc.decides_at(asked_back.tx) is None
+    assert tcc.decides_at(decided.tx) is None
+
+
 def test_one_open_try_forbids_the_question() -> None:
     """At the deadline the initiator is asked only when a commit is possible (T9)."""
     request = tcc_request(check_back="shop.ask")
