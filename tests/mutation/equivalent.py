@@ -49,6 +49,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "go_on: return  ->  pass": _ASKED_AGAIN,
         "go_on: continue  ->  pass": _OPENED_ONCE,
     },
+    "coordinator/core/machine.py": {
+        "due_at: ask_at < soonest  ->  ask_at <= soonest": _SAME_INSTANT,
+    },
     "coordinator/core/place.py": {
         "last_choice: len(step.calls) - 1  ->  len(step.calls) + 1": (_NO_SUCH_CHOICE),
         "last_choice: 1  ->  0": _NO_SUCH_CHOICE,
