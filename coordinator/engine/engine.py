@@ -334,12 +334,10 @@ class Engine:
         changes: list[Change] = []
         calls: list[CallBranch] = []
         for resident in touched:
-            if self._stopped and resident.key in self._stopped:
-                continue
             if resident.has_deferred:
                 self._decide_deferred(resident, now)
             if resident.busy:
-                continue  # read again; it is settled when it has been
+                continue  # stopped, or read again: it is settled when it has been
             if resident.unstored:
                 self._residents.weigh(resident)
             if resident.tx is None:
@@ -589,6 +587,7 @@ class Engine:
         self._stopped[resident.key] = why
         stored = resident.stored
         self._forget(resident, why)
+        resident.busy = True  # for whoever still holds it
         if stored is not None and stored.owner == self._node_id:
             event = AttentionRaised(f"{why.reason}: {why}", self._clock.now())
             held = machine.evolve(stored, event)

@@ -25,6 +25,7 @@ from coordinator.core.inputs import (
 )
 from coordinator.core.model import Key
 from coordinator.core.words import (
+    BranchStatus,
     Decision,
     Phase,
     Status,
@@ -462,6 +463,42 @@ async def test_broken_invariant_stops_one_transaction(
     assert shown.key == GID
     assert shown.status is Status.TRYING
     assert shown.attention_reason == "INVARIANT_VIOLATED: T0: planted"
+
+
+async def test_a_wish_that_waited_breaks_an_invariant_for_itself_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is answered in the same moment goes on, and nothing else is stored of it."""
+    from coordinator.core import machine
+
+    real = machine.step
+
+    def broken(tx: object, what: object, now: int) -> object:
+        if isinstance(what, Confirm):
+            raise InvariantViolated("T0: planted")
+        return real(tx, what, now)
+
+    other = Key("default", "g-2")
+    for key in (GID, other):
+        request = replace(tcc_request(), key=key, check_back="shop.check")
+        await world.asked(Begin(request), key)
+        world.ask(Try((spec("a"),)), key)
+        await quiet()
+    confirm = await world.asked(Confirm())
+    monkeypatch.setattr(machine, "step", broken)
+    tried = [
+        (call.key, BranchReplied(call.branch_id, call.phase, call.attempt, Succeeded()))
+        for call in world.participants.taken()
+    ]
+    world.engine.replied(tried)
+    await quiet()
+
+    assert isinstance(confirm.answer, InvariantViolated)
+    stopped = await world.stored()
+    assert stopped.attention_reason == "INVARIANT_VIOLATED: T0: planted"
+    assert stopped.branches["a"].status is BranchStatus.TRYING
+    cancelled = await world.asked(Cancel(), other)
+    assert cancelled.tx.status is Status.CANCELLING
 
 
 async def test_retry_now_is_audited_with_its_effect(world: World) -> None:
