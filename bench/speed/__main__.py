@@ -65,11 +65,11 @@ def perform(options: Options, say: Callable[[str], None]) -> Result:
     """All rounds, then the points of the plot."""
     result = Result(options, facts=facts())
     sides: tuple[str, ...] = (TERCET,)
-    if options.store in LIMIT_STORES:
+    if options.store in LIMIT_STORES and not options.alone:
         sides = (LIMIT, *sides)
     if options.peer != "none":
         sides = (*sides, options.peer)
-    if LIMIT not in sides:
+    if options.store not in LIMIT_STORES:
         say(f"there is no limit program for {options.store}: Tercet alone is measured")
     say(f"starting {options.store}, {' and '.join(sides)}")
     made = rig(options.store, options.participant, sides, nodes=options.nodes)

@@ -33,6 +33,7 @@ class Options:
         out: the folder of JSON and plot.
         nodes: of Tercet, over one database.
         finished: transactions that Tercet's database has from before.
+        alone: Tercet, without the limit program; for what no ratio is asked of.
     """
 
     workload: str
@@ -48,6 +49,7 @@ class Options:
     peer: str
     nodes: int
     finished: int
+    alone: bool
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,6 +75,7 @@ def options_of(arguments: Sequence[str]) -> Options:
     add("--peer", default="none", type=_one_of(PEERS))
     add("--nodes", default=1, type=_whole(1, NODES_MAX), help="of Tercet")
     add("--finished", default=0, type=_whole(0, COUNT_MAX), help="from before")
+    add("--alone", action="store_true", help="Tercet without the limit program")
     given = parser.parse_args(arguments)
     if given.finished and given.store != "postgresql":
         parser.error("argument --finished: expected with --store postgresql alone")

@@ -116,8 +116,8 @@ MUTANTS = (
         "stale_state_written_while_it_is_read",
         "what is being read again is written all the same, for another input's sake",
         ENGINE,
-        "            if resident.busy:\n                continue  # stopped, or read again",
-        "            if False:\n                continue  # stopped, or read again",
+        "            if resident.busy:\n                continue  # stopped, or read",
+        "            if False:\n                continue  # stopped, or read",
     ),
     bug(
         "call_mark_never_cleared",
