@@ -15,7 +15,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import Connection, event
 
-from coordinator.core.errors import StoreUnavailable
+from coordinator.core.errors import PreconditionFailed, StoreUnavailable
 from coordinator.core.sweep import Ask, Line, Place, others
 from coordinator.ports import NodeRow, TransactionFilter
 from coordinator.storage.sql.database import Lane
@@ -92,6 +92,17 @@ async def test_a_database_that_does_not_sync_is_refused(
     monkeypatch.setattr(sqlite3.dbapi2, "connect", connect)
     with pytest.raises(StoreUnavailable, match="full sync"):
         await open_store(url)
+
+
+async def test_a_sqlite_that_is_too_old_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start, and not by the first commit."""
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 23, 1))
+    monkeypatch.setattr(sqlite3, "sqlite_version", "3.23.1")
+    with pytest.raises(PreconditionFailed, match=r"3\.23\.1, is too old") as caught:
+        await open_store(url)
+    assert caught.value.detail_reason == "SERVER_VERSION"
 
 
 async def test_a_kill_loses_nothing_that_was_acknowledged(
@@ -217,7 +228,7 @@ async def test_errors_tell_no_values(store: SqlStore, path: Path) -> None:
 
 
 async def test_a_commit_is_a_constant_number_of_statements(store: SqlStore) -> None:
-    """However many transactions it carries."""
+    """However many transactions it carries, of which there is room in a statement."""
     calls: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
@@ -226,7 +237,7 @@ async def test_a_commit_is_a_constant_number_of_statements(store: SqlStore) -> N
     engine = store._database._writing
     event.listen(engine, "before_cursor_execute", note)
     counts = []
-    for size in (1, 10, 300):
+    for size in (1, 10, 60):
         old = [apart(began(n, "debit")) for n in range(size * 1_000, size * 1_001)]
         await commit(store, *old)
         fresh = range(size * 2_000_000, size * 2_000_001)

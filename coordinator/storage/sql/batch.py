@@ -1,9 +1,9 @@
 """One statement for many rows: how each database spells it.
 
-SQLite runs a prepared statement once for each row, in the process; that is its batch.
+SQLite takes as many rows as one statement may have parameters; see :mod:`.many_rows`.
 PostgreSQL is handed one array a column, or one value, and opens them with ``unnest``.
 MariaDB and MySQL take an INSERT of many rows, and an UPDATE of a table made out of one
-JSON text. The text of these statements never depends on the number of rows.
+JSON text. The text of these two never depends on the number of rows.
 
 Databases that only speak the language of one of them have neither addresses of rows
 nor ``JSON_TABLE``. They get the plain join by the key, of arrays or of as many SELECTs
@@ -13,7 +13,6 @@ Rows are tuples in the order that :mod:`.rows` gives them. They are sorted by ke
 who calls, so that two batches lock what they share in the same order.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, TypeVar
@@ -31,16 +30,16 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Table,
-    Update,
     bindparam,
     delete,
     insert,
-    update,
 )
 
 from coordinator.core.errors import InvariantViolated
 from coordinator.storage.sql.flavour import Flavour
+from coordinator.storage.sql.many_rows import ManyRowsInsert, ManyRowsUpdate
 from coordinator.storage.sql.rows import Row
+from coordinator.storage.sql.statement import Batch
 
 STATEMENT_BYTES_MAX: Final = 2 * 1024 * 1024
 """Of one statement's rows, unless a single row is longer: a fraction of the packet
@@ -54,35 +53,22 @@ T = TypeVar("T")
 _encode_row = msgspec.json.Encoder().encode
 
 
-class Batch(ABC):
-    """A statement that waits for its rows."""
-
-    text: str
-
-    def run(self, connection: Connection, rows: Sequence[Row]) -> int:
-        """How many rows were changed. Raises what the database raises."""
-        return self._run(connection, rows) if rows else 0
-
-    @abstractmethod
-    def _run(self, connection: Connection, rows: Sequence[Row]) -> int: ...
-
-
 def insert_batch(dialect: Dialect, table: Table) -> Batch:
     """Rows in the order of the table's columns."""
     if dialect.name == "postgresql":
         return UnnestInsert(table)
+    if dialect.name == "sqlite":
+        return ManyRowsInsert(table)
     return _ForEachRow(dialect, insert(table), [column.name for column in table.c])
 
 
 def update_batch(
-    dialect: Dialect,
-    flavour: Flavour,
-    table: Table,
-    to_set: Sequence[str],
-    guard: Sequence[str],
+    flavour: Flavour, table: Table, to_set: Sequence[str], guard: Sequence[str]
 ) -> Batch:
     """Rows of what shall be, then of what must be (the key, and a revision)."""
     match flavour:
+        case Flavour.SQLITE:
+            return ManyRowsUpdate(table, to_set, guard)
         case Flavour.POSTGRESQL:
             return UnnestUpdate(table, to_set, guard)
         case Flavour.MYSQL:
@@ -91,11 +77,6 @@ def update_batch(
             return _UnionUpdate(table, to_set, guard)
         case Flavour.COCKROACHDB | Flavour.YUGABYTEDB | Flavour.POSTGRESQL_LIKE:
             return _UnnestJoinUpdate(table, to_set, guard)
-    statement = update(table).values({name: bindparam(name) for name in to_set})
-    for name in guard:
-        statement = statement.where(table.c[name] == bindparam(f"guard_{name}"))
-    order = [*to_set, *(f"guard_{name}" for name in guard)]
-    return _ForEachRow(dialect, statement, order)
 
 
 def delete_batch(
@@ -121,7 +102,7 @@ class _ForEachRow(Batch):
     """A driver's ``executemany``."""
 
     def __init__(
-        self, dialect: Dialect, statement: Insert | Update | Delete, order: list[str]
+        self, dialect: Dialect, statement: Insert | Delete, order: list[str]
     ) -> None:
         compiled = statement.compile(dialect=dialect)
         if compiled.positiontup is None:
@@ -147,6 +128,8 @@ class Unnest(Batch):
         columns: in the order of the rows.
         names: what they are called in the statement.
     """
+
+    text: str
 
     def __init__(self, columns: Sequence[Column[object]], names: Sequence[str]) -> None:
         # One array has an item for every row, so that there are as many rows: of a

@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
-from coordinator.core.errors import StoreUnavailable
+from coordinator.core.errors import PreconditionFailed, StoreUnavailable
 from coordinator.storage.sql.database import Database, Lane
 from coordinator.storage.sql.failure import Failure, answered, classify
 from coordinator.storage.sql.flavour import Flavour
@@ -35,6 +35,9 @@ _CHECKPOINT_PAGES: Final = 4_000
 little, often enough that the log stays in the page cache."""
 
 _SYNCHRONOUS_FULL: Final = 2
+
+_OLDEST: Final = (3, 24, 0)
+"""Since then a row that collides with itself can be changed in its place."""
 
 
 def create_sqlite_engine(
@@ -73,6 +76,13 @@ def create_sqlite_engine(
 
 
 def _set_up_writer(connection: sqlite3.Connection) -> None:
+    if sqlite3.sqlite_version_info < _OLDEST:
+        raise PreconditionFailed(
+            f"the SQLite that this Python has, {sqlite3.sqlite_version}, is too old;"
+            " expected 3.24 or later",
+            field="database_url",
+            reason="SERVER_VERSION",
+        )
     (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
     connection.execute("PRAGMA synchronous=FULL")
     # Where the system's plain sync does not reach the disk; elsewhere without effect.

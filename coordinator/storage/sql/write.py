@@ -46,7 +46,6 @@ class Statements:
     def __init__(self, dialect: Dialect, flavour: Flavour) -> None:
         self.insert_header = insert_batch(dialect, tables.global_transactions)
         self.update_header = update_batch(
-            dialect,
             flavour,
             tables.global_transactions,
             rows.HEADER_MOVING,
@@ -54,7 +53,6 @@ class Statements:
         )
         self.insert_branch = insert_batch(dialect, tables.branches)
         self.update_branch = update_batch(
-            dialect,
             flavour,
             tables.branches,
             rows.BRANCH_MOVING,
@@ -63,7 +61,6 @@ class Statements:
         self.insert_journal = insert_batch(dialect, tables.journal)
         self.insert_audit = insert_batch(dialect, tables.audit)
         self.claim = update_batch(
-            dialect,
             flavour,
             tables.global_transactions,
             CLAIMED,
