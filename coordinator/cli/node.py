@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,11 @@ GARBAGE_OBJECTS = (20_000, 20, 10)
 """How many new objects a node's collector waits for, and how many rounds of the younger
 generation. What transactions leave goes without it; walking through all that are in
 memory every 700 objects took a fifth of the processor."""
+
+
+LOCK_SECONDS = 0.0005
+"""For so long a thread that wants Python's lock waits before it asks for it. SQLite's
+writer has to have it between two statements, and would wait ten times as long."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -154,6 +160,7 @@ def _run(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
         # What is here now stays until the end, and need not be looked at again.
         gc.freeze()
         gc.set_threshold(*GARBAGE_OBJECTS)
+        sys.setswitchinterval(LOCK_SECONDS)
         on_ready(address)
 
     try:

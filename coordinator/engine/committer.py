@@ -10,7 +10,8 @@ it may be locked by somebody else, and that is no matter of the others.
 Many changes are dealt out among all commits that may be under way. In one commit they
 would all move on together afterwards, a convoy: the database is idle while the node
 decides, and the node while the database writes. Few are not, for each commit has a
-price of its own, and so have the frames that follow from it.
+price of its own, and so have the frames that follow from it. A store with one writer is
+given half of many changes, and the other half when it comes back.
 
 The order "durable, then act" is kept here: :meth:`Committer.put` hands changes over,
 and the outcome comes back through exactly one of two callbacks. Nothing that depends
@@ -43,6 +44,11 @@ SHARE_MIN = 64
 """Changes for which one more commit is worth its price. On PostgreSQL with 256 two-step
 sagas in flight the throughput was 0.171 of the bare limit's with one commit for all,
 0.229 with shares of 128, 0.228 of 64, 0.160 of 32 (two windows each)."""
+
+HALF_MIN = 128
+"""So many of the changes that wait go to a store with one writer, or half of them if
+that is more. On SQLite 3,657 sagas a second ended so, and 3,081 with one commit for
+all and a statement for each row (means of ten windows, in turn, beside other work)."""
 
 YOUNG_MS: Milliseconds = 20
 """For so long a few changes wait for the latest commit. At half of the throughput that
@@ -119,6 +125,8 @@ class Committer:
 
     def _share(self) -> int:
         """How many go into the next commit."""
+        if self._in_flight_max == 1:
+            return min(BATCH_MAX, max(HALF_MIN, -(-len(self._waiting) // 2)))
         free = self._in_flight_max - len(self._commits)
         return min(BATCH_MAX, max(SHARE_MIN, -(-len(self._waiting) // free)))
 

@@ -42,6 +42,14 @@ def collector(monkeypatch):
     return asked
 
 
+@pytest.fixture(autouse=True)
+def lock_seconds(monkeypatch):
+    """For how long threads were told to wait for the lock, which this process keeps."""
+    asked = []
+    monkeypatch.setattr(sys, "setswitchinterval", asked.append)
+    return asked
+
+
 def test_serve_says_where_it_is_ready(run, started, tmp_path):
     """One line on stdout that a script can wait for, with the port that was bound."""
     result = run("serve", "--db", "sqlite:///a.db", "--listen", "localhost:0")
@@ -57,6 +65,13 @@ def test_a_node_collects_garbage_rarely_once_it_is_ready(run, started, collector
     run("serve", "--db", "sqlite:///a.db")
 
     assert collector == ["freeze", node.GARBAGE_OBJECTS]
+
+
+def test_the_writer_does_not_wait_long_for_the_event_loop(run, started, lock_seconds):
+    """SQLite's thread has to have the interpreter's lock between two statements."""
+    run("serve", "--db", "sqlite:///a.db")
+
+    assert lock_seconds == [node.LOCK_SECONDS]
 
 
 def test_serve_gives_an_empty_embedded_database_its_tables(run, started, tmp_path):

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 import pytest
 
 from coordinator.core.model import Key
-from coordinator.engine.committer import BATCH_MAX, SHARE_MIN, YOUNG_MS, Committer
+from coordinator.engine.committer import (
+    BATCH_MAX,
+    HALF_MIN,
+    SHARE_MIN,
+    YOUNG_MS,
+    Committer,
+)
 from coordinator.ports import Change
 from coordinator.storage.memory import MemoryStore
 from tests.engine.world import FakeClock
@@ -59,7 +65,6 @@ async def sizes(count: int, *, in_flight_max: int) -> tuple[list[int], int]:
         (4 * SHARE_MIN, 4, [SHARE_MIN] * 4),
         (400, 4, [100] * 4),
         (401, 4, [101, 100, 100, 100]),
-        (400, 1, [400]),
         (4 * BATCH_MAX + 9, 4, [BATCH_MAX] * 4),
     ],
 )
@@ -70,6 +75,17 @@ async def test_many_changes_are_dealt_out_among_the_commits_that_may_be_under_wa
     at_once, total = await sizes(count, in_flight_max=in_flight_max)
     assert at_once == expected
     assert total == len(expected) + (sum(expected) < count)
+
+
+@pytest.mark.parametrize(
+    ("count", "expected", "total"),
+    [(1, 1, 1), (HALF_MIN, HALF_MIN, 1), (400, 200, 3), (4 * BATCH_MAX, BATCH_MAX, 7)],
+)
+async def test_with_one_writer_half_of_many_changes_wait_for_the_others(
+    count: int, expected: int, total: int
+) -> None:
+    """So that they do not all move on together, and the writer has nothing to do."""
+    assert await sizes(count, in_flight_max=1) == ([expected], total)
 
 
 async def test_few_changes_wait_for_a_young_commit_and_share_the_next() -> None:
