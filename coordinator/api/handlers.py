@@ -60,6 +60,20 @@ class Answered:
         """There is nothing left to drop."""
 
 
+class TurnedAway(Answered):
+    """The ticket of a request for which there is no room.
+
+    Attributes:
+        error: what it was told, and whatever would begin a transaction in the same turn
+            of the event loop would be told, too: nothing leaves a node meanwhile.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Error) -> None:
+        self.error = error
+
+
 ANSWERED = Answered()
 
 
@@ -116,7 +130,7 @@ class Handlers:
 
     def _begin(self, request: coordinator_pb2.BeginRequest, reply: Reply) -> Ticket:
         if overload := self._engine.overload(is_new=True):
-            return _refused(overload, reply)
+            return _turned_away(overload, reply)
         wish = self._reader.begin(request)
         self._require_tcc(wish.what.tries, "tries")
         if check_back := wish.what.request.check_back:
@@ -155,7 +169,7 @@ class Handlers:
         self, request: coordinator_pb2.SubmitSagaRequest, reply: Reply
     ) -> Ticket:
         if overload := self._engine.overload(is_new=True):
-            return _refused(overload, reply)
+            return _turned_away(overload, reply)
         definition = self._sagas.cached(*self._reader.saga_wanted(request))
         if definition is not None:
             wish = self._reader.submit_saga(request, definition)
@@ -276,10 +290,11 @@ async def _guarded(work: Callable[[], Coroutine[Any, Any, None]], reply: Reply) 
         reply(error_of(problem))
 
 
-def _refused(overload: Overloaded, reply: Reply) -> Ticket:
+def _turned_away(overload: Overloaded, reply: Reply) -> Ticket:
     """Before the request is looked at: there may be very many of them."""
-    reply(error_of(overload))
-    return ANSWERED
+    error = error_of(overload)
+    reply(error)
+    return TurnedAway(error)
 
 
 def _all_branches(tx: GlobalTransaction) -> Iterable[Branch]:

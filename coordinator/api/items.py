@@ -16,6 +16,7 @@ from coordinator.api.handlers import Answer, ListAnswer, TransactionAnswer
 from coordinator.api.limits import Limits
 from coordinator.core.actions import CallBranch
 from protos.v1.coordinator_pb2 import ServerFrame
+from protos.v1.types_pb2 import Error
 
 RENEWED_AFTER_BYTES = 4_096
 """Responses that were made of one message: some thirty."""
@@ -31,6 +32,26 @@ def call_items(calls: Sequence[tuple[int, CallBranch]]) -> list[bytes]:
         fill_call(asked, call_id, call)
         items.append(serialise())
     return items
+
+
+class SameError:
+    """Serialises one error for many requests, if there are any.
+
+    Nothing but their ids is set anew.
+    """
+
+    def __init__(self, error: Error) -> None:
+        self._error = error
+        self._frame: ServerFrame | None = None
+
+    def item(self, request_id: int) -> bytes:
+        """The answer to this request."""
+        frame = self._frame
+        if frame is None:
+            frame = self._frame = ServerFrame()
+            self._response = frame.responses.add(error=self._error)
+        self._response.id = request_id
+        return frame.SerializeToString()
 
 
 class Responses:

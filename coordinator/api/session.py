@@ -20,8 +20,8 @@ from coordinator.api.announcement import announce
 from coordinator.api.catalogue import Catalogue
 from coordinator.api.convert.participants import outcome_of
 from coordinator.api.engine_port import Dispatcher, Ticket
-from coordinator.api.handlers import ANSWERED, Answer, Handlers
-from coordinator.api.items import Responses, call_items
+from coordinator.api.handlers import ANSWERED, Answer, Handlers, TurnedAway
+from coordinator.api.items import Responses, SameError, call_items
 from coordinator.api.limits import Limits
 from coordinator.api.peers import Peers
 from coordinator.api.status_codes import error_of
@@ -39,6 +39,8 @@ log = telemetry.get_logger()
 
 HELLO_EXPECTED = "HELLO_EXPECTED"
 REQUEST_CREDITS_EXCEEDED = "REQUEST_CREDITS_EXCEEDED"
+BEGINNINGS = frozenset({"begin", "submit_saga"})
+"""Requests that would begin a transaction."""
 
 Write = Callable[[bytes], Awaitable[None]]
 
@@ -147,6 +149,8 @@ class Session:
         self._version = version
         self._responses = Responses(limits)
         self._outbox = Outbox(limits)
+        self._no_room: SameError | None = None
+        """What the frame that is being read has been told of new transactions."""
         self._open: dict[int, Ticket] = {}
         self._all_answered = asyncio.Event()
         self._all_answered.set()
@@ -296,6 +300,7 @@ class Session:
                 self._dispatcher.answered(self, outcomes)
             if frame.draining:
                 self._dispatcher.drain(self)
+        self._no_room = None
         for request in frame.requests:
             self._take_request(request)
 
@@ -306,6 +311,9 @@ class Session:
         if request_id in waiting or kind is None or len(waiting) >= self._request_max:
             self._refuse(request_id, self._problem_with(request_id, kind))
             return
+        if self._no_room is not None and kind in BEGINNINGS:
+            self._outbox.put(self._no_room.item(request_id))
+            return
         if not waiting:
             self._all_answered.clear()
         waiting[request_id] = ANSWERED
@@ -314,6 +322,8 @@ class Session:
         )
         if request_id in waiting:
             waiting[request_id] = ticket
+        elif isinstance(ticket, TurnedAway):
+            self._no_room = SameError(ticket.error)
 
     def _problem_with(self, request_id: int, kind: str | None) -> Refusal:
         """Why a request is not even looked at."""

@@ -36,7 +36,8 @@ STATUS_CODES: dict[type[CoordinatorError], grpc.StatusCode] = {
 }
 
 _RETRY_AFTER_MS: dict[type[CoordinatorError], int] = {
-    Overloaded: 100,
+    # What passes within less is a stall, and refuses nobody (core/admission.py).
+    Overloaded: 1_000,
     StoreUnavailable: 1_000,
 }
 

@@ -6,7 +6,12 @@ import pytest
 from msgspec.structs import replace
 
 from coordinator.api.handlers import Answer, ListAnswer, TransactionAnswer
-from coordinator.api.items import RENEWED_AFTER_BYTES, Responses, call_items
+from coordinator.api.items import (
+    RENEWED_AFTER_BYTES,
+    Responses,
+    SameError,
+    call_items,
+)
 from coordinator.api.limits import Limits
 from coordinator.core.model import NO_PAYLOAD, Branch, BranchSpec, Payload
 from coordinator.core.words import BranchStatus
@@ -80,3 +85,13 @@ def test_answers_go_on_behind_more_than_one_message_is_used_for(world):
     assert {len(response.transaction.output.data) for response in shown} == {
         RENEWED_AFTER_BYTES
     }
+
+
+def test_one_error_is_told_to_many_requests():
+    """Each finds its own id with it; what was handed out before stays as it was."""
+    error = Error(status=8, reason="OVERLOADED", message="full", retry_after_ms=7)
+    same = SameError(error)
+
+    shown = responses([same.item(number) for number in (1, 300, 2)])
+
+    assert shown == [Response(id=number, error=error) for number in (1, 300, 2)]

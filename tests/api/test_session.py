@@ -439,6 +439,50 @@ async def test_a_full_node_refuses_before_it_looks_at_the_request(client, world,
     assert world.engine.submitted == []
 
 
+async def test_a_frame_of_refusals_looks_once_whether_there_is_room(client, world):
+    """Each request is told the same; what has begun goes on between them (V5, F36)."""
+    looks = 0
+
+    def overload(*, is_new: bool) -> Overloaded | None:
+        nonlocal looks
+        looks += 1
+        return Overloaded("full") if is_new else None
+
+    world.engine.overload = overload
+    begin = {"begin": coordinator_pb2.BeginRequest(gid="g")}
+    submit = {"submit_saga": coordinator_pb2.SubmitSagaRequest(name="?")}
+    confirm = {"confirm": coordinator_pb2.ConfirmRequest(gid="g3")}
+    kinds = enumerate([begin, submit, confirm, begin, submit], start=1)
+    requests = [coordinator_pb2.Request(id=i, **kind) for i, kind in kinds]
+    await client.send(hello=coordinator_pb2.Hello(), requests=requests)
+
+    await client.until(lambda: len(client.responses) == 5)
+
+    errors = [client.responses[number].error for number in (1, 2, 4, 5)]
+    assert errors == [errors[0]] * 4
+    assert (errors[0].reason, errors[0].message) == ("OVERLOADED", "full")
+    assert client.responses[3].transaction.gid == "g3"
+    assert looks == 1
+
+
+async def test_there_may_be_room_again_for_the_next_frame(client, world):
+    """It is looked at anew, and a refused request's id is free again."""
+    world.engine.full = Overloaded("full")
+    begin = coordinator_pb2.BeginRequest(gid="g1", name="transfer")
+    requests = [coordinator_pb2.Request(id=i, begin=begin) for i in (1, 2)]
+    await client.send(hello=coordinator_pb2.Hello(), requests=requests)
+    await client.until(lambda: len(client.responses) == 2)
+    assert all(response.HasField("error") for response in client.responses.values())
+
+    world.engine.full = None
+    client.responses.clear()
+    await client.send(requests=requests)
+    await client.until(lambda: len(client.responses) == 2)
+
+    shown = [client.responses[number].transaction.gid for number in (1, 2)]
+    assert shown == ["g1", "g1"]
+
+
 async def test_a_full_node_goes_on_with_what_was_begun(client, world):
     """A confirm is not refused where a begin is."""
     world.engine.full = Overloaded("this node stores less than it is asked for")
