@@ -17,16 +17,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from time import monotonic
 from typing import TypeAlias
 
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from participant_sdk.errors import Unavailable
+from participant_sdk.errors import Overloaded, Unavailable
 from participant_sdk.log import log
 from participant_sdk.targets import Targets, targets_of
-from participant_sdk.waiting import Sized, Waiting
+from participant_sdk.throttle import Throttle
+from participant_sdk.waiting import RETRY_SECONDS, Sized, Waiting, begins
 from protos.v1.coordinator_pb2 import (
     ClientFrame,
     Hello,
@@ -144,6 +146,7 @@ class Session:
         self._on_welcome = on_welcome
         self._next_id = 0
         self._waiting = Waiting()
+        self._throttle = Throttle()
         self._futures: dict[int, asyncio.Future[Response]] = {}
         self._stream: _Stream | None = None
         self._serving: dict[_Stream, asyncio.Task[None]] = {}
@@ -160,18 +163,29 @@ class Session:
 
         Raises:
             Unavailable: the session is closed.
-            Overloaded: too many wait already; this one would begin a transaction, and
-                was not sent.
+            Overloaded: too many wait already, or the node refuses so many that it is
+                spared this one; it would begin a transaction, and was not sent.
         """
         if self._closed:
             raise Unavailable("the session is closed: open a new one with connect()")
         self._next_id += 1
         request.id = self._next_id
+        if self._throttle.is_on:
+            self._spare_the_node(request)
         self._waiting.add(request)
         future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._futures[request.id] = future
         self._wake()
         return future
+
+    def _spare_the_node(self, request: Request) -> None:
+        """Refuse what it would most likely refuse (``participant_sdk.throttle``)."""
+        if begins(request) and not self._throttle.admits(monotonic()):
+            raise Overloaded(
+                "the coordinator refuses new transactions for overload, and this one"
+                " was not sent: begin fewer at a time, or ask again later",
+                retry_after_seconds=RETRY_SECONDS,
+            )
 
     def start(self) -> None:
         """Connect, and keep a connection open until ``finish`` or ``close``."""
@@ -319,6 +333,7 @@ class Session:
 
     def _welcomed(self, stream: _Stream, welcome: Welcome) -> None:
         stream.welcomed = True
+        self._throttle = Throttle()  # another node, or the same one with a new life
         stream.credits = welcome.request_credits or CREDITS_DEFAULT
         for former in self._serving:
             if former is not stream:
@@ -331,10 +346,17 @@ class Session:
             self._on_welcome()
 
     def _answered(self, stream: _Stream, response: Response) -> None:
-        stream.in_flight.pop(response.id, None)
+        sized = stream.in_flight.pop(response.id, None)
+        if sized is not None and response.HasField("error"):
+            self._heed(response, sized.request)
         future = self._futures.pop(response.id, None)
         if future is not None and not future.done():
             future.set_result(response)
+
+    def _heed(self, response: Response, request: Request) -> None:
+        """A node that has no room for this one is spared some of the next ones."""
+        if response.error.reason == Overloaded.default_reason and begins(request):
+            self._throttle.refused(response.id, monotonic())
 
     async def _write(self, call: _Call, stream: _Stream) -> None:
         try:
@@ -362,7 +384,7 @@ class Session:
 
     def _next_frame(self, stream: _Stream) -> ClientFrame | None:
         """As much of what waits as one frame carries; ``None`` without anything."""
-        frame = ClientFrame()
+        frame, throttle = ClientFrame(), self._throttle
         size = items = 0
         while stream.replies and size < FRAME_BYTES_MAX and items < FRAME_ITEMS_MAX:
             reply = stream.replies.popleft()
@@ -383,6 +405,8 @@ class Session:
                 self._futures.pop(request.id, None)
                 continue
             stream.in_flight[request.id] = sized
+            if throttle.is_on and begins(request):
+                throttle.sent(request.id, monotonic())
             frame.requests.append(request)
             size += sized.size
             items += 1

@@ -20,6 +20,13 @@ long as an answer is waited for."""
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 RETRY_SECONDS: Final = 1.0
 
+_BEGINNINGS: Final = frozenset({"begin", "submit_saga"})
+
+
+def begins(request: Request) -> bool:
+    """Whether it would begin a transaction."""
+    return request.WhichOneof("request") in _BEGINNINGS
+
 
 class Sized(NamedTuple):
     """A request, and its size in bytes."""
@@ -44,7 +51,7 @@ class Waiting:
         Raises:
             Overloaded: too many wait, and this one would begin a transaction.
         """
-        if self._is_full and request.WhichOneof("request") in ("begin", "submit_saga"):
+        if self._is_full and begins(request):
             raise Overloaded(
                 f"{len(self._requests)} requests ({self._bytes} bytes) of this process"
                 " wait for the coordinator, and the transaction was not begun: begin"
