@@ -5,11 +5,15 @@ closed loop, offers half of that for a while, three times as much, and half of i
 each at a fixed rate whatever comes back, and ends with
 
 ``OVERLOAD store=… max_per_s=… offered_per_s=… goodput_percent=… refused_percent=…
-refusal_p50_ms=… refusal_p99_ms=… back_s=… rss_mib_most=…``
+by_node_percent=… by_sdk_percent=… refusal_p50_ms=… refusal_p99_ms=… back_s=…
+rss_mib_most=…``
 
 Goodput: transactions that ended well within their deadline, in a second of overload, as
-a share of the most. Back: seconds from the end of the overload until nobody is refused
-and the 99th percentile is no more than twice what it was before, for five seconds on.
+a share of the most. Refused: by the node, and by the SDK, which spares the node what it
+would most likely refuse; as shares of what was offered. How long a refusal took is told
+of the node's; the SDK's come at once. Back: seconds from the end of the overload until
+nobody is refused and the 99th percentile is no more than twice what it was before, for
+five seconds on.
 """
 
 import argparse
@@ -23,7 +27,7 @@ import msgspec
 from bench.speed.figures import percentile
 from bench.speed.processes import resident_mib
 from bench.speed.rig import STORES, TERCET, Load, Rig, rig
-from bench.surge import CONFIRMED, REFUSED, Order, Seen, Stage
+from bench.surge import CONFIRMED, REFUSED, SPARED, Order, Seen, Stage
 from examples.fleet import ROOT
 
 IN_FLIGHT = 256
@@ -43,11 +47,17 @@ LOOK_SECONDS = 0.25
 
 
 class Figures(msgspec.Struct):
-    """What became of the load."""
+    """What became of the load.
+
+    Attributes:
+        refused_share: by the node, of what was offered.
+        spared_share: by the SDK.
+    """
 
     offered: float
     good: float
     refused_share: float
+    spared_share: float
     refusal_ms: tuple[float, float]
     before_p99_ms: float
     back: float | None
@@ -57,7 +67,7 @@ def figures_of(seen: Seen, stages: list[Stage], deadline_seconds: float) -> Figu
     """What the transactions say, one by one."""
     begins = stages[BEFORE].seconds
     ends = begins + stages[OVERLOAD].seconds
-    offered = refused = good = 0
+    offered = refused = spared = good = 0
     refusals: list[float] = []
     before: list[float] = []
     after = _Seconds(int(stages[AFTER].seconds))
@@ -68,6 +78,7 @@ def figures_of(seen: Seen, stages: list[Stage], deadline_seconds: float) -> Figu
         good += is_good and begins <= begun + took < ends
         if stage == OVERLOAD:
             offered += 1
+            spared += outcome == SPARED
             if outcome == REFUSED:
                 refused += 1
                 refusals.append(took)
@@ -82,6 +93,7 @@ def figures_of(seen: Seen, stages: list[Stage], deadline_seconds: float) -> Figu
         offered=offered / span,
         good=good / span,
         refused_share=refused / max(offered, 1),
+        spared_share=spared / max(offered, 1),
         refusal_ms=(percentile(refusals, 50) * 1e3, percentile(refusals, 99) * 1e3),
         before_p99_ms=usual * 1_000,
         back=after.back(LATENCY_TIMES * usual),
@@ -159,11 +171,13 @@ def measure(here: Rig, options: argparse.Namespace) -> str:
     _say(f"p99 before {seen_here.before_p99_ms:.0f} ms")
     back = "never" if seen_here.back is None else f"{seen_here.back:.0f}"
     p50, p99 = seen_here.refusal_ms
+    by_node, by_sdk = seen_here.refused_share, seen_here.spared_share
     return (
         f"OVERLOAD store={here.store} max_per_s={most:.0f}"
         f" offered_per_s={seen_here.offered:.0f}"
         f" goodput_percent={100 * seen_here.good / most:.0f}"
-        f" refused_percent={100 * seen_here.refused_share:.0f}"
+        f" refused_percent={100 * (by_node + by_sdk):.0f}"
+        f" by_node_percent={100 * by_node:.0f} by_sdk_percent={100 * by_sdk:.0f}"
         f" refusal_p50_ms={p50:.1f} refusal_p99_ms={p99:.1f}"
         f" back_s={back} rss_mib_most={memory:.0f}"
     )

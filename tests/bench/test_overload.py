@@ -1,7 +1,7 @@
 """Figures of an overload: who is late is not good, and back means back for good."""
 
 from bench.overload import AFTER, BEFORE, CALM_SECONDS, OVERLOAD, figures_of
-from bench.surge import CONFIRMED, FAILED, REFUSED, Seen, Stage
+from bench.surge import CONFIRMED, FAILED, REFUSED, SPARED, Seen, Stage
 
 STAGES = [Stage(10, 10), Stage(60, 10), Stage(10, 20)]
 """From second 0, 10 and 20 on."""
@@ -29,14 +29,16 @@ def test_good_is_what_ends_well_in_the_overload_and_in_time() -> None:
             (OVERLOAD, 11.0, 2.5, CONFIRMED),
             (OVERLOAD, 12.0, 0.5, FAILED),
             (OVERLOAD, 13.0, 0.01, REFUSED),
+            (OVERLOAD, 14.0, 0.0, SPARED),
+            (OVERLOAD, 14.5, 0.0, SPARED),
             (OVERLOAD, 19.5, 1.0, CONFIRMED),
         ),
         STAGES,
         deadline_seconds=2,
     )
     assert figures.good == 1 / 10
-    assert figures.offered == 5 / 10
-    assert figures.refused_share == 1 / 5
+    assert figures.offered == 7 / 10
+    assert (figures.refused_share, figures.spared_share) == (1 / 7, 2 / 7)
     assert figures.refusal_ms == (10.0, 10.0)
 
 
@@ -46,6 +48,13 @@ def test_back_is_the_first_second_after_which_all_stays_well() -> None:
     refused = after(range(4, 5), outcome=REFUSED)
     rest = after(range(5, 5 + CALM_SECONDS))
     assert figures_of(seen(*late, *refused, *rest), STAGES, 2).back == 5
+
+
+def test_who_is_held_back_by_the_sdk_is_not_back() -> None:
+    """It makes no difference to the caller who told it to come later."""
+    spared = after(range(2), outcome=SPARED)
+    rest = after(range(2, 2 + CALM_SECONDS))
+    assert figures_of(seen(*spared, *rest), STAGES, 2).back == 2
 
 
 def test_who_is_well_for_too_short_a_time_is_not_back() -> None:
