@@ -38,7 +38,7 @@ from coordinator.ports import (
     TransactionFilter,
 )
 from coordinator.storage.audit import AuditRecord, append_record
-from coordinator.storage.journal import decode_mappings, journal_entry
+from coordinator.storage.journal import journal_entry, read_journal
 
 LIST_MAX = 1_000
 """Rows of one listing, whoever asks."""
@@ -264,10 +264,9 @@ class MemoryStore(Store, Queries, Retention):
 
     async def journal(self, key: Key) -> list[JournalEntry]:
         """The journal of one transaction, in order of ``seq``."""
-        return [
-            JournalEntry(seq, at, decode_mappings(events))
-            for seq, at, events in self._open().journal.get(key, ())
-        ]
+        data = self._open()
+        tx = data.transactions.get(key)
+        return read_journal(tx.request, "", data.journal.get(key, ())) if tx else []
 
     async def publish(self, definition: StoredDefinition) -> StoredDefinition:
         """Store a definition unless its name and version are taken."""

@@ -215,10 +215,15 @@ def read_together(text: str) -> dict[str, Branch]:
 def read_journal(directory: Path) -> dict[str, list[int]]:
     """The sequence numbers in each journal, in order."""
     numbers: dict[str, list[int]] = defaultdict(list)
-    query = "SELECT gid, seq FROM journal ORDER BY gid, seq"
+    query = "SELECT gid, seq FROM journal"
     for gid, seq in read_rows(directory, "coordinator", query):
         numbers[str(gid)].append(int(str(seq)))
-    return numbers
+    query = "SELECT gid, entries FROM global_transactions"
+    for gid, lines in read_rows(directory, "coordinator", query):
+        for line in filter(None, str(lines).split("\n")):
+            seq, _at, _events = json.loads(line)
+            numbers[str(gid)].append(seq)
+    return {gid: sorted(found) for gid, found in numbers.items()}
 
 
 def read_effects(directory: Path, participant: str) -> list[Effect]:

@@ -8,6 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,11 @@ class Evidence:
     accounts: Sequence[Account]
 
 
-_TRANSACTIONS = "SELECT gid, mode, status, decision, branches FROM global_transactions"
+_TRANSACTIONS = (
+    "SELECT gid, mode, status, decision, branches, entries FROM global_transactions"
+)
 _BRANCHES = "SELECT gid, branch_id, operation, status FROM branches"
-_JOURNAL = "SELECT gid, seq, events FROM journal ORDER BY gid, seq"
+_JOURNAL = "SELECT gid, seq, events FROM journal"
 _UNFINISHED = (
     "SELECT gid, attention_reason FROM global_transactions WHERE finished_at IS NULL"
 )
@@ -84,9 +87,10 @@ def read_records(store: Connection) -> dict[str, Record]:
     for gid, seq, events in store.execute(text(_JOURNAL)):
         entries[gid].append(Entry(int(seq), json.loads(events)))
     found = {}
-    for gid, mode, status, decision, together in store.execute(text(_TRANSACTIONS)):
-        of_its_own = branches[gid] | _together(together)
-        noted = entries.pop(gid, [])
+    for gid, mode, status, decision, few, first in store.execute(text(_TRANSACTIONS)):
+        of_its_own = branches[gid] | _together(few)
+        noted = [*_in_row(first), *entries.pop(gid, [])]
+        noted.sort(key=attrgetter("seq"))
         found[gid] = Record(gid, mode, status, decision, of_its_own, noted)
     for gid, orphans in entries.items():
         found[gid] = Record(gid, "", "", "", {}, orphans)
@@ -101,6 +105,12 @@ def _together(text: str) -> dict[str, Branch]:
         )
         for branch in json.loads(text or "[]")
     }
+
+
+def _in_row(text: str) -> list[Entry]:
+    """Entries that stand in their transaction's row, a line each."""
+    lines = map(json.loads, filter(None, text.split("\n")))
+    return [Entry(seq, events) for seq, _at, events in lines]
 
 
 def read_unfinished(store: Connection) -> dict[str, bool]:

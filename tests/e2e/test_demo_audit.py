@@ -17,10 +17,13 @@ from examples.transfer_tcc.schema import create_bank
 
 COORDINATOR_TABLES = """
 CREATE TABLE global_transactions
-    (gid TEXT, mode TEXT, status TEXT, decision TEXT, branches TEXT);
+    (gid TEXT, mode TEXT, status TEXT, decision TEXT, branches TEXT, entries TEXT);
 CREATE TABLE branches (gid TEXT, branch_id TEXT, operation TEXT, status TEXT);
 CREATE TABLE journal (gid TEXT, seq INTEGER);
 """
+
+ENTRIES = '[3,9,[]]\n[2,8,[]]\n[1,7,[{"type":"Began"}]]\n'
+"""Of a journal that stands in its transaction's row: number, instant, facts."""
 
 TRANSFER_OF_40 = """
 INSERT INTO holds (gid, branch_id, account, direction, amount, phase)
@@ -101,10 +104,10 @@ def write_coordinator(directory: Path) -> None:
     """The coordinator's rows of the small world."""
     run(directory, "coordinator", COORDINATOR_TABLES)
     transactions = [
-        ("t-yes", "TCC", "CONFIRMED", "COMMIT", ""),
-        ("t-no", "TCC", "CANCELLED", "ABORT", ""),
-        ("l-yes", "SAGA", "COMPLETED", "COMMIT", together("SUCCEEDED")),
-        ("l-no", "SAGA", "COMPENSATED", "ABORT", ""),
+        ("t-yes", "TCC", "CONFIRMED", "COMMIT", "", ""),
+        ("t-no", "TCC", "CANCELLED", "ABORT", "", ""),
+        ("l-yes", "SAGA", "COMPLETED", "COMMIT", together("SUCCEEDED"), ENTRIES),
+        ("l-no", "SAGA", "COMPENSATED", "ABORT", "", ""),
     ]
     branches = [
         ("t-yes", "DEBIT", "bank-a.debit", "CONFIRMED"),
@@ -119,12 +122,12 @@ def write_coordinator(directory: Path) -> None:
     path = directory / "coordinator.sqlite"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executemany(
-            "INSERT INTO global_transactions VALUES (?, ?, ?, ?, ?)", transactions
+            "INSERT INTO global_transactions VALUES (?, ?, ?, ?, ?, ?)", transactions
         )
         connection.executemany("INSERT INTO branches VALUES (?, ?, ?, ?)", branches)
         connection.executemany(
             "INSERT INTO journal VALUES (?, ?)",
-            [(row[0], seq) for row in transactions for seq in (1, 2, 3)],
+            [(row[0], seq) for row in transactions if not row[5] for seq in (1, 2, 3)],
         )
 
 
@@ -242,6 +245,14 @@ PLANTED = {
         "DELETE FROM journal WHERE gid = 't-no' AND seq = 2",
         ("JOURNAL", "t-no"),
     ),
+    "a gap in a journal that stands in its transaction's row": (
+        "coordinator",
+        (
+            "UPDATE global_transactions SET entries = replace(entries, '[2,', '[1,')"
+            " WHERE gid = 'l-yes'"
+        ),
+        ("JOURNAL", "l-yes"),
+    ),
     "a journal that is gone": (
         "coordinator",
         "DELETE FROM journal WHERE gid = 't-no'",
@@ -316,7 +327,7 @@ PLANTED = {
         "coordinator",
         (
             "INSERT INTO global_transactions"
-            " VALUES ('extra', 'TCC', 'CANCELLED', 'ABORT', '[]')"
+            " VALUES ('extra', 'TCC', 'CANCELLED', 'ABORT', '[]', '')"
         ),
         ("HISTORY", "extra"),
     ),

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -23,7 +23,7 @@ from coordinator.core.inputs import Begin, Cancel, Confirm, Submit, Try
 from coordinator.core.model import Key
 from coordinator.core.words import Phase, Status
 from coordinator.ports import Queries, Store
-from coordinator.storage.journal import decode_events
+from coordinator.storage.journal import facts_of
 from coordinator.storage.memory import MemoryStore
 from coordinator.storage.sql.migrate import upgrade
 from coordinator.storage.sql.store import open_store
@@ -170,12 +170,7 @@ async def check_whole(stored: StoredData) -> None:
     (tx,) = await stored.load([GID, SAGA_GID])
     journal = await stored.journal(tx.key)
     assert [entry.seq for entry in journal] == list(range(1, tx.journal_seq + 1))
-    facts = [
-        fact
-        for entry in journal
-        for fact in decode_events(msgspec.json.encode(entry.events).decode())
-    ]
-    told = fold(tuple(facts))
+    told = fold(tuple(chain.from_iterable(map(facts_of, journal))))
     assert (told.request, told.status, told.decision, told.finished_at) == (
         tx.request,
         tx.status,

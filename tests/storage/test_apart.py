@@ -1,19 +1,27 @@
-"""Branches that stand in their transaction's row, and branches in rows of their own."""
+"""Branches and entries of the journal: in their transaction's row, or in their own."""
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import func, select
 
+from coordinator.core.apart import ENTRIES_MAX, ENTRY_BYTES_MAX
 from coordinator.core.errors import InvariantViolated
-from coordinator.core.model import Key, Payload
+from coordinator.core.events import AttentionRaised, Event, Paused, Resumed
+from coordinator.core.model import GlobalTransaction, Key, Payload
 from coordinator.ports import Change
+from coordinator.storage.journal import facts_of
+from coordinator.storage.sql import tables
+from coordinator.storage.sql.store import SqlStore
 from tests.storage.conftest import AnyStore
 from tests.storage.samples import (
     BINARY,
+    NOW,
     apart,
     began,
     commit,
     confirmed,
     key,
+    move,
     saga_began,
     stored,
     tried,
@@ -90,3 +98,95 @@ async def test_both_kinds_are_found_by_their_operations(store: AnyStore) -> None
     assert await needed("accounts.debit") == {change.key for change in named}
     assert await needed("accounts.Debit", "accounts.debits") == {key(4), key(5)}
     assert await needed("accounts.lie", "a.b") == set()
+
+
+async def told(store: AnyStore) -> list[tuple[Event, ...]]:
+    """The journal of sample 1, which has no gap, and is the same in its history."""
+    journal = await store.journal(key(1))
+    assert [entry.seq for entry in journal] == list(range(1, len(journal) + 1))
+    (history,) = await store.histories([key(1)])
+    assert history.journal == tuple(journal)
+    return [facts_of(entry) for entry in journal]
+
+
+async def has_rows_of_their_own(store: AnyStore, count: int) -> bool:
+    """Whether so many entries have; the store in memory has no rows."""
+    query = select(func.count()).select_from(tables.journal)
+    return not isinstance(store, SqlStore) or count == await store._database.read(
+        lambda connection: connection.scalar(query)
+    )
+
+
+def stopped(before: GlobalTransaction, reason: str = "wait") -> Change:
+    at = NOW + 100 + before.journal_seq
+    fact = Paused("eve", reason, at) if not before.paused_at else Resumed("eve", "", at)
+    return move(before, fact)
+
+
+async def test_the_first_entries_stand_in_the_row_and_the_others_do_not(
+    store: AnyStore,
+) -> None:
+    """T11: whoever reads the journal does not notice."""
+    changes = [began(1, "debit", "credit")]
+    await commit(store, *changes)
+    for _ in range(ENTRIES_MAX + 2):
+        changes.append(stopped(changes[-1].after))
+        await commit(store, changes[-1])
+    assert await told(store) == [change.events for change in changes]
+    assert await has_rows_of_their_own(store, 3)
+
+
+async def test_entries_of_branches_that_moved_out_follow_those_that_stay(
+    store: AnyStore,
+) -> None:
+    """T11: what stands in the row stays there."""
+    first = began(1, "debit", "credit")
+    second = tried(first.after)
+    third = apart(stopped(second.after))
+    fourth = stopped(third.after)
+    fifth = confirmed(fourth.after)
+    changes = [first, second, third, fourth, fifth]
+    for change in changes:
+        await commit(store, change)
+    assert await told(store) == [change.events for change in changes]
+    assert await has_rows_of_their_own(store, 3)
+    assert await stored(store, key(1)) == fifth.after
+
+
+async def test_a_long_entry_has_a_row_of_its_own_and_the_next_one_has_not(
+    store: AnyStore,
+) -> None:
+    """Their numbers alone say in which order they come."""
+    first = began(1, "debit")
+    second = move(first.after, AttentionRaised("x" * ENTRY_BYTES_MAX, NOW + 5))
+    third = tried(second.after)
+    changes = [first, second, third]
+    for change in changes:
+        await commit(store, change)
+    assert await told(store) == [change.events for change in changes]
+    assert await has_rows_of_their_own(store, 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["\n", "\u2028\x85", "\\n", "\x00", '"]\n[1,1,[', "täg"]
+)
+async def test_any_text_of_an_entry_comes_back(store: AnyStore, text: str) -> None:
+    """Lines end where entries do, and nowhere else."""
+    first = began(1, "debit")
+    second = stopped(first.after, text)
+    third = stopped(second.after)
+    changes = [first, second, third]
+    for change in changes:
+        await commit(store, change)
+    assert await told(store) == [change.events for change in changes]
+
+
+async def test_a_commit_that_loses_adds_no_entry(store: AnyStore) -> None:
+    """L1, T11: neither alone nor beside others."""
+    first = began(1, "debit")
+    await commit(store, first)
+    await commit(store, stopped(first.after))
+    before = await told(store)
+    assert await store.commit([tried(first.after), began(2)]) == [key(1)]
+    assert await store.commit([tried(first.after)]) == [key(1)]
+    assert await told(store) == before

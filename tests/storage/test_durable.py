@@ -67,9 +67,9 @@ def journal(store: SqlStore) -> Awaitable[object]:
 @pytest.mark.parametrize(
     ("write", "table", "ask"),
     [
-        (begin, "journal", load),
-        (begin, "journal", find),
-        (begin, "journal", journal),
+        (begin, "global_transactions", load),
+        (begin, "global_transactions", find),
+        (begin, "global_transactions", journal),
         (publish, "definitions", publish),
     ],
 )

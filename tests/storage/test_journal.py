@@ -2,6 +2,7 @@
 
 from typing import get_args
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -42,8 +43,13 @@ from coordinator.core.words import (
     Phase,
     Status,
 )
-from coordinator.ports import Change
-from coordinator.storage.journal import decode_events, journal_entry
+from coordinator.ports import Change, JournalEntry
+from coordinator.storage.journal import (
+    facts_of,
+    journal_entry,
+    journal_line,
+    read_journal,
+)
 from tests.storage.conftest import AnyStore
 from tests.storage.samples import (
     BINARY,
@@ -100,9 +106,13 @@ def test_every_event_makes_the_round_trip() -> None:
 
 def written_and_read(*events: Event) -> tuple[Event, ...]:
     """As the journal gives them back."""
-    text = journal_entry(replace(began(1), events=events))
+    change = began(1) if isinstance(events[0], Began) else tried(began(1).after)
+    text = journal_entry(replace(change, events=events))
     assert text is not None
-    return decode_events(text)
+    asked = request(key(1), mode=Mode.SAGA)
+    (entry,) = read_journal(asked, "", [(1, NOW, text)])
+    assert [entry] == read_journal(asked, journal_line(1, NOW, text), ())
+    return facts_of(entry)
 
 
 def test_nothing_but_failed_attempts_is_left_out() -> None:
@@ -116,8 +126,32 @@ def test_nothing_but_failed_attempts_is_left_out() -> None:
 )
 def test_a_strange_entry_is_no_history(text: str) -> None:
     """A journal that cannot be read is never taken for an empty one."""
+    asked = request(key(1))
     with pytest.raises(InvariantViolated):
-        decode_events(text)
+        list(map(facts_of, read_journal(asked, "", [(1, NOW, text)])))
+    with pytest.raises(InvariantViolated):
+        list(map(facts_of, read_journal(asked, journal_line(1, NOW, text), ())))
+
+
+def test_what_was_asked_is_shown_whether_the_entry_has_it_or_not() -> None:
+    """As versions of before wrote it, and as it is written now."""
+    asked = request(key(1))
+    whole = msgspec.json.encode([{"type": "Began", "request": asked}]).decode()
+    found = [
+        read_journal(asked, "", [(1, NOW, text)])
+        for text in (whole, '[{"type":"Began"}]')
+    ]
+    assert found[0] == found[1]
+    assert facts_of(found[0][0]) == (Began(asked, None),)
+
+
+def test_entries_are_in_order_wherever_they_stand() -> None:
+    """Each has its number with it: no place says which one comes next."""
+    lines = journal_line(3, NOW + 3, "[]") + journal_line(1, NOW + 1, "[]")
+    entries = read_journal(
+        request(key(1)), lines, [(4, NOW + 4, "[]"), (2, NOW + 2, "[]")]
+    )
+    assert entries == [JournalEntry(seq, NOW + seq, ()) for seq in (1, 2, 3, 4)]
 
 
 def history() -> list[Change]:
@@ -141,9 +175,7 @@ async def test_state_is_the_fold_of_the_journal(store: AnyStore) -> None:
         await commit(store, change)
         entries = await store.journal(change.key)
         assert list(range(1, number + 1)) == [entry.seq for entry in entries]
-        text = journal_entry(change)
-        assert text is not None
-        told += decode_events(text)
+        told += facts_of(entries[-1])
         loaded = without_bookkeeping(await stored(store, change.key))
         assert without_bookkeeping(fold(tuple(told))) == loaded
 

@@ -220,7 +220,7 @@ async def test_errors_tell_no_values(store: SqlStore, path: Path) -> None:
     with neighbour(path) as other:
         other.execute("DROP TABLE journal")
     with pytest.raises(StoreUnavailable) as caught:
-        await store.commit([began(1, "debit")])
+        await store.commit([apart(began(1, "debit"))])
     said = str(caught.value)
     assert "database does not answer (SQLITE_ERROR)" in said
     for secret in ("journal", "INSERT", "tx-00001", str(path)):
@@ -344,12 +344,12 @@ async def test_loads_and_listings_use_an_index(store: SqlStore, path: Path) -> N
     ):
         await question
     plans = [plan_of(path, *call) for call in calls if call[0].startswith("SELECT")]
-    used = ["sqlite_autoindex"] * 3 + ["_newest", "_newest", "_attention"]
+    used = ["sqlite_autoindex"] * 4 + ["_newest", "_newest", "_attention"]
     assert len(used) == len(plans)
     for index, plan in zip(used, plans, strict=True):
         assert index in plan
         assert "SCAN" not in plan
-    assert all("TEMP B-TREE" not in plan for plan in plans[2:])
+    assert all("TEMP B-TREE" not in plan for plan in plans[3:])
 
 
 async def test_reads_see_one_view(store: SqlStore) -> None:

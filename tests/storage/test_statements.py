@@ -26,6 +26,7 @@ from tests.storage.hooks import (
     writing,
 )
 from tests.storage.samples import (
+    JSON,
     NOW,
     all_due,
     apart,
@@ -133,6 +134,34 @@ async def test_a_plan_that_is_kept_stays_right(postgresql: PostgreSQL) -> None:
             "branches_pkey",
             "ix_global_transactions_lines",  # by which it is listed what is due
         }
+
+
+async def test_a_row_keeps_its_page_and_is_not_compressed(
+    postgresql: PostgreSQL,
+) -> None:
+    """So the next version needs no new entries in the indexes, and each costs what
+    its bytes cost.
+    """
+    store = await open_store(empty_tables(postgresql))
+    postgresql.run("VACUUM FULL global_transactions", database=_CURRENT)
+    changes = [began(number, "debit", "credit") for number in range(2)]
+    pages = []
+    for some in (changes, [tried(change.after, JSON) for change in changes]):
+        await commit(store, *some)
+        query = "SELECT gid, (ctid::text::point)[0] FROM global_transactions ORDER BY 1"
+        pages.append(postgresql.run(query, database=_CURRENT))
+    assert pages[0] == pages[1]
+    grown = began(9, *"abcdefgh")
+    await commit(store, grown)
+    await commit(store, tried(grown.after, JSON))
+    query = (
+        "SELECT max(pg_column_size(t.*)), count(pg_column_compression(entries)),"
+        " count(pg_column_compression(branches)) FROM global_transactions AS t"
+    )
+    ((size, *compressed),) = postgresql.run(query, database=_CURRENT)
+    assert int(str(size)) > 4_096
+    assert compressed == [0, 0]
+    await store.close()
 
 
 def uses_of_indexes(server: Server) -> dict[str, int]:

@@ -10,7 +10,7 @@ from sqlalchemy import event
 from coordinator.core.errors import InvariantViolated, StoreUnavailable
 from coordinator.storage.sql import write
 from coordinator.storage.sql.store import SqlStore, open_store
-from tests.storage.samples import began, commit, key, stored, tried
+from tests.storage.samples import apart, began, commit, key, stored, tried
 
 
 def take_over(path: str) -> None:
@@ -61,7 +61,7 @@ async def test_rows_that_belong_to_nothing_are_loud(store: SqlStore, url: str) -
         )
     other.close()
     with pytest.raises(InvariantViolated):
-        await store.commit([began(1, "debit"), began(2)])
+        await store.commit([apart(began(1, "debit")), began(2)])
     assert await store.load([key(1), key(2)]) == []
     await commit(store, began(2))
 

@@ -39,7 +39,7 @@ from coordinator.core.errors import InvariantViolated
 from coordinator.storage.sql.flavour import Flavour
 from coordinator.storage.sql.many_rows import ManyRowsInsert, ManyRowsUpdate
 from coordinator.storage.sql.rows import Row
-from coordinator.storage.sql.statement import Batch
+from coordinator.storage.sql.statement import Batch, is_prepended
 
 STATEMENT_BYTES_MAX: Final = 2 * 1024 * 1024
 """Of one statement's rows, unless a single row is longer: a fraction of the packet
@@ -196,7 +196,7 @@ class UnnestUpdate(Unnest):
         self, table: Table, to_set: Sequence[str], guard: Sequence[str]
     ) -> None:
         super().__init__(*_columns(table, to_set, guard))
-        values = ", ".join(f"{name} = v.new_{name}" for name in to_set)
+        values = ", ".join(_unnested(table.c[name]) for name in to_set)
         self.text = (
             f"UPDATE {table.name} AS t SET {values}"  # noqa: S608 - names are our own
             f" FROM {_found(table, self._rows, guard)}"
@@ -223,7 +223,7 @@ class _UnnestJoinUpdate(Unnest):
         self, table: Table, to_set: Sequence[str], guard: Sequence[str]
     ) -> None:
         super().__init__(*_columns(table, to_set, guard))
-        values = ", ".join(f"{name} = v.new_{name}" for name in to_set)
+        values = ", ".join(_unnested(table.c[name]) for name in to_set)
         self.text = (
             f"UPDATE {table.name} AS t SET {values}"  # noqa: S608 - names are our own
             f" FROM {self._rows} AS v WHERE {_same(guard)}"
@@ -246,6 +246,13 @@ def _columns(
 ) -> tuple[list[Column[object]], list[str]]:
     names = [f"new_{name}" for name in to_set] + [f"old_{name}" for name in guard]
     return [table.c[name] for name in (*to_set, *guard)], names
+
+
+def _unnested(column: Column[object]) -> str:
+    """How an UPDATE sets it, joined as PostgreSQL does it."""
+    name = column.name
+    before = f" || t.{name}" if is_prepended(column) else ""
+    return f"{name} = v.new_{name}{before}"
 
 
 def _same(guard: Sequence[str]) -> str:
@@ -299,7 +306,7 @@ class _JsonUpdate(Batch):
         self, table: Table, to_set: Sequence[str], guard: Sequence[str]
     ) -> None:
         values = ", ".join(
-            f"t.{name} = {_json_value(table.c[name])}" for name in to_set
+            _joined(table.c[name], _json_value(table.c[name])) for name in to_set
         )
         joined = _json_join(table, to_set, guard)
         self.text = f"UPDATE {joined} SET {values}"  # noqa: S608 - names are our own
@@ -316,6 +323,14 @@ class _JsonDelete(_JsonUpdate):
 
     def __init__(self, table: Table, guard: Sequence[str]) -> None:
         self.text = f"DELETE t FROM {_json_join(table, (), guard)}"
+
+
+def _joined(column: Column[object], value: str) -> str:
+    """How an UPDATE sets it, joined as MySQL does it."""
+    name = f"t.{column.name}"
+    if is_prepended(column):
+        value = f"CONCAT({value}, {name})"
+    return f"{name} = {value}"
 
 
 def _json_join(table: Table, to_set: Sequence[str], guard: Sequence[str]) -> str:
@@ -368,7 +383,7 @@ class _UnionUpdate(Batch):
         self, table: Table, to_set: Sequence[str], guard: Sequence[str]
     ) -> None:
         joined = _union_join(table, guard)
-        values = ", ".join(f"t.{name} = v.new_{name}" for name in to_set)
+        values = ", ".join(_joined(table.c[name], f"v.new_{name}") for name in to_set)
         names = [f"new_{name}" for name in to_set] + [f"old_{name}" for name in guard]
         self._first = f"SELECT {', '.join(f'%s AS {name}' for name in names)}"
         self._other = f" UNION ALL SELECT {', '.join('%s' for _ in names)}"

@@ -27,7 +27,9 @@ class CommitsAtOnce:
         guard = (*HEADER_KEY, "revision")
         headers, branches = tables.global_transactions, tables.branches
         branch_key = (*HEADER_KEY, "branch_id")
-        self._moved = UnnestUpdate(headers, rows.HEADER_MOVING, guard)
+        self._moved = UnnestUpdate(
+            headers, rows.HEADER_MOVING + rows.HEADER_GROWING, guard
+        )
         self._others = (
             UnnestInsert(headers),
             UnnestInsert(branches),

@@ -27,7 +27,7 @@ from typing import Final, cast
 from sqlalchemy import Column, Connection, Table
 
 from coordinator.storage.sql.rows import Row
-from coordinator.storage.sql.statement import Batch
+from coordinator.storage.sql.statement import Batch, is_prepended
 
 PARAMETER_MAX: Final = 999
 """Of one statement; SQLite before 3.32 takes no more."""
@@ -147,6 +147,11 @@ class ManyRowsUpdate(ManyRows):
         names = [f"new_{name}" for name in to_set] + [f"old_{name}" for name in guard]
         super().__init__(columns, names)
         self._table, self._to_set, self._guard = table.name, to_set, guard
+        self._changed = [
+            f"{column.name} = excluded.{column.name}"
+            + (f" || {table.name}.{column.name}" if is_prepended(column) else "")
+            for column in columns[: len(to_set)]
+        ]
         # They keep their values, but no row may be inserted without one.
         self._demanded = [
             column.name
@@ -168,7 +173,7 @@ class ManyRowsUpdate(ManyRows):
         )
         named = ", ".join([*self._to_set, *self._demanded])
         put = ", ".join([*self._to_set, *("''" for _ in self._demanded)])
-        changed = ", ".join(f"{name} = excluded.{name}" for name in self._to_set)
+        changed = ", ".join(self._changed)
         # The limit keeps the look-up from being moved to where it would be made twice.
         return (
             f"INSERT INTO {self._table} (rowid, {named})"  # noqa: S608 - our own

@@ -165,8 +165,8 @@ def _written_down(
     return steps_of(_spelled(text.getvalue(), flavour))
 
 
-# How full a page gets at first is PostgreSQL's own.
-_ROOM: Final = re.compile(r"^ALTER TABLE \w+ SET \(fillfactor.*;\n*", re.MULTILINE)
+# How full a page gets at first, and what is compressed, is PostgreSQL's own.
+_PAGES: Final = re.compile(r"^ALTER TABLE \w+ SET \(.*;\n*", re.MULTILINE)
 
 
 def _spelled(text: str, flavour: Flavour) -> str:
@@ -177,9 +177,9 @@ def _spelled(text: str, flavour: Flavour) -> str:
         case Flavour.TIDB:
             return without_text_defaults(text)
         case Flavour.COCKROACHDB:  # It has no name for its only order of text.
-            return _ROOM.sub("", text).replace(' COLLATE "C"', "")
+            return _PAGES.sub("", text).replace(' COLLATE "C"', "")
         case Flavour.YUGABYTEDB | Flavour.POSTGRESQL_LIKE:
-            return _ROOM.sub("", text)
+            return _PAGES.sub("", text)
         case Flavour.SQLITE | Flavour.POSTGRESQL:
             return text
 

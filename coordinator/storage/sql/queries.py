@@ -29,8 +29,7 @@ from coordinator.ports import (
     TransactionFilter,
 )
 from coordinator.storage.audit import AuditRecord
-from coordinator.storage.journal import decode_mappings
-from coordinator.storage.sql import catalogue, rows, tables
+from coordinator.storage.sql import catalogue, read, rows, tables
 from coordinator.storage.sql.database import Database, Lane
 from coordinator.storage.sql.durable import durably, leave_trace
 from coordinator.storage.sql.flavour import Flavour
@@ -213,16 +212,7 @@ def _list_transactions(
 
 
 def _journal(connection: Connection, key: Key) -> list[JournalEntry]:
-    table = tables.journal.c
-    statement = (
-        select(table.seq, table.at, table.events)
-        .where(table.namespace == key.namespace, table.gid == key.gid)
-        .order_by(table.seq)
-    )
-    return [
-        JournalEntry(seq, at, decode_mappings(events))
-        for seq, at, events in connection.execute(statement)
-    ]
+    return read.journals(connection, [key]).get(key, [])
 
 
 def _publish(

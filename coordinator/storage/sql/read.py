@@ -13,7 +13,9 @@ from coordinator.core.model import (
     Instant,
     Key,
 )
+from coordinator.ports import JournalEntry
 from coordinator.storage.audit import AuditRecord
+from coordinator.storage.journal import read_journal
 from coordinator.storage.sql import rows, tables
 
 _KEYS_MAX = 512
@@ -22,6 +24,7 @@ query for each further 512 costs nothing beside reading them."""
 
 _HEADERS = tables.global_transactions.c
 _BRANCHES = tables.branches.c
+_JOURNAL = tables.journal.c
 _AUDIT = tables.audit.c
 
 HEADER_COLUMNS = [_HEADERS[name] for name in rows.HEADER_FIXED + rows.HEADER_MOVING]
@@ -41,6 +44,16 @@ _SELECT_BRANCHES = (
         _BRANCHES.gid.in_(bindparam("gids", expanding=True)),
     )
     .order_by(_BRANCHES.gid, _BRANCHES.position)
+)
+_SELECT_ENTRIES = select(
+    *(_HEADERS[name] for name in rows.HEADER_FIXED + rows.HEADER_GROWING)
+).where(
+    _HEADERS.namespace == bindparam("namespace"),
+    _HEADERS.gid.in_(bindparam("gids", expanding=True)),
+)
+_SELECT_JOURNAL = select(tables.journal).where(
+    _JOURNAL.namespace == bindparam("namespace"),
+    _JOURNAL.gid.in_(bindparam("gids", expanding=True)),
 )
 _SELECT_REVISIONS = select(_HEADERS.namespace, _HEADERS.gid, _HEADERS.revision).where(
     _HEADERS.namespace == bindparam("namespace"),
@@ -64,6 +77,22 @@ def load(connection: Connection, keys: Sequence[Key]) -> list[GlobalTransaction]
             found.append(
                 rows.read_header(row, its_own if branches is None else branches)
             )
+    return found
+
+
+def journals(
+    connection: Connection, keys: Sequence[Key]
+) -> dict[Key, list[JournalEntry]]:
+    """The journals of those that exist, each in order; in one transaction's view."""
+    found: dict[Key, list[JournalEntry]] = {}
+    for parameters in chunks(keys):
+        apart: dict[Key, list[tuple[int, Instant, str]]] = {}
+        for namespace, gid, *entry in connection.execute(_SELECT_JOURNAL, parameters):
+            apart.setdefault(Key(namespace, gid), []).append(tuple(entry))
+        for *fixed, entries in connection.execute(_SELECT_ENTRIES, parameters):
+            request = rows.read_request(fixed)
+            its_own = apart.get(request.key, ())
+            found[request.key] = read_journal(request, entries, its_own)
     return found
 
 

@@ -13,13 +13,12 @@ still as they were. What is read by another session meanwhile is whole or gone.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Select, bindparam, func, or_, select
+from sqlalchemy import Connection, Dialect, Select, func, or_, select
 
 from coordinator.core import retention
 from coordinator.core.model import Instant, Key
 from coordinator.core.retention import OldRow
-from coordinator.ports import History, JournalEntry
-from coordinator.storage.journal import decode_mappings
+from coordinator.ports import History
 from coordinator.storage.sql import read, tables
 from coordinator.storage.sql.batch import delete_batch
 from coordinator.storage.sql.flavour import Flavour
@@ -27,21 +26,12 @@ from coordinator.storage.sql.write import settle
 
 _HEADERS = tables.global_transactions.c
 _BRANCHES = tables.branches.c
-_JOURNAL = tables.journal.c
 
 _BRANCH_COUNT = (
     select(func.count())
     .select_from(tables.branches)
     .where(_BRANCHES.namespace == _HEADERS.namespace, _BRANCHES.gid == _HEADERS.gid)
     .scalar_subquery()
-)
-_SELECT_JOURNAL = (
-    select(_JOURNAL.namespace, _JOURNAL.gid, _JOURNAL.seq, _JOURNAL.at, _JOURNAL.events)
-    .where(
-        _JOURNAL.namespace == bindparam("namespace"),
-        _JOURNAL.gid.in_(bindparam("gids", expanding=True)),
-    )
-    .order_by(_JOURNAL.gid, _JOURNAL.seq)
 )
 
 
@@ -122,15 +112,8 @@ def _next_namespace(connection: Connection, namespace: str) -> str | None:
 
 def histories(connection: Connection, keys: Sequence[Key]) -> list[History]:
     """All that is stored of those that exist; in one transaction's view."""
-    journals: dict[Key, list[JournalEntry]] = {}
-    for parameters in read.chunks(keys):
-        for row in connection.execute(_SELECT_JOURNAL, parameters):
-            entry = JournalEntry(row.seq, row.at, decode_mappings(row.events))
-            journals.setdefault(Key(row.namespace, row.gid), []).append(entry)
-    return [
-        History(tx, tuple(journals.get(tx.key, ())))
-        for tx in read.load(connection, keys)
-    ]
+    journals = read.journals(connection, keys)
+    return [History(tx, tuple(journals[tx.key])) for tx in read.load(connection, keys)]
 
 
 def remove(

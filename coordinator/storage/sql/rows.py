@@ -86,6 +86,9 @@ HEADER_MOVING = (
     "takeovers",
     "branches",
 )
+HEADER_GROWING = ("entries",)
+"""A write adds to it; read by whoever asks for the journal, and by nobody else."""
+
 _FIXED = len(HEADER_FIXED)
 BRANCH_FIXED = (
     "namespace",
@@ -284,7 +287,7 @@ def read_header(
         together,
     ) = row[_FIXED:]
     return GlobalTransaction(
-        request=_read_request(row[:_FIXED]),
+        request=read_request(row[:_FIXED]),
         status=_STATUSES[status],
         decision=_DECISIONS[decision],
         branches=branches,
@@ -304,7 +307,8 @@ def read_header(
     )
 
 
-def _read_request(row: Sequence[Any]) -> TransactionRequest:
+def read_request(row: Sequence[Any]) -> TransactionRequest:
+    """What was asked, from ``HEADER_FIXED``."""
     (
         namespace,
         gid,

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from sqlalchemy import Connection
+from sqlalchemy import Column, Connection
 
 from coordinator.storage.sql.rows import Row
 
@@ -17,3 +17,8 @@ class Batch(ABC):
 
     @abstractmethod
     def _run(self, connection: Connection, rows: Sequence[Row]) -> int: ...
+
+
+def is_prepended(column: Column[object]) -> bool:
+    """Whether an update puts its value before what stands there."""
+    return "is_prepended" in column.info

@@ -9,7 +9,7 @@ key (``WITHOUT ROWID``) the same commits wrote twice the log and, with gids in r
 order, took twice the time: measured at 120,000 transactions.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -30,6 +30,9 @@ from sqlalchemy import (
 import coordinator.storage.sql.mysql  # noqa: F401 - declares how MySQL keeps them
 
 METADATA = MetaData()
+
+PREPENDED: Final = {"is_prepended": True}
+"""Of a column: an update puts its value before what stands there."""
 
 _IDENTIFIER_SIZE_MAX = 128
 _HASH_SIZE = 64
@@ -117,6 +120,10 @@ global_transactions = Table(
     Column("takeovers", BigInteger, nullable=False, server_default="0"),
     # All of them as JSON; empty where they have rows of their own.
     Column("branches", Text, nullable=False, server_default=""),
+    # Those of the journal that have no row of their own, a line each. The newest comes
+    # first, because PostgreSQL leaves out of its log what the old and the new version
+    # of a row end with.
+    Column("entries", Text, nullable=False, server_default="", info=PREPENDED),
 )
 
 # The sweeper's: what is unfinished, line by line, the longest due first. Finished rows

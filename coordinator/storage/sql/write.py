@@ -19,11 +19,12 @@ from msgspec import Struct
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.exc import IntegrityError
 
+from coordinator.core.apart import is_entry_apart
 from coordinator.core.errors import InvariantViolated, StoreUnavailable
 from coordinator.core.model import GlobalTransaction, Key
 from coordinator.ports import AuditEntry, Change, SweepRow
 from coordinator.storage.audit import AuditRecord, append_record
-from coordinator.storage.journal import journal_entry
+from coordinator.storage.journal import journal_entry, journal_line
 from coordinator.storage.sql import rows, tables
 from coordinator.storage.sql.batch import insert_batch, update_batch
 from coordinator.storage.sql.flavour import Flavour
@@ -48,7 +49,7 @@ class Statements:
         self.update_header = update_batch(
             flavour,
             tables.global_transactions,
-            rows.HEADER_MOVING,
+            rows.HEADER_MOVING + rows.HEADER_GROWING,
             (*HEADER_KEY, "revision"),
         )
         self.insert_branch = insert_batch(dialect, tables.branches)
@@ -171,15 +172,18 @@ def _planned(change: Change) -> Planned:
     request = after.request
     key = request.key
     moving = rows.header_moving(after, change.due_at)
+    line, journal = "", None
+    facts = journal_entry(change)
+    if facts is not None:
+        if is_entry_apart(after, len(facts)):
+            journal = (*key, after.journal_seq, after.updated_at, facts)
+        else:
+            line = journal_line(after.journal_seq, after.updated_at, facts)
     if before is None:
-        revision, header = 0, rows.header_fixed(request) + moving
+        revision, header = 0, (*rows.header_fixed(request), *moving, line)
     else:
         revision = before.revision
-        header = (*moving, *key, revision)
-    events = journal_entry(change)
-    journal = None
-    if events is not None:
-        journal = (*key, after.journal_seq, after.updated_at, events)
+        header = (*moving, line, *key, revision)
     planned = Planned(revision, header, journal)
     if after.branches_apart:
         _plan_branches(planned, before, after)

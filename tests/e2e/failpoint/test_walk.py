@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.core.evolution import fold
-from coordinator.storage.journal import decode_events
+from coordinator.storage.journal import facts_of
 from participant_sdk import connect
 from tests.e2e.failpoint.flows import Flow
 from tests.e2e.failpoint.initiator import Initiator
@@ -88,9 +88,9 @@ class Walk:
         end = await self._initiator.client.get(gid, wait=True)
         stored = self._world.stored(gid)
         assert [told, end.status, stored.status] == [self._flow.end] * 3
-        numbers, texts = zip(*self._world.journal(gid), strict=True)
-        assert numbers == tuple(range(1, len(numbers) + 1))
-        folded = fold(tuple(chain.from_iterable(map(decode_events, texts))))
+        journal = self._world.journal(gid)
+        assert [e.seq for e in journal] == list(range(1, len(journal) + 1))
+        folded = fold(tuple(chain.from_iterable(map(facts_of, journal))))
         assert (folded.status, folded.decision) == (stored.status, stored.decision)
         assert stored.branches == {b: s.status for b, s in folded.branches.items()}
         assert self._world.effects(gid) == Counter(

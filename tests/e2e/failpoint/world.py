@@ -17,6 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from coordinator.ports import JournalEntry
+from coordinator.storage.journal import read_journal
+from coordinator.storage.sql import rows
 from examples.ports import find_free_port
 from tests.e2e.failpoint import node, shop
 from tests.e2e.failpoint.points import Armed
@@ -245,10 +248,14 @@ class World:
         branches = {b["spec"]["branch_id"]: b["status"] for b in json.loads(text)}
         return Stored(revision, status, decision, branches)
 
-    def journal(self, gid: str) -> list[tuple[int, str]]:
-        """Number and text of the transaction's journal entries, in order."""
-        query = "SELECT seq, events FROM journal WHERE gid = ? ORDER BY seq"
-        return _read(self._node_database, query, gid)
+    def journal(self, gid: str) -> list[JournalEntry]:
+        """The transaction's journal, in order."""
+        columns = ", ".join(rows.HEADER_FIXED + rows.HEADER_GROWING)
+        header = f"SELECT {columns} FROM global_transactions WHERE gid = ?"
+        ((*asked, lines),) = _read(self._node_database, header, gid)
+        apart = "SELECT seq, at, events FROM journal WHERE gid = ?"
+        entries = _read(self._node_database, apart, gid)
+        return read_journal(rows.read_request(asked), lines, entries)
 
     def audited(self, action: str) -> int:
         """How often an action of administrators was written down."""
