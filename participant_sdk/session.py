@@ -26,6 +26,7 @@ from google.protobuf.message import Message
 
 from participant_sdk.errors import Overloaded, Unavailable
 from participant_sdk.log import log
+from participant_sdk.pace import Pace
 from participant_sdk.targets import Targets, targets_of
 from participant_sdk.throttle import Throttle
 from participant_sdk.waiting import RETRY_SECONDS, Sized, Waiting, begins
@@ -103,6 +104,11 @@ class _Stream:
         """What it has not answered is asked on the next one."""
         self.is_ending = asyncio.Event()
         """It has ended, or its node is about to leave: time for the next one."""
+
+    @property
+    def owed(self) -> int:
+        """Answers and replies that are still to come, whatever waits here."""
+        return len(self.in_flight) + self.calls_open
 
     def reply(self, replies: list[BranchReply]) -> None:
         """Queue answers; on a stream that is gone they go nowhere."""
@@ -359,14 +365,18 @@ class Session:
             self._throttle.refused(response.id, monotonic())
 
     async def _write(self, call: _Call, stream: _Stream) -> None:
+        pace, time = Pace(), asyncio.get_running_loop().time
         try:
             await call.write(ClientFrame(hello=self._hello()))
             while True:
                 await stream.wake.wait()
                 # Let everybody who is about to say something say it first.
                 await asyncio.sleep(0)
+                if pause := pace.pause(self._sendable(stream), stream.owed, time()):
+                    await asyncio.sleep(pause)
                 stream.wake.clear()
                 while (frame := self._next_frame(stream)) is not None:
+                    pace.sent(time())
                     await call.write(frame)
                 if self._is_over(stream):
                     if stream.is_handed_over:
@@ -381,6 +391,11 @@ class Session:
         if stream.in_flight or stream.calls_open or stream.replies:
             return False
         return stream.server_drains or (self._finishing and not self._waiting)
+
+    def _sendable(self, stream: _Stream) -> int:
+        """How many replies and requests may go out now."""
+        credits_ = stream.credits - len(stream.in_flight)
+        return len(stream.replies) + min(len(self._waiting), credits_)
 
     def _next_frame(self, stream: _Stream) -> ClientFrame | None:
         """As much of what waits as one frame carries; ``None`` without anything."""

@@ -7,6 +7,10 @@ meanwhile wait for that commit to return and then share one. The batch grows wit
 load by itself. Only a commit that has taken long is not waited for any more: a row in
 it may be locked by somebody else, and that is no matter of the others.
 
+Where changes come one by one, faster than commits return, that alone makes many small
+commits. So fewer changes than the last commit carried wait a moment for others, and go
+when as many are there. Who is alone is as many as before, and waits for nobody.
+
 Many changes are dealt out among all commits that may be under way. In one commit they
 would all move on together afterwards, a convoy: the database is idle while the node
 decides, and the node while the database writes. Few are not, for each commit has a
@@ -63,6 +67,8 @@ class Committer:
     Args:
         clock: tells how old a commit is.
         in_flight_max: commits under way at once; 1 for a store with one writer.
+        pace_ms: for so long after a commit began fewer changes than it carried wait for
+            others, where no commit is under way.
         on_committed: changes that were asked, and the keys that conflicted.
         on_unknown: changes of which nobody can say whether they were committed.
     """
@@ -73,18 +79,23 @@ class Committer:
         *,
         clock: Clock,
         in_flight_max: int,
+        pace_ms: Milliseconds,
         on_committed: Callable[[Sequence[Change], frozenset[Key]], None],
         on_unknown: Callable[[Sequence[Change], StoreUnavailable], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._in_flight_max = in_flight_max
+        self._pace_ms = pace_ms
         self._on_committed = on_committed
         self._on_unknown = on_unknown
         self._waiting: list[Change] = []
         self._commits: set[asyncio.Task[None]] = set()
         self._latest_at: Milliseconds = 0
+        self._latest_count = 0
+        self._is_last = False
         self._alarm: Timer | None = None
+        self._alarm_at: Milliseconds = 0
 
     def put(self, changes: Sequence[Change]) -> None:
         """Commit these as soon as there is room."""
@@ -92,32 +103,43 @@ class Committer:
         self._start()
 
     async def idle(self) -> None:
-        """Return when nothing waits and nothing is under way."""
+        """Let nobody wait for others; return when nothing is under way."""
+        self._is_last = True
+        self._start()
         while self._commits:
             await asyncio.wait(self._commits)
+        self._is_last = False
 
     def _start(self) -> None:
         while self._waiting and len(self._commits) < self._in_flight_max:
-            if self._is_worth_waiting():
-                self._look_again()
+            now = self._clock.monotonic_ms()
+            if (pause := self._worth_waiting_until() - now) > 0:
+                self._look_again(pause)
                 return
             count = self._share()
             batch = self._waiting[:count]
             del self._waiting[:count]
-            self._latest_at = self._clock.monotonic_ms()
+            self._latest_at, self._latest_count = now, len(batch)
             commit = asyncio.get_running_loop().create_task(self._commit(batch))
             self._commits.add(commit)
             commit.add_done_callback(self._done)
 
-    def _is_worth_waiting(self) -> bool:
-        """Whether few changes wait, for a commit that will soon return."""
-        if not self._commits or len(self._waiting) >= SHARE_MIN:
-            return False
-        return self._clock.monotonic_ms() - self._latest_at < YOUNG_MS
+    def _worth_waiting_until(self) -> Milliseconds:
+        """Until when few changes wait, for a commit to return or for others to come."""
+        count = len(self._waiting)
+        if count >= SHARE_MIN or self._is_last:
+            return 0
+        if self._commits:
+            return self._latest_at + YOUNG_MS
+        return self._latest_at + self._pace_ms if count < self._latest_count else 0
 
-    def _look_again(self) -> None:
-        if self._alarm is None:
-            self._alarm = self._clock.call_at(self._clock.now() + YOUNG_MS, self._ring)
+    def _look_again(self, after: Milliseconds) -> None:
+        at = self._clock.now() + after
+        if self._alarm is not None:
+            if self._alarm_at <= at:
+                return
+            self._alarm.cancel()
+        self._alarm, self._alarm_at = self._clock.call_at(at, self._ring), at
 
     def _ring(self) -> None:
         self._alarm = None

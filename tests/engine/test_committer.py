@@ -18,6 +18,8 @@ from coordinator.storage.memory import MemoryStore
 from tests.engine.world import FakeClock
 from tests.storage.samples import began
 
+PACE_MS = 4
+
 
 class SlowStore(MemoryStore):
     """Commits nothing before it is let."""
@@ -42,6 +44,7 @@ async def sizes(count: int, *, in_flight_max: int) -> tuple[list[int], int]:
         store,
         clock=FakeClock(),
         in_flight_max=in_flight_max,
+        pace_ms=PACE_MS,
         on_committed=lambda changes, _conflicts: committed.extend(changes),
         on_unknown=lambda _changes, failure: pytest.fail(str(failure)),
     )
@@ -124,7 +127,57 @@ def waiting() -> tuple[SlowStore, FakeClock, Committer]:
         store,
         clock=clock,
         in_flight_max=4,
+        pace_ms=PACE_MS,
         on_committed=lambda _changes, _conflicts: None,
         on_unknown=lambda _changes, failure: pytest.fail(str(failure)),
     )
     return store, clock, committer
+
+
+async def test_fewer_than_before_wait_a_moment_for_others() -> None:
+    """On a busy node changes come one by one, faster than commits return."""
+    store, clock, committer = waiting()
+    store.may_go_on.set()
+    committer.put([began(number) for number in range(3)])
+    await clock.move_to(1)
+    committer.put([began(3)])
+    await clock.move_to(2)
+    committer.put([began(4)])
+    await clock.move_to(PACE_MS - 1)
+    assert store.sizes == [3]
+
+    await clock.move_to(PACE_MS)
+    assert store.sizes == [3, 2]
+
+
+async def test_as_many_as_before_wait_for_nobody() -> None:
+    """Who is alone is not held up, nor are those who all wait for the same commit."""
+    store, clock, committer = waiting()
+    store.may_go_on.set()
+    for numbers in ([0], [1], [2, 3], [4, 5]):
+        committer.put([began(number) for number in numbers])
+        await clock.move_to(0)
+    assert store.sizes == [1, 1, 2, 2]
+
+
+async def test_a_wait_for_others_ends_before_one_for_a_commit_would() -> None:
+    """The alarm for a young commit may have been set when that one returned."""
+    store, clock, committer = waiting()
+    committer.put([began(0), began(1)])
+    await asyncio.sleep(0)
+    committer.put([began(2)])
+    await clock.move_to(1)
+    store.may_go_on.set()
+    await clock.move_to(PACE_MS)
+    assert store.sizes == [2, 1]
+
+
+async def test_nothing_that_waits_for_others_is_left_at_the_end() -> None:
+    """They would have come after this node has gone."""
+    store, _, committer = waiting()
+    store.may_go_on.set()
+    committer.put([began(0), began(1)])
+    await committer.idle()
+    committer.put([began(2)])
+    await committer.idle()
+    assert store.sizes == [2, 1]

@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from coordinator.core.actions import CallBranch
 from coordinator.core.definition import SagaDefinition
@@ -137,7 +137,8 @@ class World:
             definitions=self.definitions,
             clock=self.clock,
             node_id=node_id,
-            limits=limits,
+            # Time stands still, so nobody else would ever come.
+            limits=replace(limits or EngineLimits(), commit_pace_ms=0),
         )
         self.leases = Leases(self.store, self.clock, node_id=node_id, address="here")
         self.sweeper = Sweeper(
