@@ -43,6 +43,7 @@ from coordinator.core.inputs import BranchReplied
 from coordinator.core.model import Key
 from coordinator.engine.dispatcher import Dispatcher
 from coordinator.engine.engine import Engine
+from coordinator.engine.limits import EngineLimits
 from coordinator.ports import Change
 from coordinator.storage import memory
 from coordinator.storage.memory import MemoryStore
@@ -128,6 +129,8 @@ class Node:
             definitions=self._sagas,
             clock=clock,
             node_id="node-1",
+            # Nobody else would ever come.
+            limits=EngineLimits(commit_pace_ms=0),
         )
         gids = GidSource(clock.now)
         handlers = Handlers(

@@ -16,6 +16,7 @@ from coordinator.core.inputs import BranchReplied
 from coordinator.core.model import Key, Operation
 from coordinator.engine.dispatcher import Dispatcher
 from coordinator.engine.engine import Engine
+from coordinator.engine.limits import EngineLimits
 from coordinator.storage.memory import MemoryStore
 from coordinator.storage.sql.store import SqlStore
 from protos.v1 import (
@@ -58,6 +59,8 @@ class Node:
             definitions=sagas,
             clock=clock,
             node_id=node_id,
+            # Time stands still, so nobody else would ever come.
+            limits=EngineLimits(commit_pace_ms=0),
         )
         self.peers = Peers(node_id=node_id, version="1.2.3")
         self._server = build_server(

@@ -20,6 +20,7 @@ from coordinator.core.model import (
 from coordinator.engine.dispatcher import Dispatcher
 from coordinator.engine.engine import Engine
 from coordinator.engine.leases import Leases
+from coordinator.engine.limits import EngineLimits
 from coordinator.engine.resident import Answer
 from coordinator.engine.sweeper import Sweeper
 from coordinator.ports import AuditEntry, Change, SweepRow, Timer
@@ -188,6 +189,8 @@ class Node:
             definitions=definitions,
             clock=self.clock,
             node_id=name,
+            # Time stands still, so nobody else would ever come.
+            limits=EngineLimits(commit_pace_ms=0),
         )
         leases = Leases(store, self.clock, node_id=name, address=name)
         sweeper = Sweeper(
