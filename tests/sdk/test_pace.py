@@ -1,8 +1,13 @@
 """When a frame waits for what still comes."""
 
+import asyncio
+
 import pytest
 
+from participant_sdk import connect, session
 from participant_sdk.pace import PACE_SECONDS, Pace
+from protos.v1.coordinator_pb2 import ConfirmRequest, Request
+from tests.sdk.fake_coordinator import FakeCoordinator
 
 MOMENT = PACE_SECONDS / 10
 
@@ -35,3 +40,39 @@ def test_nothing_waits_for_nothing() -> None:
     pace = Pace()
     pace.sent(0.0)
     assert pace.pause(0, 16, MOMENT) == 0
+
+
+async def test_a_session_lets_few_requests_wait_for_others(
+    coordinator: FakeCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says how many wait and how many answers are to come, and keeps the pause."""
+    told: list[tuple[int, int]] = []
+    later: list[str] = []
+
+    class Told(Pace):
+        def pause(self, count: int, others: int, now: float) -> float:
+            if not count:
+                return 0.0
+            told.append((count, others))
+            for gid in later:
+                asyncio.get_running_loop().call_soon(ask, gid)
+            return 0.001 if later else 0.0
+
+    def ask(gid: str) -> None:
+        client._session.request(Request(confirm=ConfirmRequest(gid=gid)))
+
+    monkeypatch.setattr(session, "Pace", Told)
+    async with connect(coordinator.target) as client:
+        attachment = await coordinator.attached.get()
+        for gid in ("g1", "g2"):
+            ask(gid)
+            await coordinator.asked.get()
+        later.append("g4")
+        ask("g3")
+        for _ in range(2):
+            await coordinator.asked.get()
+        later.clear()
+
+    assert told[:3] == [(1, 0), (1, 1), (1, 2)]
+    frames = [[r.confirm.gid for r in f.requests] for f in attachment.frames]
+    assert [gids for gids in frames if gids][:3] == [["g1"], ["g2"], ["g3", "g4"]]

@@ -200,9 +200,12 @@ def test_a_long_transaction_is_not_taken_for_a_refusal() -> None:
             throttle.refused(number, now)
 
 
-def sent_in_slots(throttle: Throttle, first: int, slots: int) -> tuple[int, float]:
-    """Ten in each, none of them refused; the next number, and when all that was."""
-    now = 0.0
+def all_refused_after(throttle: Throttle, slots: int) -> float:
+    """Of many requests, while ten a slot were sent and not refused; the time then."""
+    throttle.refused(1, 0.0)
+    for number in range(2, 800):
+        throttle.sent(number, 0.0)
+    now, first = 0.0, 800
     for _ in range(slots):
         now += SLOT_SECONDS
         for number in range(first, first + 10):
@@ -210,45 +213,29 @@ def sent_in_slots(throttle: Throttle, first: int, slots: int) -> tuple[int, floa
             throttle.sent(number, now)
         first += 10
         throttle.refused(1, now)  # or all would be over
-    return first, now
+    for number in range(2, 800):
+        throttle.refused(number, now)
+    return now + SLOT_SECONDS
 
 
 def test_refusals_count_for_the_time_of_their_requests() -> None:
     """When that is no longer looked back at, they are forgotten, too."""
     throttle = Throttle(draw=lambda: 0.0)
-    throttle.refused(1, 0.0)
-    for number in range(2, 800):
-        throttle.sent(number, 0.0)
-    _, now = sent_in_slots(throttle, 800, ACCEPTED_SLOTS)
-    for number in range(2, 800):
-        throttle.refused(number, now)
-    now += SLOT_SECONDS
+    now = all_refused_after(throttle, ACCEPTED_SLOTS)
     assert [throttle.admits(now) for _ in range(3)] == [True] * 3
 
 
 def test_a_refusal_from_long_ago_counts_for_now() -> None:
     """A queue longer than is looked back has to become shorter (V5)."""
     throttle = Throttle(draw=lambda: 0.0)
-    throttle.refused(1, 0.0)
-    for number in range(2, 800):
-        throttle.sent(number, 0.0)
-    _, now = sent_in_slots(throttle, 800, ACCEPTED_SLOTS + 1)
-    for number in range(2, 800):
-        throttle.refused(number, now)
-    now += SLOT_SECONDS
+    now = all_refused_after(throttle, ACCEPTED_SLOTS + 1)
     assert [throttle.admits(now) for _ in range(3)] == [True, False, False]
 
 
 def test_however_much_is_refused_late_a_part_goes_out() -> None:
     """Also where more is refused than is known to have been sent."""
     throttle = Throttle(draw=lambda: 1 - ANYWAY)
-    throttle.refused(1, 0.0)
-    for number in range(2, 800):
-        throttle.sent(number, 0.0)
-    _, now = sent_in_slots(throttle, 800, ACCEPTED_SLOTS + 1)
-    for number in range(2, 800):
-        throttle.refused(number, now)
-    now += SLOT_SECONDS
+    now = all_refused_after(throttle, ACCEPTED_SLOTS + 1)
     assert all(throttle.admits(now) for _ in range(10))
 
 
