@@ -5,13 +5,17 @@ system can carry, and it slows down with it. An *open loop* starts them at fixed
 instants. Its latencies count from the instant at which a transaction should have
 started, also when the generator itself came late: who waited in front of the door
 has waited (no coordinated omission). For the same reason every transaction that
-should have started in the window is waited for, however long it takes.
+should have started in the window is waited for, however long it takes. The generator
+looks for what should start every two milliseconds, not at every single instant: waking
+for each of 4,000 a second, it took a sixth of a processor from what it measures. What
+it starts late by that is late in the figures.
 
 Nothing here knows what a transaction is, or the real clock: ``start`` begins one and
 calls back at its end.
 """
 
 import asyncio
+import math
 import time
 from array import array
 from collections.abc import Callable
@@ -24,6 +28,11 @@ Ended = Callable[[bool], None]
 
 Start = Callable[[int, Ended], None]
 """Begins the transaction with this number; never blocks."""
+
+TICK_SECONDS = 0.002
+"""The generator of an open loop rests at least so long. At 4,000 sagas a second it took
+60 us of processor time for each when it rested for none, and 40 so; the 99th percentile
+was 42 and 39 ms, and 22 and 23 ms so (windows of 6 s in turn)."""
 
 LATE_SECONDS_MAX = 60.0
 """For what is still under way when a window has closed."""
@@ -47,8 +56,17 @@ class RealTiming:
         return time.monotonic()
 
     async def sleep_until(self, at: float) -> None:
-        """By the event loop."""
-        await asyncio.sleep(max(0.0, at - time.monotonic()))
+        """By the event loop, whose timers know milliseconds, and may ring early."""
+        while True:
+            left = at - time.monotonic()
+            await asyncio.sleep(_milliseconds(left))
+            if time.monotonic() >= at:
+                return
+
+
+def _milliseconds(seconds: float) -> float:
+    """So many seconds in whole milliseconds, and none too few."""
+    return max(0, math.ceil(seconds * 1_000)) / 1_000
 
 
 class Unfinished(Exception):
@@ -164,9 +182,10 @@ async def open_loop(
         start(number, ended)
 
     number = 0
-    opened_at = 0.0
+    opened_at, rested_at = 0.0, begins_at
     while number < count:
-        await timing.sleep_until(begins_at + number / per_second)
+        await timing.sleep_until(max(begins_at + number / per_second, rested_at))
+        rested_at = timing.now() + TICK_SECONDS
         due = int((timing.now() - begins_at) * per_second) + 1
         due = min(max(due, number + 1), count)
         for number in range(number, due):  # noqa: B020 - goes on where it was

@@ -7,7 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from bench.speed import load
-from bench.speed.load import Unfinished, closed_loop, open_loop
+from bench.speed.load import (
+    TICK_SECONDS,
+    RealTiming,
+    Unfinished,
+    closed_loop,
+    open_loop,
+)
 
 
 class World:
@@ -46,12 +52,12 @@ class World:
             await self.sleep_until(self._ends[0][0])
 
 
-async def run_open(world: World, **options):
-    """An open loop of 100 a second for two seconds after one that does not count."""
+async def run_open(world: World, *, per_second: float = 100, **options):
+    """An open loop for two seconds after one that does not count."""
     loop = asyncio.ensure_future(
         open_loop(
             world.start,
-            per_second=100,
+            per_second=per_second,
             warm_seconds=1,
             seconds=2,
             timing=world,
@@ -99,6 +105,30 @@ async def test_a_generator_that_comes_late_counts_from_when_it_should_have_come(
 
     assert len(world.started) == 300
     assert window.latency_ms[99.9] == pytest.approx(1_000, rel=0.03)
+
+
+async def test_a_generator_rests_and_counts_from_when_it_should_have_come():
+    """It wakes for some at a time, and the wait of the others is in the figures."""
+    world = World(lambda _number, _at: 0.001)
+
+    window = await run_open(world, per_second=10_000)
+
+    instants = {at for _, at in world.started}
+    assert [number for number, _ in world.started] == list(range(30_000))
+    assert len(instants) <= 3 / TICK_SECONDS + 1
+    assert all(at >= number / 10_000 for number, at in world.started)
+    assert window.latency_ms[99.9] == pytest.approx(1 + TICK_SECONDS * 1_000, rel=0.05)
+
+
+async def test_the_real_clock_never_rings_early():
+    """What began early would look faster than it was."""
+    timing = RealTiming()
+    for after in (0.0, 0.0003, 0.0007, 0.0015):
+        at = timing.now() + after
+
+        await timing.sleep_until(at)
+
+        assert timing.now() >= at
 
 
 async def test_an_open_loop_counts_what_should_have_started_in_its_window():
