@@ -330,7 +330,9 @@ async def gids_per_second(
         definitions=Nobody(),
         clock=clock,
         node_id=node_id,
-        limits=EngineLimits(commits_in_flight_max=store.writer_max),
+        limits=EngineLimits(
+            commits_in_flight_max=store.writer_max, commit_share_min=store.share_min
+        ),
     )
     leases = Leases(store, clock, node_id=node_id, address="bench")
     await leases.beat()

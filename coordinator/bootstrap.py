@@ -300,7 +300,9 @@ def _engine_limits(config: ServeConfig, store: SqlStore) -> EngineLimits:
     if payloads is None:
         payloads = available_bytes() // 4
     return EngineLimits(
-        payload_bytes_max=payloads, commits_in_flight_max=store.writer_max
+        payload_bytes_max=payloads,
+        commits_in_flight_max=store.writer_max,
+        commit_share_min=store.share_min,
     )
 
 

@@ -98,9 +98,10 @@ class SqliteStore:
         self._thread = ThreadPoolExecutor(1)
         self._connection = sqlite3.connect(path, check_same_thread=False)
         self._connection.isolation_level = None
+        self._connection.execute("PRAGMA page_size=8192")
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
-        self._connection.execute("PRAGMA wal_autocheckpoint=4000")
+        self._connection.execute("PRAGMA wal_autocheckpoint=2000")
         self._connection.execute(
             "CREATE TABLE limit_transactions (gid TEXT PRIMARY KEY,"
             " state INT NOT NULL, input BLOB NOT NULL, at INT NOT NULL)"

@@ -15,7 +15,7 @@ Many changes are dealt out among all commits that may be under way. In one commi
 would all move on together afterwards, a convoy: the database is idle while the node
 decides, and the node while the database writes. Few are not, for each commit has a
 price of its own, and so have the frames that follow from it. A store with one writer is
-given half of many changes, and the other half when it comes back.
+given two as well: one is written, and the other is at hand when the writer returns.
 
 The order "durable, then act" is kept here: :meth:`Committer.put` hands changes over,
 and the outcome comes back through exactly one of two callbacks. Nothing that depends
@@ -44,16 +44,6 @@ _log = structlog.get_logger(__name__)
 BATCH_MAX = 1_024
 """Changes in one commit: at about 50 us each it holds the database for 50 ms."""
 
-SHARE_MIN = 64
-"""Changes for which one more commit is worth its price. On PostgreSQL with 256 two-step
-sagas in flight the throughput was 0.171 of the bare limit's with one commit for all,
-0.229 with shares of 128, 0.228 of 64, 0.160 of 32 (two windows each)."""
-
-HALF_MIN = 128
-"""So many of the changes that wait go to a store with one writer, or half of them if
-that is more. On SQLite 3,657 sagas a second ended so, and 3,081 with one commit for
-all and a statement for each row (means of ten windows, in turn, beside other work)."""
-
 YOUNG_MS: Milliseconds = 20
 """For so long a few changes wait for the latest commit. At half of the throughput that
 PostgreSQL gives on two cores, sagas took 100 ms where they waited for none as long as
@@ -66,7 +56,8 @@ class Committer:
 
     Args:
         clock: tells how old a commit is.
-        in_flight_max: commits under way at once; 1 for a store with one writer.
+        in_flight_max: commits under way at once.
+        share_min: changes for which one more commit is worth its price.
         pace_ms: for so long after a commit began fewer changes than it carried wait for
             others, where no commit is under way.
         on_committed: changes that were asked, and the keys that conflicted.
@@ -79,6 +70,7 @@ class Committer:
         *,
         clock: Clock,
         in_flight_max: int,
+        share_min: int,
         pace_ms: Milliseconds,
         on_committed: Callable[[Sequence[Change], frozenset[Key]], None],
         on_unknown: Callable[[Sequence[Change], StoreUnavailable], None],
@@ -86,6 +78,7 @@ class Committer:
         self._store = store
         self._clock = clock
         self._in_flight_max = in_flight_max
+        self._share_min = share_min
         self._pace_ms = pace_ms
         self._on_committed = on_committed
         self._on_unknown = on_unknown
@@ -127,7 +120,7 @@ class Committer:
     def _worth_waiting_until(self) -> Milliseconds:
         """Until when few changes wait, for a commit to return or for others to come."""
         count = len(self._waiting)
-        if count >= SHARE_MIN or self._is_last:
+        if count >= self._share_min or self._is_last:
             return 0
         if self._commits:
             return self._latest_at + YOUNG_MS
@@ -147,10 +140,8 @@ class Committer:
 
     def _share(self) -> int:
         """How many go into the next commit."""
-        if self._in_flight_max == 1:
-            return min(BATCH_MAX, max(HALF_MIN, -(-len(self._waiting) // 2)))
         free = self._in_flight_max - len(self._commits)
-        return min(BATCH_MAX, max(SHARE_MIN, -(-len(self._waiting) // free)))
+        return min(BATCH_MAX, max(self._share_min, -(-len(self._waiting) // free)))
 
     def _done(self, commit: asyncio.Task[None]) -> None:
         self._commits.discard(commit)

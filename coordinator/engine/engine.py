@@ -138,6 +138,7 @@ class Engine:
             store,
             clock=clock,
             in_flight_max=self._limits.commits_in_flight_max,
+            share_min=self._limits.commit_share_min,
             pace_ms=self._limits.commit_pace_ms,
             on_committed=self._committed,
             on_unknown=self._unknown,

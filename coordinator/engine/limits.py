@@ -23,7 +23,8 @@ class EngineLimits:
             the load of a fast machine a node took 46 to 73 MiB more with it than with
             ``changes_max`` alone. Who stores 15,000 a second has so many stored within
             0.6 s, who is ten times slower within 6 s.
-        commits_in_flight_max: 1 suits a database with one writer.
+        commits_in_flight_max: handed to the store at once.
+        commit_share_min: changes for which one more of them is worth its price.
         commit_pace_ms: for so long after a commit began fewer changes than it carried
             wait for others to share the next one, where nothing else is under way. At
             half of what a node can do 6 and 8 made transactions take a third longer.
@@ -42,6 +43,7 @@ class EngineLimits:
     changes_max: int = 2 * BATCH_MAX
     changes_stalled_max: int = 8 * BATCH_MAX
     commits_in_flight_max: int = 1
+    commit_share_min: int = 64
     commit_pace_ms: Milliseconds = 4
     let_go_max: int = 10_000
     parked_after_ms: Milliseconds = 5_000

@@ -8,8 +8,6 @@ import pytest
 from coordinator.core.model import Key
 from coordinator.engine.committer import (
     BATCH_MAX,
-    HALF_MIN,
-    SHARE_MIN,
     YOUNG_MS,
     Committer,
 )
@@ -19,6 +17,7 @@ from tests.engine.world import FakeClock
 from tests.storage.samples import began
 
 PACE_MS = 4
+SHARE_MIN = 64
 
 
 class SlowStore(MemoryStore):
@@ -36,7 +35,9 @@ class SlowStore(MemoryStore):
         return await super().commit(changes)
 
 
-async def sizes(count: int, *, in_flight_max: int) -> tuple[list[int], int]:
+async def sizes(
+    count: int, *, in_flight_max: int, share_min: int = SHARE_MIN
+) -> tuple[list[int], int]:
     """Of the commits that so many changes lead to at once, and how many there are."""
     store = SlowStore()
     committed: list[Change] = []
@@ -44,6 +45,7 @@ async def sizes(count: int, *, in_flight_max: int) -> tuple[list[int], int]:
         store,
         clock=FakeClock(),
         in_flight_max=in_flight_max,
+        share_min=share_min,
         pace_ms=PACE_MS,
         on_committed=lambda changes, _conflicts: committed.extend(changes),
         on_unknown=lambda _changes, failure: pytest.fail(str(failure)),
@@ -80,15 +82,12 @@ async def test_many_changes_are_dealt_out_among_the_commits_that_may_be_under_wa
     assert total == len(expected) + (sum(expected) < count)
 
 
-@pytest.mark.parametrize(
-    ("count", "expected", "total"),
-    [(1, 1, 1), (HALF_MIN, HALF_MIN, 1), (400, 200, 3), (4 * BATCH_MAX, BATCH_MAX, 7)],
-)
-async def test_with_one_writer_half_of_many_changes_wait_for_the_others(
-    count: int, expected: int, total: int
-) -> None:
-    """So that they do not all move on together, and the writer has nothing to do."""
-    assert await sizes(count, in_flight_max=1) == ([expected], total)
+async def test_a_store_says_how_many_changes_are_worth_a_commit() -> None:
+    """Its writer may be one alone, and the commits that wait for it larger."""
+    count = 3 * SHARE_MIN
+    few = await sizes(count, in_flight_max=2, share_min=2 * SHARE_MIN)
+    assert few == ([2 * SHARE_MIN], 2)
+    assert await sizes(count, in_flight_max=2) == ([count // 2] * 2, 2)
 
 
 async def test_few_changes_wait_for_a_young_commit_and_share_the_next() -> None:
@@ -127,6 +126,7 @@ def waiting() -> tuple[SlowStore, FakeClock, Committer]:
         store,
         clock=clock,
         in_flight_max=4,
+        share_min=SHARE_MIN,
         pace_ms=PACE_MS,
         on_committed=lambda _changes, _conflicts: None,
         on_unknown=lambda _changes, failure: pytest.fail(str(failure)),

@@ -19,6 +19,7 @@ from coordinator.core.errors import PreconditionFailed, StoreUnavailable
 from coordinator.core.sweep import Ask, Line, Place, others
 from coordinator.ports import NodeRow, TransactionFilter
 from coordinator.storage.sql.database import Lane
+from coordinator.storage.sql.migrate import upgrade
 from coordinator.storage.sql.store import SqlStore, open_store
 from tests.storage.samples import (
     NOW,
@@ -70,8 +71,27 @@ async def test_the_writer_syncs_every_commit(store: SqlStore) -> None:
         connection.rollback()
         return found
 
-    assert await store._database.write(ask) == ["wal", 2, 4_000, 0]
+    assert await store._database.write(ask) == ["wal", 2, 2_000, 0]
     assert [(await store._database.read(ask))[n] for n in (0, 2, 3)] == ["wal", 0, 1]
+
+
+@pytest.mark.parametrize(("made_with", "kept"), [(None, 8_192), (4_096, 4_096)])
+async def test_a_new_file_has_large_pages_and_an_old_one_keeps_its_own(
+    tmp_path: Path, made_with: int | None, kept: int
+) -> None:
+    """A file of before is served as it is."""
+    path = tmp_path / "old-or-new.db"
+    if made_with is not None:
+        with neighbour(path) as other:
+            other.execute(f"PRAGMA page_size={made_with}")
+            other.execute("PRAGMA journal_mode=WAL")
+    url = f"sqlite:///{path}"
+    await asyncio.to_thread(upgrade, url)
+
+    await (await open_store(url)).close()
+
+    with neighbour(path) as other:
+        assert other.execute("PRAGMA page_size").fetchone() == (kept,)
 
 
 async def test_a_database_that_does_not_sync_is_refused(

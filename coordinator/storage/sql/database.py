@@ -30,12 +30,14 @@ class Database(Protocol):
     Attributes:
         dialect: how statements are spelled here.
         flavour: which database it is.
-        writer_max: how many writes may go on at once.
+        writer_max: how many commits it is worth handing over at once.
+        share_min: changes for which one more of them is.
     """
 
     dialect: Dialect
     flavour: Flavour
     writer_max: int
+    share_min: int
 
     async def write(
         self, work: Callable[[Connection], T], lane: Lane = Lane.FOREGROUND

@@ -35,6 +35,11 @@ T = TypeVar("T")
 WRITER_MAX: Final = 4
 """Commits under way at once; each carries what waited, so more would carry less."""
 
+_SHARE_MIN: Final = 64
+"""With 256 two-step sagas in flight the throughput was 0.171 of the bare limit's with
+one commit for all, 0.229 with shares of 128, 0.228 of 64, 0.160 of 32 (two windows
+each)."""
+
 _READER_MAX: Final = 4
 _PEOPLE_MAX: Final = 2
 _SWEEPER_MAX: Final = 2
@@ -130,6 +135,7 @@ class ServerDatabase(Database):
         self._closed = False
         self.dialect = self._writing[Lane.FOREGROUND].dialect
         self.writer_max = WRITER_MAX
+        self.share_min = _SHARE_MIN
 
     async def write(
         self, work: Callable[[Connection], T], lane: Lane = Lane.FOREGROUND

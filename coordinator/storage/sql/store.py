@@ -106,7 +106,8 @@ class SqlStore(SqlQueries, Store, Retention):
     """See the ports for what each method promises; one object serves both.
 
     Attributes:
-        writer_max: how many commits may be under way at once.
+        writer_max: how many commits it is worth handing over at once.
+        share_min: changes for which one more of them is.
         flavour: which database it is.
         unsafe_settings: of the database, with which what was acknowledged can be lost.
     """
@@ -116,6 +117,7 @@ class SqlStore(SqlQueries, Store, Retention):
     ) -> None:
         super().__init__(database)
         self.writer_max = database.writer_max
+        self.share_min = database.share_min
         self.unsafe_settings = unsafe_settings
         self.flavour = database.flavour
         self._statements = write.Statements(database.dialect, database.flavour)
