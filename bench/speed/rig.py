@@ -140,6 +140,7 @@ class Rig:
                 use_memory(server)
         place = self._server.home if self._server else folder
         self.facts["sync_us"] = f"{sync_microseconds(place):.0f}"
+        self.facts["write_back_from"] = write_back_from()
         self.sides: dict[str, Side] = {}
 
     def start(self, name: str, participant: str, nodes: int = 1) -> None:
@@ -318,6 +319,18 @@ def sync_microseconds(place: Path) -> float:
             os.fdatasync(file.fileno())
             spent.append(time.perf_counter() - began)
     return sorted(spent)[_SYNCS // 2] * 1_000_000
+
+
+def write_back_from() -> str:
+    """How much of what was written may wait in memory before Linux begins to write it;
+    ``?`` elsewhere. Much of it at once holds up the syncs of commits.
+    """
+    try:
+        count = int(Path("/proc/sys/vm/dirty_background_bytes").read_text())
+        percent = int(Path("/proc/sys/vm/dirty_background_ratio").read_text())
+    except OSError:
+        return "?"
+    return f"{count // 1024}KiB" if count else f"{percent}%"
 
 
 async def _publish(target: str) -> None:
