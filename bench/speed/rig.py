@@ -33,8 +33,9 @@ STORES = ("postgresql", "sqlite", "mariadb")
 LIMIT_STORES = ("postgresql", "sqlite")
 """For which there is a limit program."""
 
-SEGMENTS = 128
-"""Of PostgreSQL's log, that a server has used before and writes over."""
+SEGMENTS = 256
+"""Of PostgreSQL's log: 4 GiB, that a server has used before and writes over. It is all
+that there will be of it: a checkpoint comes before more is needed."""
 
 PAGE_BYTES = 8_192
 BUFFERS = 131_072
@@ -42,7 +43,7 @@ BUFFERS = 131_072
 
 POSTGRESQL_SETTINGS = (
     f"shared_buffers={BUFFERS}",
-    "max_wal_size=8GB",
+    f"max_wal_size={SEGMENTS * 16}MB",
     f"min_wal_size={SEGMENTS * 16}MB",
     "checkpoint_timeout=15min",
     "effective_cache_size=4GB",
