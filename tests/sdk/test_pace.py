@@ -48,10 +48,12 @@ async def test_a_session_lets_few_requests_wait_for_others(
     """It says how many wait and how many answers are to come, and keeps the pause."""
     told: list[tuple[int, int]] = []
     later: list[str] = []
+    idle = asyncio.Event()
 
     class Told(Pace):
         def pause(self, count: int, others: int, now: float) -> float:
             if not count:
+                idle.set()
                 return 0.0
             told.append((count, others))
             for gid in later:
@@ -67,6 +69,11 @@ async def test_a_session_lets_few_requests_wait_for_others(
         for gid in ("g1", "g2"):
             ask(gid)
             await coordinator.asked.get()
+            # What is asked while a frame is being written goes out after it at once.
+            # Woken in vain, the writer shows that it writes no more.
+            idle.clear()
+            attachment.tell_peers()
+            await idle.wait()
         later.append("g4")
         ask("g3")
         for _ in range(2):
