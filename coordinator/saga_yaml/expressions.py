@@ -49,7 +49,7 @@ _CODES: Final[Mapping[type[Mistake], Code]] = {
     TypeMismatch: Code.TYPE_MISMATCH,
     OverLimit: Code.OVER_LIMIT,
 }
-_HYPHENATED = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*+(?>(?:-[A-Za-z0-9_]++)+))")
+_HYPHENATED = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*+(?>-[A-Za-z0-9_]++)++)")
 
 
 @dataclass(frozen=True, slots=True)

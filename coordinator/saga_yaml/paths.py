@@ -18,7 +18,7 @@ _TEXT = r"\['[^'\\\n]++'\]|\[\"[^\"\\\n]++\"\]"
 _PART = re.compile(rf"{_NAME}|{_PLACE}|{_TEXT}")
 _PATH = re.compile(
     r"\$\{[ \t\n]*+(?P<source>(?P<root>input|steps|saga|item|index)"
-    rf"(?P<rest>(?>(?:{_NAME}|{_PLACE}|{_TEXT})*)))[ \t\n]*+\}}"
+    rf"(?P<rest>(?>{_NAME}|{_PLACE}|{_TEXT})*+))[ \t\n]*+\}}"
 )
 # No capture inside what is repeated: Python 3.11 loses its place there.
 

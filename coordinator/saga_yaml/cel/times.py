@@ -17,13 +17,13 @@ _SECONDS_MIN: Final = -62_135_596_800
 _SECONDS_MAX: Final = 253_402_300_799
 _SPAN_NANOS_MAX: Final = 2**63 - 1
 _RFC3339 = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?>(?:\.(\d{1,9}+))?)"
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?>\.(\d{1,9}+))?+"
     r"(?:[Zz]|([-+])(\d\d):(\d\d))",
     re.ASCII,
 )
 _OFFSET = re.compile(r"([-+]?)(\d\d):(\d\d)", re.ASCII)
 _SPAN = re.compile(
-    r"[-+]?+(?>(?:(?:\d{1,18}+(?>(?:\.\d{0,18}+)?)|\.\d{1,18}+)(?:h|ms|us|ns|m|s))+)",
+    r"[-+]?+(?>(?:\d{1,18}+(?>\.\d{0,18}+)?+|\.\d{1,18}+)(?:h|ms|us|ns|m|s))++",
     re.ASCII,
 )
 _SPAN_PART = re.compile(r"(\d*)(?:\.(\d*))?(h|ms|us|ns|m|s)", re.ASCII)

@@ -40,8 +40,8 @@ _NUMBERS: Final = (int, float)
 _ORDERED: Final = (bool, int, float, str, Moment, Span)
 _INTEGER = re.compile(r"[-+]?+[0-9]{1,40}+")
 _DOUBLE = re.compile(
-    r"[-+]?+(?:[0-9]{1,40}+(?>(?:\.[0-9]{0,40}+)?)|\.[0-9]{1,40}+)"
-    r"(?>(?:[eE][-+]?+[0-9]{1,4}+)?)"
+    r"[-+]?+(?:[0-9]{1,40}+(?>\.[0-9]{0,40}+)?+|\.[0-9]{1,40}+)"
+    r"(?>[eE][-+]?+[0-9]{1,4}+)?+"
 )
 _TRUTHS: Final = {
     **dict.fromkeys(("true", "True", "TRUE", "t", "1"), True),
