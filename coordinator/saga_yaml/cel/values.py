@@ -163,7 +163,7 @@ def _arithmetic(left: Value, operator: str, right: Value) -> Value:
         if not isfinite(result):
             raise ExpressionFailed(f"the result of {operator!r} is no finite number")
     elif not INTEGER_MIN <= result <= INTEGER_MAX:
-        raise ExpressionFailed(f"the result of {operator!r} is beyond 64 bits")
+        raise _beyond(repr(operator))
     return result
 
 
@@ -346,6 +346,9 @@ def to_int(_run: Run, value: Value) -> Value:
             pass
         case int():
             return value
+        case float() if value == INTEGER_MIN:
+            # Numbers beyond 64 bits are rounded to this one.
+            raise _beyond("int")
         case float():
             return _fits(int(value), "int")
         case str() if _INTEGER.fullmatch(value):
@@ -359,8 +362,12 @@ def to_int(_run: Run, value: Value) -> Value:
 
 def _fits(value: int, function: str) -> int:
     if not INTEGER_MIN <= value <= INTEGER_MAX:
-        raise ExpressionFailed(f"the result of {function} is beyond 64 bits")
+        raise _beyond(function)
     return value
+
+
+def _beyond(what: str) -> ExpressionFailed:
+    return ExpressionFailed(f"the result of {what} is beyond 64 bits")
 
 
 def to_double(_run: Run, value: Value) -> Value:
