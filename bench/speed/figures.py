@@ -29,6 +29,7 @@ class Window:
         rows: that these commits wrote.
         moves: of transactions in them: a durable wait each.
         rss_mib: of the coordinator's process, at the end.
+        sync_ms: by percentile, of syncs of the disk beside the load.
     """
 
     seconds: float
@@ -40,6 +41,7 @@ class Window:
     rows: int = 0
     moves: int = 0
     rss_mib: float = 0.0
+    sync_ms: dict[float, float] = field(default_factory=dict)
 
     @property
     def per_second(self) -> float:

@@ -81,6 +81,10 @@ def _latency_ms(percent: float, window: Window) -> float:
     return window.latency_ms[percent]
 
 
+def _sync_ms(percent: float, window: Window) -> float:
+    return window.sync_ms[percent]
+
+
 def _cpu_us(process: str, window: Window) -> float:
     return window.per_transaction(window.cpu_seconds.get(process, 0.0)) * 1e6
 
@@ -93,6 +97,7 @@ def _rows(windows: Sequence[Window]) -> list[Row]:
         for process in PROCESSES
         if process in windows[0].cpu_seconds
     ]
+    syncs = sorted(windows[0].sync_ms)
     rows += [
         ("CPU us/tx all", lambda w: w.per_transaction(w.cpu_total) * 1e6, "{:.0f}"),
         ("CPUs busy", lambda w: w.cpu_total / w.seconds, "{:.2f}"),
@@ -100,6 +105,7 @@ def _rows(windows: Sequence[Window]) -> list[Row]:
         ("commits/tx", lambda w: w.per_transaction(w.commits), "{:.3f}"),
         ("rows/tx", lambda w: w.per_transaction(w.rows), "{:.1f}"),
         ("transactions/commit", lambda w: w.moves / max(w.commits, 1), "{:.0f}"),
+        *((f"disk sync p{p:g} ms", partial(_sync_ms, p), "{:.1f}") for p in syncs),
         ("coordinator MiB", lambda w: w.rss_mib, "{:.0f}"),
         ("refused %", lambda w: 100 * w.per_transaction(w.refused), "{:.1f}"),
     ]

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from bench.cluster import serves
-from bench.speed import past
+from bench.speed import disk, past
 from bench.speed.figures import Window
 from bench.speed.initiator import Order
 from bench.speed.load import LATE_SECONDS_MAX
@@ -60,7 +59,6 @@ _DURABLE = {
     },
 }
 _START_SECONDS_MAX = 15.0
-_SYNCS = 200
 _FIRST_SECONDS = 0.5
 
 
@@ -139,9 +137,9 @@ class Rig:
             if store == "postgresql":
                 use_log(server)
                 use_memory(server)
-        place = self._server.home if self._server else folder
-        self.facts["sync_us"] = f"{sync_microseconds(place):.0f}"
-        self.facts["write_back_from"] = write_back_from()
+        self._place = self._server.home if self._server else folder
+        self.facts["sync_us"] = f"{disk.sync_microseconds(self._place):.0f}"
+        self.facts["write_back_from"] = disk.write_back_from()
         self.sides: dict[str, Side] = {}
 
     def start(self, name: str, participant: str, nodes: int = 1) -> None:
@@ -226,20 +224,24 @@ class Rig:
         )
 
     def _window(self, module: str, order: msgspec.Struct, load: Load) -> Window:
-        done = subprocess.run(  # noqa: S603 - our own module
-            [
-                *(sys.executable, "-m", "examples.leash", str(os.getpid())),
-                *(module, msgspec.json.encode(order).decode()),
-            ],
-            cwd=ROOT,
-            capture_output=True,
-            timeout=load.warm_seconds + load.seconds + 2 * LATE_SECONDS_MAX,
-            check=False,
-        )
+        with disk.watched(self._place) as watch:
+            done = subprocess.run(  # noqa: S603 - our own module
+                [
+                    *(sys.executable, "-m", "examples.leash", str(os.getpid())),
+                    *(module, msgspec.json.encode(order).decode()),
+                ],
+                cwd=ROOT,
+                capture_output=True,
+                timeout=load.warm_seconds + load.seconds + 2 * LATE_SECONDS_MAX,
+                check=False,
+            )
         self.fleet.check()
         if done.returncode:
-            raise Failed(done.stderr.decode(errors="replace").strip()[-2_000:])
-        return msgspec.json.decode(done.stdout, type=Window)
+            why = done.stderr.decode(errors="replace").strip()[-2_000:]
+            slowest = watch.sync_ms[100.0]
+            raise Failed(f"{why}\nthe disk's slowest sync meanwhile: {slowest:.0f} ms")
+        window = msgspec.json.decode(done.stdout, type=Window)
+        return replace(window, sync_ms=watch.sync_ms)
 
     def _database(self, name: str) -> str:
         if self._server is None:
@@ -307,31 +309,6 @@ def check_durable(server: Server, store: str) -> dict[str, str]:
         facts[name] = found
     query = "SHOW server_version" if store == "postgresql" else "SELECT version()"
     return {"version": str(server.run(query)[0][0]), **facts}
-
-
-def sync_microseconds(place: Path) -> float:
-    """The median of one ``fdatasync`` after a page was written there."""
-    spent = []
-    with tempfile.TemporaryFile(dir=place) as file:
-        for _ in range(_SYNCS):
-            file.write(bytes(8_192))
-            file.flush()
-            began = time.perf_counter()
-            os.fdatasync(file.fileno())
-            spent.append(time.perf_counter() - began)
-    return sorted(spent)[_SYNCS // 2] * 1_000_000
-
-
-def write_back_from() -> str:
-    """How much of what was written may wait in memory before Linux begins to write it;
-    ``?`` elsewhere. Much of it at once holds up the syncs of commits.
-    """
-    try:
-        count = int(Path("/proc/sys/vm/dirty_background_bytes").read_text())
-        percent = int(Path("/proc/sys/vm/dirty_background_ratio").read_text())
-    except OSError:
-        return "?"
-    return f"{count // 1024}KiB" if count else f"{percent}%"
 
 
 async def _publish(target: str) -> None:

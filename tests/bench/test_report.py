@@ -21,6 +21,7 @@ def window(ended: int, *, commits: int = 10) -> Window:
         rows=ended * 10,
         moves=ended * 3,
         rss_mib=80.0,
+        sync_ms={99.0: 2.5, 100.0: 700.0},
     )
 
 
@@ -62,6 +63,8 @@ def test_the_table_shows_both_sides_and_how_rounds_differ():
     assert re.search(r"transactions/s +3000 +1000", text)
     assert re.search(r"CPU us/tx coordinator +167 +500", text)
     assert "CPU us/tx database" not in text
+    assert re.search(r"disk sync p99 ms +2.5 +2.5", text)
+    assert re.search(r"disk sync p100 ms +700.0 +700.0", text)
     assert "ratio, round by round: 0.17 to 0.50" in text
 
 
