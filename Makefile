@@ -3,6 +3,7 @@
 # have to be there.
 
 PYTHON ?= python3
+OLDEST ?= /usr/bin/python3
 JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo servers test lint types unit coverage mutation rules sim planted exhaustive chaos faults bench cost instructions protos lock clean
+.PHONY: help demo servers test lint types unit oldest coverage mutation rules sim planted exhaustive chaos faults bench cost instructions protos lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +57,11 @@ types: $(VENV)/dev.stamp ## mypy, strict
 unit: $(VENV)/dev.stamp ## All tests (ARGS="-k name" picks some, JOBS=0 runs them in one process)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
+oldest: ## The tests of rules, sagas, engine and SDK with the oldest Python of a system (OLDEST=/usr/bin/python3)
+	@$(OLDEST) -c 'import ensurepip' 2>/dev/null || { echo "$(OLDEST) has no ensurepip: apt-get install python3-venv, or set OLDEST=..."; exit 1; }
+	@$(OLDEST) --version
+	@$(MAKE) --no-print-directory unit VENV=.venv-oldest PYTHON=$(OLDEST) ARGS="tests/core tests/saga_yaml tests/golden tests/saga_kit tests/engine tests/api tests/sdk"
+
 coverage: $(VENV)/dev.stamp ## Each module of rules, covered by its own tests alone
 	@$(BIN)/python -m tests.core.coverage_check
 
@@ -97,5 +103,5 @@ lock: ## Renew the lock files (needs uv)
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --group dev --constraint requirements/run.txt pyproject.toml -o requirements/dev.txt
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --group bench --constraint requirements/dev.txt pyproject.toml -o requirements/bench.txt
 
-clean: ## Remove the virtual environment and the demo's files
-	@rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## Remove the virtual environments and the demo's files
+	@rm -rf $(VENV) .venv-oldest .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
