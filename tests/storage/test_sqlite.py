@@ -75,6 +75,32 @@ async def test_the_writer_syncs_every_commit(store: SqlStore) -> None:
     assert [(await store._database.read(ask))[n] for n in (0, 2, 3)] == ["wal", 0, 1]
 
 
+async def test_closing_waits_for_reads_and_leaves_no_connection_open(
+    store: SqlStore,
+) -> None:
+    """Not even that of a read whose caller has gone: its thread is still at it."""
+    reads, may_end = threading.Event(), threading.Event()
+    used: list[sqlite3.Connection] = []
+
+    def read(connection: Connection) -> None:
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        used.append(raw)
+        reads.set()
+        may_end.wait()
+
+    reading = asyncio.create_task(store._database.read(read))
+    await asyncio.to_thread(reads.wait)
+    reading.cancel()
+    closing = asyncio.create_task(store.close())
+    await asyncio.wait([reading])
+    await asyncio.to_thread(may_end.set)
+    await closing
+
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        used[0].execute("SELECT 1")
+
+
 @pytest.mark.parametrize(("made_with", "kept"), [(None, 8_192), (4_096, 4_096)])
 async def test_a_new_file_has_large_pages_and_an_old_one_keeps_its_own(
     tmp_path: Path, made_with: int | None, kept: int

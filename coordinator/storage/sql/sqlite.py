@@ -155,10 +155,11 @@ class SqliteDatabase(Database):
         if self._closed:
             return
         self._closed = True
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._readers, self._reading.dispose)
-        await loop.run_in_executor(self._writer, self._close_writer)
-        self._readers.shutdown()
+        # A read goes on in its thread when its caller has gone, and has a connection.
+        await asyncio.to_thread(self._readers.shutdown)
+        run = asyncio.get_running_loop().run_in_executor
+        await run(self._writer, self._reading.dispose)
+        await run(self._writer, self._close_writer)
         self._writer.shutdown()
 
     async def _run(
