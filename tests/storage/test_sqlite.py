@@ -101,6 +101,29 @@ async def test_closing_waits_for_reads_and_leaves_no_connection_open(
         used[0].execute("SELECT 1")
 
 
+async def test_what_would_be_tried_again_is_not_once_the_store_is_closed(
+    store: SqlStore,
+) -> None:
+    """It is told so, as whoever comes later is."""
+    reads, may_end = threading.Event(), threading.Event()
+
+    def read(_connection: Connection) -> None:
+        reads.set()
+        may_end.wait()
+        failure = sqlite3.OperationalError("database is locked")
+        failure.sqlite_errorname = "SQLITE_BUSY"
+        raise failure
+
+    reading = asyncio.create_task(store._database.read(read))
+    await asyncio.to_thread(reads.wait)
+    closing = asyncio.create_task(store.close())
+    await asyncio.to_thread(may_end.set)
+    await closing
+
+    with pytest.raises(StoreUnavailable, match="was closed"):
+        await reading
+
+
 @pytest.mark.parametrize(("made_with", "kept"), [(None, 8_192), (4_096, 4_096)])
 async def test_a_new_file_has_large_pages_and_an_old_one_keeps_its_own(
     tmp_path: Path, made_with: int | None, kept: int

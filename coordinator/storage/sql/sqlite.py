@@ -8,7 +8,7 @@ of their own; in WAL mode they see the last commit and wait for nobody.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
@@ -168,10 +168,14 @@ class SqliteDatabase(Database):
         runner: Callable[[Callable[[Connection], T]], T],
         work: Callable[[Connection], T],
     ) -> T:
-        if self._closed:
-            raise StoreUnavailable("the store was closed")
         run = asyncio.get_running_loop().run_in_executor
-        return await answered(lambda: run(pool, runner, work), _may_run_again)
+
+        def attempt() -> Awaitable[T]:
+            if self._closed:
+                raise StoreUnavailable("the store was closed")
+            return run(pool, runner, work)
+
+        return await answered(attempt, _may_run_again)
 
     def _on_writer(self, work: Callable[[Connection], T]) -> T:
         try:
