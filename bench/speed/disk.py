@@ -15,11 +15,11 @@ from pathlib import Path
 
 from bench.speed.figures import percentile
 
-PAGE = bytes(8_192)
 EVERY_SECONDS = 0.05
 """Between two syncs beside a window; a loaded server makes twenty times as many."""
 
 PERCENTILES = (50.0, 99.0, 99.9, 100.0)
+_PAGE = bytes(8_192)
 _SYNCS = 200
 
 
@@ -28,7 +28,7 @@ def sync_microseconds(place: Path) -> float:
     spent = []
     with tempfile.TemporaryFile(dir=place) as file:
         for _ in range(_SYNCS):
-            file.write(PAGE)
+            file.write(_PAGE)
             file.flush()
             began = time.perf_counter()
             os.fdatasync(file.fileno())
@@ -66,7 +66,7 @@ class Watch:
         due = time.monotonic()
         is_over = False
         while not is_over:
-            os.pwrite(descriptor, PAGE, 0)
+            os.pwrite(descriptor, _PAGE, 0)
             os.fdatasync(descriptor)
             waits = waited(due, time.monotonic())
             self._seconds += waits
@@ -92,7 +92,7 @@ def waited(due: float, ended: float) -> list[float]:
 def watched(place: Path) -> Iterator[Watch]:
     """Watch the disk under this folder for as long as the block runs."""
     with tempfile.TemporaryFile(dir=place) as file:
-        file.write(PAGE)
+        file.write(_PAGE)
         file.flush()
         os.fsync(file.fileno())
         watch = Watch()
