@@ -77,27 +77,26 @@ def perform(options: Options, say: Callable[[str], None]) -> Result:
         result.facts |= here.facts
         say(" ".join(f"{name}={fact}" for name, fact in result.facts.items()))
         if options.finished:
-            here.fill(_load(options), options.finished, say)
+            here.fill(options.load(), options.finished, say)
         _rounds(here, result, say)
-        _sweep(here, result, say)
+        if not options.rate:
+            _sweep(here, result, say)
     return result
-
-
-def _load(options: Options) -> Load:
-    return Load(
-        workload=options.workload,
-        in_flight=options.in_flight,
-        per_second=options.rate,
-        warm_seconds=options.warm_seconds,
-        seconds=options.seconds,
-    )
 
 
 def _rounds(here: Rig, result: Result, say: Callable[[str], None]) -> None:
     options = result.options
-    load = _load(options)
     result.windows = {side: [] for side in here.sides}
     for number in range(options.runs):
+        load = options.load()
+        if options.rate.share:
+            most = here.measure(TERCET, load).per_second
+            result.most.append(most)
+            load = options.load(most)
+            say(
+                f"run {number + 1}/{options.runs} a closed loop ended {most:.0f}/s,"
+                f" {options.rate} of it are {load.per_second:.0f}"
+            )
         # Nobody always has the machine as the other one leaves it.
         order = list(here.sides) if number % 2 == 0 else list(reversed(here.sides))
         for side in order:

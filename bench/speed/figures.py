@@ -1,5 +1,6 @@
 """What a window of load has measured, and what several of them say together."""
 
+import itertools
 import math
 import statistics
 from array import array
@@ -7,6 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
+TENTHS = 10
+TENTHS_OF = (50.0, 99.9)
+"""A queue that grows shows in the first of these, and what stood still in the other."""
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
@@ -15,6 +19,20 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
         return 0.0
     rank = math.ceil(len(ordered) * percent / 100)
     return ordered[max(rank, 1) - 1]
+
+
+def in_tenths(values: Sequence[float], percent: float, times: float) -> list[float]:
+    """This percentile of each tenth of the values, in the order in which they came;
+    of none, if there are too few for tenths.
+
+    Args:
+        times: a value in the unit that is wanted.
+    """
+    if len(values) < TENTHS:
+        return []
+    ends = [len(values) * tenth // TENTHS for tenth in range(TENTHS + 1)]
+    parts = (values[since:to] for since, to in itertools.pairwise(ends))
+    return [percentile(sorted(part), percent) * times for part in parts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +48,8 @@ class Window:
         moves: of transactions in them: a durable wait each.
         rss_mib: of the coordinator's process, at the end.
         sync_ms: by percentile, of syncs of the disk beside the load.
+        loop_us: by percentile, of processor time of a known loop beside the load.
+        tenths: figures of each tenth of the window, by name.
     """
 
     seconds: float
@@ -42,6 +62,8 @@ class Window:
     moves: int = 0
     rss_mib: float = 0.0
     sync_ms: dict[float, float] = field(default_factory=dict)
+    loop_us: dict[float, float] = field(default_factory=dict)
+    tenths: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def per_second(self) -> float:
@@ -68,6 +90,7 @@ def window_of(
         ended=ended,
         refused=refused,
         latency_ms={p: percentile(ordered, p) * 1_000 for p in PERCENTILES},
+        tenths={f"p{p:g} ms": in_tenths(latencies, p, 1_000) for p in TENTHS_OF},
     )
 
 

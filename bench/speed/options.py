@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from bench.speed.participant import KINDS
 from bench.speed.past import COUNT_MAX
-from bench.speed.rig import STORES
+from bench.speed.rig import STORES, Load
 from bench.speed.workload import WORKLOADS
 
 IN_FLIGHT_MAX = 2_000
@@ -23,11 +23,35 @@ PEERS = ("none", "dbos")
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """Of an open loop. At most one of the two is given; none: the loop is closed.
+
+    Attributes:
+        per_second: transactions.
+        share: of what Tercet ends a second in a closed loop right before each round,
+            in a window as long as that round's; at most 1.
+    """
+
+    per_second: float = 0.0
+    share: float = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.per_second or self.share)
+
+    def of(self, most: float) -> float:
+        """Transactions a second, where a closed loop has ended ``most``."""
+        return self.share * most if self.share else self.per_second
+
+    def __str__(self) -> str:
+        return f"{self.share:.0%}" if self.share else f"{self.per_second:g}"
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What to measure.
 
     Attributes:
-        rate: transactions a second of an open loop; 0 = a closed one.
+        rate: of an open loop; none = a closed one with ``in_flight``.
         peer: somebody else's product, measured in the same run.
         sweep: numbers in flight (closed) that are measured once each, for the plot.
         out: the folder of JSON and plot.
@@ -40,7 +64,7 @@ class Options:
     store: str
     participant: str
     in_flight: int
-    rate: float
+    rate: Rate
     runs: int
     seconds: float
     warm_seconds: float
@@ -50,6 +74,20 @@ class Options:
     nodes: int
     finished: int
     alone: bool
+
+    def load(self, most: float = 0.0) -> Load:
+        """Of a window: of the open loop, where a rate is asked for and known.
+
+        Args:
+            most: transactions a second that a closed loop has ended right before.
+        """
+        return Load(
+            workload=self.workload,
+            in_flight=self.in_flight,
+            per_second=self.rate.of(most),
+            warm_seconds=self.warm_seconds,
+            seconds=self.seconds,
+        )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,7 +104,13 @@ def options_of(arguments: Sequence[str]) -> Options:
     add("--store", default="postgresql", type=_one_of(STORES))
     add("--participant", default="null", type=_one_of(KINDS))
     add("--in-flight", default=256, type=_whole(1, IN_FLIGHT_MAX))
-    add("--rate", default=0.0, type=_number(0, RATE_MAX), help="open loop")
+    add(
+        "--rate",
+        default=Rate(),
+        type=_rate,
+        help="open loop: so many a second, or, as 70%%, so much of what a closed loop"
+        " ends right before",
+    )
     add("--runs", default=5, type=_whole(1, RUNS_MAX))
     add("--seconds", default=4.0, type=_number(0.2, SECONDS_MAX), help="of a window")
     add("--warm-seconds", default=1.0, type=_number(0, SECONDS_MAX))
@@ -124,6 +168,19 @@ def _number(least: float, most: float) -> Callable[[str], float]:
         return value
 
     return read
+
+
+def _rate(text: str) -> Rate:
+    number = text.removesuffix("%")
+    try:
+        if number == text:
+            return Rate(per_second=_number(0, RATE_MAX)(number))
+        return Rate(share=_number(1, 100)(number) / 100)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"expected transactions a second from 0 to {RATE_MAX:g}, or a share from 1%"
+            f" to 100%, got {text!r}"
+        ) from None
 
 
 def _sweep(text: str) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.speed.cost import coordinator_us
 from bench.speed.options import options_of
-from bench.speed.rig import TERCET, Load, rig
+from bench.speed.rig import TERCET, rig
 from bench.speed.sampler import CLEAR, VARIABLE, WRITE
 
 ROWS = 40
@@ -67,18 +67,11 @@ def main(arguments: list[str]) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     os.environ[VARIABLE] = str(path.resolve())
-    load = Load(
-        workload=options.workload,
-        in_flight=options.in_flight,
-        per_second=options.rate,
-        warm_seconds=options.warm_seconds,
-        seconds=options.seconds,
-    )
     with rig(options.store, options.participant, (TERCET,)) as here:
-        here.measure(TERCET, load)
+        most = here.measure(TERCET, options.load()).per_second
         pid = here.fleet.process_id(TERCET)
         os.kill(pid, CLEAR)
-        window = here.measure(TERCET, load)
+        window = here.measure(TERCET, options.load(most))
         os.kill(pid, WRITE)
         stacks = _read(path)
     each = coordinator_us(window)

@@ -3,6 +3,7 @@
 import datetime as dt
 import os
 import platform
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,12 +28,15 @@ class Result:
     Attributes:
         windows: by side, in the order of the rounds.
         sweep: by side, one window for each number in flight.
+        most: transactions a second that Tercet ended in a closed loop before each
+            round, where the rate is a share of it.
         facts: about machine, versions and database.
     """
 
     options: Options
     windows: dict[str, list[Window]] = field(default_factory=dict)
     sweep: dict[str, dict[int, Window]] = field(default_factory=dict)
+    most: list[float] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -85,6 +89,10 @@ def _sync_ms(percent: float, window: Window) -> float:
     return window.sync_ms[percent]
 
 
+def _loop_us(percent: float, window: Window) -> float:
+    return window.loop_us[percent]
+
+
 def _cpu_us(process: str, window: Window) -> float:
     return window.per_transaction(window.cpu_seconds.get(process, 0.0)) * 1e6
 
@@ -97,7 +105,7 @@ def _rows(windows: Sequence[Window]) -> list[Row]:
         for process in PROCESSES
         if process in windows[0].cpu_seconds
     ]
-    syncs = sorted(windows[0].sync_ms)
+    syncs, loops = sorted(windows[0].sync_ms), sorted(windows[0].loop_us)
     rows += [
         ("CPU us/tx all", lambda w: w.per_transaction(w.cpu_total) * 1e6, "{:.0f}"),
         ("CPUs busy", lambda w: w.cpu_total / w.seconds, "{:.2f}"),
@@ -106,6 +114,7 @@ def _rows(windows: Sequence[Window]) -> list[Row]:
         ("rows/tx", lambda w: w.per_transaction(w.rows), "{:.1f}"),
         ("transactions/commit", lambda w: w.moves / max(w.commits, 1), "{:.0f}"),
         *((f"disk sync p{p:g} ms", partial(_sync_ms, p), "{:.1f}") for p in syncs),
+        *((f"loop us p{p:g}", partial(_loop_us, p), "{:.0f}") for p in loops),
         ("coordinator MiB", lambda w: w.rss_mib, "{:.0f}"),
         ("refused %", lambda w: 100 * w.per_transaction(w.refused), "{:.1f}"),
     ]
@@ -121,6 +130,22 @@ def table(result: Result) -> list[str]:
         lines.append(f"{name:24}" + _cells(cells))
     if result.ratios:
         lines.append(f"ratio, round by round: {spread(result.ratios)}")
+    if result.options.rate:
+        lines += _tenths(result)
+    return lines
+
+
+def _tenths(result: Result) -> list[str]:
+    """How each window went: a queue that grows would show."""
+    lines = []
+    for side, windows in result.windows.items():
+        for number, window in enumerate(windows, 1):
+            lines.append(f"{side}, run {number}, by tenths of the window")
+            lines += [
+                f"  {name:18}" + "".join(f"{value:7.0f}" for value in values)
+                for name, values in window.tenths.items()
+                if values
+            ]
     return lines
 
 
@@ -151,7 +176,9 @@ def last_line(result: Result) -> str:
         "cpu_s_per_1000": f"{per_transaction(lambda w: w.cpu_total) * 1_000:.2f}",
     }
     if options.rate:
-        figures["rate"] = f"{options.rate:g}"
+        figures["rate"] = str(options.rate)
+    if result.most:
+        figures["most_per_s"] = f"{statistics.median(result.most):.0f}"
     if options.finished:
         figures["finished"] = str(options.finished)
     if options.nodes > 1:
@@ -171,6 +198,7 @@ def as_json(result: Result) -> bytes:
         "options": {**msgspec.to_builtins(result.options, enc_hook=str)},
         "facts": result.facts,
         "line": last_line(result),
+        "most": result.most,
         "windows": {s: [plain(w) for w in ws] for s, ws in result.windows.items()},
         "sweep": {
             side: {str(n): plain(w) for n, w in by_load.items()}

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from bench.cluster import serves
-from bench.speed import disk, past
+from bench.speed import beside, disk, past
 from bench.speed.figures import Window
 from bench.speed.initiator import Order
 from bench.speed.load import LATE_SECONDS_MAX
@@ -224,7 +224,7 @@ class Rig:
         )
 
     def _window(self, module: str, order: msgspec.Struct, load: Load) -> Window:
-        with disk.watched(self._place) as watch:
+        with beside.watched(self._place) as watch:
             done = subprocess.run(  # noqa: S603 - our own module
                 [
                     *(sys.executable, "-m", "examples.leash", str(os.getpid())),
@@ -238,10 +238,14 @@ class Rig:
         self.fleet.check()
         if done.returncode:
             why = done.stderr.decode(errors="replace").strip()[-2_000:]
-            slowest = watch.sync_ms[100.0]
-            raise Failed(f"{why}\nthe disk's slowest sync meanwhile: {slowest:.0f} ms")
+            raise Failed(f"{why}\n{watch}")
         window = msgspec.json.decode(done.stdout, type=Window)
-        return replace(window, sync_ms=watch.sync_ms)
+        return replace(
+            window,
+            sync_ms=watch.sync_ms,
+            loop_us=watch.loop_us,
+            tenths=window.tenths | watch.tenths,
+        )
 
     def _database(self, name: str) -> str:
         if self._server is None:

@@ -4,7 +4,14 @@ from array import array
 
 import pytest
 
-from bench.speed.figures import Window, median, percentile, spread, window_of
+from bench.speed.figures import (
+    Window,
+    in_tenths,
+    median,
+    percentile,
+    spread,
+    window_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +38,23 @@ def test_a_window_has_its_latencies_in_milliseconds():
     assert window.latency_ms[50.0] == pytest.approx(200)
     assert window.latency_ms[99.9] == pytest.approx(300)
     assert window.per_second == 1.5
+
+
+def test_tenths_are_of_the_order_in_which_values_came():
+    """Each of them has a tenth, also where they do not divide."""
+    values = [float(n) for n in range(25)]
+
+    assert in_tenths(values, 100.0, 2) == [2, 8, 12, 18, 22, 28, 32, 38, 42, 48]
+    assert in_tenths(values[:9], 50.0, 1) == []
+
+
+def test_a_window_shows_a_queue_that_grows():
+    """Every latency of a tenth is above those of the tenth before."""
+    latencies = array("d", [number / 1_000 for number in range(1_000)])
+    window = window_of(latencies, seconds=2, ended=1_000, refused=0)
+
+    assert window.tenths["p50 ms"] == pytest.approx([49 + 100 * n for n in range(10)])
+    assert window.tenths["p99.9 ms"] == pytest.approx([99 + 100 * n for n in range(10)])
 
 
 def test_the_median_is_over_windows():

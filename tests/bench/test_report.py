@@ -22,6 +22,8 @@ def window(ended: int, *, commits: int = 10) -> Window:
         moves=ended * 3,
         rss_mib=80.0,
         sync_ms={99.0: 2.5, 100.0: 700.0},
+        loop_us={50.0: 250.0, 90.0: 410.0},
+        tenths={"p50 ms": [9.0, *[10.0] * 8, 12.0], "p99.9 ms": []},
     )
 
 
@@ -65,7 +67,36 @@ def test_the_table_shows_both_sides_and_how_rounds_differ():
     assert "CPU us/tx database" not in text
     assert re.search(r"disk sync p99 ms +2.5 +2.5", text)
     assert re.search(r"disk sync p100 ms +700.0 +700.0", text)
+    assert re.search(r"loop us p90 +410 +410", text)
     assert "ratio, round by round: 0.17 to 0.50" in text
+
+
+def test_the_table_shows_how_each_window_of_an_open_loop_went():
+    """A queue that grows would show; what a short window has too few of does not."""
+    lines = table(result("--rate", "500"))
+
+    assert lines[-2:] == [
+        "tercet, run 3, by tenths of the window",
+        "  p50 ms                  9" + "     10" * 8 + "     12",
+    ]
+    assert not any("by tenths" in line for line in table(result()))
+
+
+def test_a_rate_may_be_a_share_of_what_a_closed_loop_ended_right_before():
+    """The line has both; at a fixed rate nobody asks for the most."""
+    measured = result("--rate", "70%")
+    measured.most = [900.0, 1_000.0, 1_200.0]
+
+    assert last_line(measured).endswith(" rate=70% most_per_s=1000")
+    assert json.loads(as_json(measured))["most"] == [900, 1_000, 1_200]
+    assert options_of(["--rate", "70%"]).load(most=1_000).per_second == 700
+    assert options_of(["--rate", "500"]).load(most=1_000).per_second == 500
+
+
+def test_without_a_rate_the_loop_is_closed():
+    """So it is for a share as long as the most is not known."""
+    assert options_of([]).load(most=1_000).per_second == 0
+    assert options_of(["--rate", "70%"]).load().per_second == 0
 
 
 def test_json_keeps_every_window():
@@ -84,7 +115,10 @@ def test_json_keeps_every_window():
         (["--store", "oracle"], "expected one of postgresql, sqlite, mariadb, got 'or"),
         (["--in-flight", "0"], "expected a whole number from 1 to 2000, got '0'"),
         (["--runs", "many"], "argument --runs: expected a whole number from 1 to 100"),
-        (["--rate", "-1"], "argument --rate: expected"),
+        (["--rate", "-1"], "argument --rate: expected transactions a second from 0"),
+        (["--rate", "0%"], "from 0 to 1e+06, or a share from 1% to 100%, got '0%'"),
+        (["--rate", "101%"], "a share from 1% to 100%, got '101%'"),
+        (["--rate", "5%0"], "a share from 1% to 100%, got '5%0'"),
         (["--seconds", "0"], "expected a number from 0.2 to 600, got '0'"),
         (["--sweep", "1,x"], "expected none, or whole numbers from 1 to 2000 with"),
         (["--peer", "dbos", "--workload", "tcc2"], "argument --peer: dbos is measured"),

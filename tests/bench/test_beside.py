@@ -1,8 +1,8 @@
-"""The disk beside a window: how long a sync was waited for."""
+"""Disk and processors beside a window."""
 
 import pytest
 
-from bench.speed.disk import EVERY_SECONDS, waited, watched
+from bench.speed.beside import EVERY_SECONDS, waited, watched
 
 
 def test_who_wanted_a_sync_meanwhile_waited_for_the_rest_of_it():
@@ -17,9 +17,10 @@ def test_a_quick_sync_counts_once():
     assert waited(due=10.0, ended=10.001) == pytest.approx([0.001])
 
 
-def test_a_window_has_the_figures_of_the_disk_beside_it(tmp_path):
-    """One sync at least, however short the window."""
+def test_a_window_has_the_figures_of_disk_and_processors_beside_it(tmp_path):
+    """One sync and one loop at least, however short the window."""
     with watched(tmp_path) as watch:
         pass
 
     assert 0 < watch.sync_ms[50.0] <= watch.sync_ms[100.0]
+    assert 0 < watch.loop_us[50.0] <= watch.loop_us[90.0]
