@@ -90,12 +90,13 @@ def _rounds(here: Rig, result: Result, say: Callable[[str], None]) -> None:
     for number in range(options.runs):
         load = options.load()
         if options.rate.share:
-            most = here.measure(TERCET, load).per_second
+            most = here.measure(TERCET, load)
             result.most.append(most)
-            load = options.load(most)
+            load = options.load(most.per_second)
             say(
-                f"run {number + 1}/{options.runs} a closed loop ended {most:.0f}/s,"
-                f" {options.rate} of it are {load.per_second:.0f}"
+                f"run {number + 1}/{options.runs} a closed loop ended"
+                f" {most.per_second:.0f}/s, {options.rate} of it are"
+                f" {load.per_second:.0f}; a known loop took {most.loop_us[50.0]:.0f} us"
             )
         # Nobody always has the machine as the other one leaves it.
         order = list(here.sides) if number % 2 == 0 else list(reversed(here.sides))

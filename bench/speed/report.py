@@ -3,7 +3,6 @@
 import datetime as dt
 import os
 import platform
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,15 +27,15 @@ class Result:
     Attributes:
         windows: by side, in the order of the rounds.
         sweep: by side, one window for each number in flight.
-        most: transactions a second that Tercet ended in a closed loop before each
-            round, where the rate is a share of it.
+        most: Tercet's closed loop before each round, where the rate is a share of
+            what it ended.
         facts: about machine, versions and database.
     """
 
     options: Options
     windows: dict[str, list[Window]] = field(default_factory=dict)
     sweep: dict[str, dict[int, Window]] = field(default_factory=dict)
-    most: list[float] = field(default_factory=list)
+    most: list[Window] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -138,7 +137,8 @@ def table(result: Result) -> list[str]:
 def _tenths(result: Result) -> list[str]:
     """How each window went: a queue that grows would show."""
     lines = []
-    for side, windows in result.windows.items():
+    sides = {"tercet, closed loop": result.most, **result.windows}
+    for side, windows in sides.items():
         for number, window in enumerate(windows, 1):
             lines.append(f"{side}, run {number}, by tenths of the window")
             lines += [
@@ -178,7 +178,7 @@ def last_line(result: Result) -> str:
     if options.rate:
         figures["rate"] = str(options.rate)
     if result.most:
-        figures["most_per_s"] = f"{statistics.median(result.most):.0f}"
+        figures["most_per_s"] = f"{median(result.most, _per_second):.0f}"
     if options.finished:
         figures["finished"] = str(options.finished)
     if options.nodes > 1:
@@ -198,7 +198,7 @@ def as_json(result: Result) -> bytes:
         "options": {**msgspec.to_builtins(result.options, enc_hook=str)},
         "facts": result.facts,
         "line": last_line(result),
-        "most": result.most,
+        "most": [plain(w) for w in result.most],
         "windows": {s: [plain(w) for w in ws] for s, ws in result.windows.items()},
         "sweep": {
             side: {str(n): plain(w) for n, w in by_load.items()}

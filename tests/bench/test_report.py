@@ -85,10 +85,12 @@ def test_the_table_shows_how_each_window_of_an_open_loop_went():
 def test_a_rate_may_be_a_share_of_what_a_closed_loop_ended_right_before():
     """The line has both; at a fixed rate nobody asks for the most."""
     measured = result("--rate", "70%")
-    measured.most = [900.0, 1_000.0, 1_200.0]
+    measured.most = [window(1_800), window(2_000), window(2_400)]
 
     assert last_line(measured).endswith(" rate=70% most_per_s=1000")
-    assert json.loads(as_json(measured))["most"] == [900, 1_000, 1_200]
+    assert "tercet, closed loop, run 2, by tenths of the window" in table(measured)
+    most = json.loads(as_json(measured))["most"]
+    assert [w["per_second"] for w in most] == [900, 1_000, 1_200]
     assert options_of(["--rate", "70%"]).load(most=1_000).per_second == 700
     assert options_of(["--rate", "500"]).load(most=1_000).per_second == 500
 
