@@ -1,9 +1,10 @@
 """One bank, as a process: ``python -m tests.chaos.bank NAME``.
 
-``CHAOS_DATABASE`` is its database, ``CHAOS_NODES`` where nodes are. Each side of an
-operation is one change of one account; no handler asks whether it was called before.
-The bank on an async engine relays: its debit begins the credit at another bank inside
-its own try, joined to the transaction around it.
+``CHAOS_DATABASE`` is its database, ``CHAOS_NODES`` where nodes are to which it
+attaches, or ``CHAOS_LISTEN`` where they call it, signed with ``CHAOS_SECRET``. Each
+side of an operation is one change of one account; no handler asks whether it was
+called before. The bank on an async engine relays: its debit begins the credit at
+another bank inside its own try, joined to the transaction around it.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from participant_sdk import Client, Context, Participant, Refused, connect
 from participant_sdk.aio import AsyncContext
+from participant_sdk.push import Listener
 from tests.chaos.cast import log_to_stderr
 from tests.chaos.ledger import ACCOUNT
 
@@ -162,31 +164,42 @@ def declare_async(bank: Participant, client: Client) -> None:
         bank.action(name)(side()).compensate(other_side())
 
 
-async def serve(name: str, url: str, nodes: str) -> None:
+async def serve(name: str, url: str, where: str | Listener) -> None:
     """Serve until SIGTERM."""
     if "+asyncpg" not in url:
         engine = create_engine(url, pool_pre_ping=True)
         bank = Participant(name, database=engine)
         declare(bank)
-        await until_told(bank, nodes)
+        await until_told(bank, where)
         return
+    assert isinstance(where, str), "a bank that relays attaches"
     async_engine: AsyncEngine = create_async_engine(url, pool_pre_ping=True)
     bank = Participant(name, database=async_engine)
-    async with connect(nodes, name=name, connect_timeout=CONNECT_SECONDS) as client:
+    async with connect(where, name=name, connect_timeout=CONNECT_SECONDS) as client:
         declare_async(bank, client)
-        await until_told(bank, nodes)
+        await until_told(bank, where)
 
 
-async def until_told(bank: Participant, nodes: str) -> None:
-    """Serve, and leave in order at SIGTERM."""
+async def until_told(bank: Participant, where: str | Listener) -> None:
+    """Attach, or be called; leave in order at SIGTERM."""
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, bank.stop)
-    await bank.serve(nodes)
+    if isinstance(where, Listener):
+        await bank.serve(listen=where)
+    else:
+        await bank.serve(where)
+
+
+def where_from(environ: Mapping[str, str]) -> str | Listener:
+    """Where nodes are, or where they call."""
+    if "CHAOS_LISTEN" not in environ:
+        return environ["CHAOS_NODES"]
+    return Listener(environ["CHAOS_LISTEN"], secret_file=environ["CHAOS_SECRET"])
 
 
 def main(name: str) -> None:
     """Serve the bank ``name``."""
     log_to_stderr()
-    work = serve(name, os.environ["CHAOS_DATABASE"], os.environ["CHAOS_NODES"])
+    work = serve(name, os.environ["CHAOS_DATABASE"], where_from(os.environ))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)
 

@@ -14,6 +14,11 @@ from typing import Self
 
 NODES = ("node-1", "node-2", "node-3")
 BANKS = ("bank-1", "bank-2", "bank-3", "bank-4")
+CALLED = ("bank-2",)
+"""The banks that do not attach: nodes call them at an address."""
+
+ATTACHED = tuple(bank for bank in BANKS if bank not in CALLED)
+
 CLIENTS = ("client-1", "client-2", "client-3", "client-4")
 """Processes; each of them runs ``WORKERS_PER_CLIENT`` clients."""
 

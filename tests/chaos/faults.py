@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.chaos.cast import BANKS, CLIENTS, LOOK_SECONDS, NODES, STORE
+from tests.chaos.cast import (
+    ATTACHED,
+    BANKS,
+    CALLED,
+    CLIENTS,
+    LOOK_SECONDS,
+    NODES,
+    STORE,
+)
 from tests.chaos.proxy import Link, Way
 from tests.chaos.scene import Scene
 from tests.chaos.stores import ServerStore
@@ -263,7 +271,12 @@ def _on_link(name: str) -> Act:
 
 # ---- All of them ------------------------------------------------------------------
 
-LINK_CLASSES = {"client": CLIENTS, "bank": BANKS}
+LINKS = {
+    "client": (CLIENTS, NODES),
+    "bank": (ATTACHED, NODES),
+    "push": (NODES, CALLED),
+}
+"""Who connects to whom, by the group of the faults on these links."""
 
 
 def kinds_of(*, has_server: bool, has_disk: bool, has_tracer: bool) -> list[Kind]:
@@ -279,20 +292,17 @@ def kinds_of(*, has_server: bool, has_disk: bool, has_tracer: bool) -> list[Kind
         Kind("bank_database_crashed", ("bank-3", "bank-4"), crash_database),
         Kind("store_slow", (STORE,), slow_store),
     ]
-    callers = dict(LINK_CLASSES)
-    callees = dict.fromkeys(callers, NODES)
+    groups: dict[str, tuple[Sequence[str], Sequence[str]]] = dict(LINKS)
     if has_server:
         kinds.append(Kind("store_crashed", (STORE,), crash_database))
-        callers["store"], callees["store"] = NODES, (STORE,)
+        groups["store"] = (NODES, (STORE,))
     if has_disk:
         kinds.append(Kind("disk_full", (STORE,), fill_disk))
     if has_tracer:
         victims = (STORE,) if has_server else NODES
         kinds.append(Kind("store_sync_failed", victims, fail_syncs))
     for name in LINK_ACTS:
-        for group, who in callers.items():
-            links = [
-                f"{caller}>{callee}" for caller in who for callee in callees[group]
-            ]
+        for group, (callers, callees) in groups.items():
+            links = [f"{caller}>{callee}" for caller in callers for callee in callees]
             kinds.append(Kind(f"{group}_link_{name}", links, _on_link(name)))
     return kinds

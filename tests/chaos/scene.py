@@ -1,6 +1,7 @@
 """Everything that runs, set up in order and taken down however the run ends."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
@@ -13,7 +14,14 @@ import grpc
 from participant_sdk import connect
 from protos.v1 import admin_pb2, admin_pb2_grpc
 from tests.chaos import bank, ledger
-from tests.chaos.cast import BANKS, CLIENTS, LOOK_SECONDS, NODES, Cast
+from tests.chaos.cast import (
+    BANKS,
+    CALLED,
+    CLIENTS,
+    LOOK_SECONDS,
+    NODES,
+    Cast,
+)
 from tests.chaos.disk import SmallDisk
 from tests.chaos.network import Network
 from tests.chaos.options import Options
@@ -121,20 +129,41 @@ class Scene:
         self.readers[name] = url
 
     def _start_node(self, node: str) -> None:
+        settings = self.directory / f"{node}.toml"
+        settings.write_text(
+            "".join(
+                f"[push.{bank}]\naddress = {self.network.push_address(node, bank)!r}\n"
+                f"secret_file = {str(self._secret(bank))!r}\n"
+                for bank in CALLED
+            )
+        )
         self.cast.start(
             node,
             *("coordinator", "serve", "--log-format", "json"),
+            *("--config", str(settings)),
             *("--listen", f"127.0.0.1:{self.network.node_ports[node]}"),
             TERCET_DATABASE_URL=self.store.url_of(self.network.store_port(node)),
         )
 
+    def _secret(self, bank: str) -> Path:
+        """Of a bank that is called: calls are signed with it."""
+        path = self.directory / f"{bank}.secret"
+        if not path.exists():
+            path.write_text(secrets.token_hex(32))
+        return path
+
     def _start_bank(self, name: str) -> None:
         url = self.readers[name].replace("+psycopg:", "+asyncpg:")
+        if name in CALLED:
+            port = self.network.bank_ports[name]
+            reached = {
+                "CHAOS_LISTEN": f"127.0.0.1:{port}",
+                "CHAOS_SECRET": str(self._secret(name)),
+            }
+        else:
+            reached = self.network.env_of(name)
         self.cast.start(
-            name,
-            *("tests.chaos.bank", name),
-            CHAOS_DATABASE=url,
-            **self.network.env_of(name),
+            name, *("tests.chaos.bank", name), CHAOS_DATABASE=url, **reached
         )
 
     async def _until_ready(self) -> None:

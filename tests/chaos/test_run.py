@@ -15,6 +15,7 @@ from tests.chaos.figures import rejected_writes, unavailable_seconds
 from tests.chaos.gates import check_gates
 from tests.chaos.history import History, Line, read_lines
 from tests.chaos.nemesis import TAIL_SECONDS, plan, rounds_of
+from tests.chaos.network import Network
 from tests.chaos.transfer import draw
 
 KINDS = kinds_of(has_server=True, has_disk=True, has_tracer=True)
@@ -75,11 +76,28 @@ def test_kinds_are_those_that_can_be_injected() -> None:
     poor = kinds_of(has_server=False, has_disk=False, has_tracer=False)
     without = {kind.name for kind in poor}
 
-    assert len(everything) == 32
+    assert len(everything) == 39
     assert "store_sync_failed" in everything - without
     assert "disk_full" in everything - without
     assert "store_crashed" in everything - without
     assert not any(name.startswith("store_link") for name in without)
+
+
+async def test_every_link_that_can_be_hit_leads_through_a_proxy() -> None:
+    """From clients and banks to nodes, from nodes to a bank that is called, and to the
+    store; and none is spared.
+    """
+    victims = {v for kind in KINDS for v in kind.victims if ">" in v}
+
+    async with Network() as network:
+        await network.add_store(1)
+        links = {link.name for link in network.links.values()}
+        to_bank = network.push_address("node-1", "bank-2")
+
+    assert victims == links
+    assert "node-1>bank-2" in links
+    assert "bank-2>node-1" not in links
+    assert not to_bank.endswith(f":{network.bank_ports['bank-2']}")
 
 
 def test_busy_run_passes_all_gates() -> None:
