@@ -216,7 +216,7 @@ class Proxy:
                 there, back = await asyncio.open_connection("127.0.0.1", port)
                 line.add(back)
                 if isinstance(self._routes, Mapping):
-                    writer.write(CONNECTED)
+                    _write(writer, CONNECTED)
                 await _either(
                     _pump(reader, back, link, line, Way.THERE),
                     _pump(there, writer, link, line, Way.BACK),
@@ -244,9 +244,18 @@ async def _pump(
 ) -> None:
     while data := await source.read(CHUNK_BYTES_MAX):
         if await link.pass_on(line, way) and not line.aborted.is_set():
-            target.write(data)
+            _write(target, data)
             await target.drain()
     await link.farewell(line, way)
+
+
+def _write(target: asyncio.StreamWriter, data: bytes) -> None:
+    """Raises ``ConnectionResetError`` where the connection has ended meanwhile: uvloop
+    raises ``RuntimeError`` there, and asyncio's own loop nothing.
+    """
+    if target.transport.is_closing():
+        raise ConnectionResetError("it has ended meanwhile")
+    target.write(data)
 
 
 async def _either(*ways: Awaitable[None]) -> None:

@@ -1,9 +1,11 @@
 """What the proxy does to a connection, seen from both ends."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+import uvloop
 
 from tests.chaos.proxy import Link, Proxy, Way
 
@@ -241,3 +243,38 @@ async def test_cable_leads_where_it_is_asked_to(pair: Pair) -> None:
             await until(lambda: not link.lines)
     finally:
         await proxy.stop()
+
+
+def test_a_caller_that_was_cut_off_while_it_waited_is_nobodys_error() -> None:
+    """The loop that a run uses complains of a write to a connection that has ended;
+    a run full of such complaints hides those that matter.
+    """
+    complaints: list[object] = []
+
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        echo, link = Echo(), Link("caller", "callee")
+        await echo.start()
+        proxy = Proxy({echo.port: (echo.port, link)})
+        await proxy.start()
+        link.hold(Way.THERE)
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.write(f"CONNECT 127.0.0.1:{echo.port} HTTP/1.1\r\n\r\n".encode())
+        await until(lambda: link.hurt > 0)
+
+        link.cut()
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        link.pass_again()
+        await echo.is_left.wait()
+
+        writer.transport.abort()
+        await proxy.stop()
+        echo.stop()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(play())
+        gc.collect()
+
+    assert complaints == []
