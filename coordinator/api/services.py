@@ -129,6 +129,7 @@ class Services:
             request = _parse(coordinator_pb2.GetRequest, data)
             await self._watch_until_end(request, context.write)
         except Exception as problem:  # noqa: BLE001 - the RPC's edge
+            del data  # see abort
             await abort(context, error_of(problem))
 
     async def _watch_until_end(
@@ -246,6 +247,7 @@ async def _unary(
     except Exception as problem:  # noqa: BLE001 - the RPC's edge
         reply = error_of(problem)
     if isinstance(reply, Error):
+        del data  # see abort
         await abort(context, reply)
     return reply.SerializeToString()
 

@@ -83,7 +83,13 @@ def error_of(problem: Exception) -> Error:
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Error) -> NoReturn:
-    """End an RPC with this error, also in its trailing metadata."""
+    """End an RPC with this error, also in its trailing metadata.
+
+    gRPC keeps the exception that it ends the RPC with, and that keeps the frames which
+    it passed, in a circle with the RPC itself. Whoever calls this drops what is large
+    first, or it stays until the collector of garbage comes, which is rarely: refused
+    requests of 200 KiB held 200 MiB more than was asked for.
+    """
     await context.abort(
         _CODE_BY_NUMBER.get(error.status, grpc.StatusCode.INTERNAL),
         _cut(error.message, _DETAILS_BYTES_MAX),

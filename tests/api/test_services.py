@@ -1,12 +1,14 @@
 """The unary services over a real connection."""
 
 import asyncio
+import gc
+from types import FrameType
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from coordinator.api import status_codes
+from coordinator.api import services, status_codes
 from coordinator.core import errors
 from coordinator.core.inputs import Begin, RetryNow, Signal
 from coordinator.core.model import (
@@ -103,6 +105,37 @@ async def test_an_unexpected_exception_shows_nothing_of_its_insides(world, serve
     assert (error.reason, error.message) == (
         "INTERNAL",
         status_codes.INTERNAL_MESSAGE,
+    )
+
+
+async def test_what_was_refused_is_not_kept_until_the_collector_comes(serve):
+    """A library ties a refused call's frames into a circle; a request of 256 KiB in it,
+    times those of a herd, is more memory than a small container has.
+    """
+    stub = coordinator_pb2_grpc.CoordinatorStub(await serve())
+    request = coordinator_pb2.BeginRequest(gid="g1", tries=[TRY, TRY])
+    request.input.data = bytes(100_000)
+
+    gc.collect()
+    gc.disable()
+    try:
+        await refusal(stub.Begin(request))
+        frames = [o for o in gc.get_objects() if isinstance(o, FrameType)]
+    finally:
+        gc.enable()
+
+    served = [f for f in frames if f.f_code.co_filename == services.__file__]
+    kept = [name for f in served for name, value in f.f_locals.items() if large(value)]
+    assert served, "nothing shows that frames of refused calls are found"
+    assert kept == []
+
+
+def large(value: object) -> bool:
+    """A request's bytes, or its message."""
+    return (
+        len(value) > 90_000
+        if isinstance(value, bytes)
+        else isinstance(value, coordinator_pb2.BeginRequest)
     )
 
 
