@@ -12,13 +12,13 @@ again.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
 from participant_sdk.errors import PreconditionFailed
 from participant_sdk.log import log
@@ -46,6 +46,17 @@ TOLD_EVERY_SECONDS = 10.0
 SERVICE = "tercet.v1.Participant"
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+_Act: TypeAlias = Callable[[bytes, _Context], Awaitable[bytes]]
+
+
+class _Refused(Exception):
+    """An RPC that is not carried out."""
+
+    def __init__(self, code: grpc.StatusCode, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+        self.why = why
+
 
 OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -127,23 +138,26 @@ class PushServer:
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "Describe": grpc.unary_unary_rpc_method_handler(self._on_describe),
-                "Execute": grpc.unary_unary_rpc_method_handler(self._on_execute),
+                name: grpc.unary_unary_rpc_method_handler(partial(_answered, act))
+                for name, act in (
+                    ("Describe", self._on_describe),
+                    ("Execute", self._on_execute),
+                )
             },
         )
 
     async def _on_describe(self, body: bytes, context: _Context) -> bytes:
-        await _parsed(DescribeRequest, body, context)
+        _parsed(DescribeRequest, body)
         if self._secrets:
-            await self._check(call_token.to_describe(self._name), body, context)
+            self._check(call_token.to_describe(self._name), body, context)
         return self._describe().SerializeToString()
 
     async def _on_execute(self, body: bytes, context: _Context) -> bytes:
-        call = await _parsed(BranchCall, body, context)
+        call = _parsed(BranchCall, body)
         if self._secrets:
-            await self._check(call_token.to_execute(self._name, call), body, context)
+            self._check(call_token.to_execute(self._name, call), body, context)
         if self._calls_open >= CALLS_MAX:
-            await context.abort(
+            raise _Refused(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"{CALLS_MAX} calls run here, as many as may",
             )
@@ -161,8 +175,8 @@ class PushServer:
         if not replied.done():  # its caller may have stopped waiting
             replied.set_result(replies[0])
 
-    async def _check(self, claims: Claims, body: bytes, context: _Context) -> None:
-        """End the RPC unless its token allows it."""
+    def _check(self, claims: Claims, body: bytes, context: _Context) -> None:
+        """Refuse it unless its token allows it."""
         now_ms = time.time_ns() // 1_000_000
         try:
             call_token.check(
@@ -174,7 +188,19 @@ class PushServer:
             if self._told_at is None or now - self._told_at >= TOLD_EVERY_SECONDS:
                 self._told_at = now
                 log().warning("push_call_refused", peer=context.peer(), why=why)
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, why)
+            raise _Refused(grpc.StatusCode.UNAUTHENTICATED, why) from None
+
+
+async def _answered(act: _Act, body: bytes, context: _Context) -> bytes:
+    """What ``act`` answers; the RPC is ended where it refuses."""
+    try:
+        return await act(body, context)
+    except _Refused as refused:
+        code, why = refused.code, refused.why
+    # gRPC keeps the frames that an RPC's end passes until the collector of garbage
+    # comes, so nothing large may stand in them.
+    del body
+    return await context.abort(code, why)
 
 
 def _token_of(context: _Context) -> bytes | None:
@@ -184,15 +210,11 @@ def _token_of(context: _Context) -> bytes | None:
     return None
 
 
-async def _parsed(kind: Any, body: bytes, context: _Context) -> Any:
+def _parsed(kind: Any, body: bytes) -> Any:
     try:
         return kind.FromString(body)
     except DecodeError:
-        return await _malformed(kind, context)
-
-
-async def _malformed(kind: type[Message], context: _Context) -> NoReturn:
-    await context.abort(
-        grpc.StatusCode.INVALID_ARGUMENT,
-        f"the message is no {kind.DESCRIPTOR.full_name}",
-    )
+        raise _Refused(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"the message is no {kind.DESCRIPTOR.full_name}",
+        ) from None
