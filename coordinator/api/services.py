@@ -126,11 +126,16 @@ class Services:
 
     async def _watch(self, data: bytes, context: Context) -> None:
         try:
-            request = _parse(coordinator_pb2.GetRequest, data)
-            await self._watch_until_end(request, context.write)
+            await self._watch_until_end(
+                _parse(coordinator_pb2.GetRequest, data), context.write
+            )
         except Exception as problem:  # noqa: BLE001 - the RPC's edge
-            del data  # see abort
-            await abort(context, error_of(problem))
+            error = error_of(problem)
+        else:
+            return
+        # Not above, where the problem still has the frames that it passed.
+        del data  # see abort
+        await abort(context, error)
 
     async def _watch_until_end(
         self,

@@ -1,8 +1,6 @@
 """The unary services over a real connection."""
 
 import asyncio
-import gc
-from types import FrameType
 
 import grpc
 import pytest
@@ -25,6 +23,7 @@ from protos.v1 import (
     coordinator_pb2_grpc,
     types_pb2,
 )
+from tests.kept import kept_after
 
 TRY = coordinator_pb2.BranchSpec(branch_id="b1", operation="accounts.debit")
 
@@ -116,27 +115,23 @@ async def test_what_was_refused_is_not_kept_until_the_collector_comes(serve):
     request = coordinator_pb2.BeginRequest(gid="g1", tries=[TRY, TRY])
     request.input.data = bytes(100_000)
 
-    gc.collect()
-    gc.disable()
-    try:
-        await refusal(stub.Begin(request))
-        frames = [o for o in gc.get_objects() if isinstance(o, FrameType)]
-    finally:
-        gc.enable()
+    _, kept = await kept_after(refusal(stub.Begin(request)), services)
 
-    served = [f for f in frames if f.f_code.co_filename == services.__file__]
-    kept = [name for f in served for name, value in f.f_locals.items() if large(value)]
-    assert served, "nothing shows that frames of refused calls are found"
     assert kept == []
 
 
-def large(value: object) -> bool:
-    """A request's bytes, or its message."""
-    return (
-        len(value) > 90_000
-        if isinstance(value, bytes)
-        else isinstance(value, coordinator_pb2.BeginRequest)
-    )
+async def test_a_refused_watch_is_not_kept_either(serve):
+    """Its request has no payload, but whoever sends it makes it as large as may be."""
+    stub = coordinator_pb2_grpc.CoordinatorStub(await serve())
+
+    async def watch() -> None:
+        async for _ in stub.Watch(coordinator_pb2.GetRequest(gid="g" * 100_000)):
+            pass
+
+    (code, _), kept = await kept_after(refusal(watch()), services)
+
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert kept == []
 
 
 async def test_rubbish_bytes_are_an_invalid_argument(serve):
